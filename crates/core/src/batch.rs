@@ -1,0 +1,68 @@
+//! [`Batch`]: what a data set hands out for some of its rows.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use crate::{Acts, Error, Result};
+
+/// The known values of one target for the rows of a batch.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Values, first dimension = rows. Classes are `u32 [rows]`.
+    pub values: Tensor,
+    /// 1 where the value is known, 0 where it is missing (`f32 [rows]`); `None` when all are known.
+    pub present: Option<Tensor>,
+}
+
+impl Target {
+    /// A target whose values are all known.
+    pub fn known(values: Tensor) -> Self {
+        Self { values, present: None }
+    }
+}
+
+/// Targets by name. Empty when the rows are used without labels.
+pub type Targets = BTreeMap<String, Target>;
+
+/// Inputs and targets of some rows.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Input tensors. Usually the first dimension is the rows; with [`select`](Self::select) it need not be.
+    pub inputs: Acts,
+    /// Targets by name; the first dimension is the rows.
+    pub targets: Targets,
+    /// Global row numbers in the data set, in order.
+    pub rows: Vec<u64>,
+    /// Where the rows stand in the network's output, `u32 [rows]`, when a batch holds more than its rows (all nodes of a
+    /// graph, of which some are asked about). `None`: output row i is row i.
+    pub select: Option<Tensor>,
+}
+
+impl Batch {
+    /// A batch of independent rows.
+    pub fn new(inputs: Acts, targets: Targets, rows: Vec<u64>) -> Self {
+        Self { inputs, targets, rows, select: None }
+    }
+
+    /// The target of this name.
+    ///
+    /// # Errors
+    /// When the batch has none, as all batches of unlabelled streams.
+    pub fn target(&self, name: &str) -> Result<&Target> {
+        self.targets.get(name).ok_or_else(|| {
+            Error::contract(format!("the batch has no target `{name}`: the stream is unlabelled or lacks it"))
+        })
+    }
+
+    /// Picks the asked rows out of a network's output.
+    ///
+    /// # Errors
+    /// When a tensor has fewer rows than asked about.
+    pub fn pick(&self, out: &Acts) -> Result<Acts> {
+        match &self.select {
+            None => Ok(out.clone()),
+            Some(at) => out.map(|_, t| Ok(t.index_select(at, 0)?)),
+        }
+    }
+}

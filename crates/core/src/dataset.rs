@@ -1,0 +1,197 @@
+//! [`Dataset`], its [`Schema`], and the roles of its rows as types.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Result};
+
+/// What a named tensor or target holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Field {
+    /// `f32 [rows, channels, height, width]`, values in 0..1 unless a transform says otherwise.
+    Image {
+        /// Colour channels.
+        channels: usize,
+        /// Rows of pixels.
+        height: usize,
+        /// Columns of pixels.
+        width: usize,
+    },
+    /// `f32 [rows, width]`.
+    Vector {
+        /// Columns.
+        width: usize,
+    },
+    /// `f32 [rows, time, width]` with a `f32 [rows, time]` mask beside it.
+    Sequence {
+        /// Values a step.
+        width: usize,
+    },
+    /// Any other tensor a network and a data set agree on (edges of a graph, token ids); sizes a row, `None` = any.
+    Tensor {
+        /// Sizes of the dimensions after the first.
+        sizes: Vec<Option<usize>>,
+    },
+    /// A target: one of these classes, `u32 [rows]`.
+    Class {
+        /// Names, in the order of the numbers.
+        names: Vec<String>,
+    },
+    /// A target: one number a row, `f32 [rows]`.
+    Number,
+}
+
+/// Fields by name.
+pub type Schema = BTreeMap<String, Field>;
+
+/// The rows a data set offers for each role. Without an official test part the data set fixes one itself, independent of
+/// any seed, so that every draw and every label budget is measured on the same rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Rows that may be trained on or drawn for validation.
+    pub pool: Vec<u64>,
+    /// An official validation part, when there is one.
+    pub validation: Vec<u64>,
+    /// The test part.
+    pub test: Vec<u64>,
+}
+
+/// A source of rows.
+pub trait Dataset: Send + Sync {
+    /// The inputs of a batch.
+    fn inputs(&self) -> &Schema;
+
+    /// The targets of a batch.
+    fn targets(&self) -> &Schema;
+
+    /// Rows by role.
+    fn roles(&self) -> &Roles;
+
+    /// The class of every row for a target, `None` where it is missing; read without decoding the inputs.
+    ///
+    /// # Errors
+    /// When the data set has no such target or it is not a class.
+    fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>>;
+
+    /// For every row the group it belongs to; no group may cross a split. `None`: every row stands alone.
+    fn groups(&self) -> Option<&[u64]> {
+        None
+    }
+
+    /// Inputs and targets of these rows, in this order.
+    ///
+    /// # Errors
+    /// When a row cannot be read; the error names it.
+    fn batch(&self, rows: &[u64]) -> Result<Batch>;
+
+    /// A hash of the content, for the lock file and caches.
+    fn content_hash(&self) -> String;
+
+    /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.
+    fn licence(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Rows of a data set that serve one purpose.
+#[derive(Clone)]
+pub struct Split {
+    /// The data set.
+    pub dataset: Arc<dyn Dataset>,
+    /// Its rows, in order.
+    pub rows: Vec<u64>,
+}
+
+impl std::fmt::Debug for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Split({} rows)", self.rows.len())
+    }
+}
+
+macro_rules! role {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(Split);
+
+        impl $name {
+            /// Rows of a data set in this role.
+            pub fn new(dataset: Arc<dyn Dataset>, rows: Vec<u64>) -> Self {
+                Self(Split { dataset, rows })
+            }
+
+            /// The data set.
+            pub fn dataset(&self) -> &Arc<dyn Dataset> {
+                &self.0.dataset
+            }
+
+            /// The rows.
+            pub fn rows(&self) -> &[u64] {
+                &self.0.rows
+            }
+        }
+    };
+}
+
+role!(
+    /// Rows whose labels may be learned from.
+    Train
+);
+role!(
+    /// Rows whose labels may be used to choose.
+    Validation
+);
+role!(
+    /// Rows that only an evaluation reads, once.
+    Test
+);
+role!(
+    /// Rows without labels: their targets are dropped wherever a batch is made.
+    Unlabelled
+);
+
+impl Train {
+    /// A batch with its labels.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        self.0.dataset.batch(rows)
+    }
+}
+
+impl Validation {
+    /// A batch with its labels.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        self.0.dataset.batch(rows)
+    }
+}
+
+impl Test {
+    /// A batch with its labels.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        self.0.dataset.batch(rows)
+    }
+}
+
+impl Unlabelled {
+    /// A batch without targets.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        let mut batch = self.0.dataset.batch(rows)?;
+        batch.targets.clear();
+        Ok(batch)
+    }
+}

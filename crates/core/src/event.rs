@@ -1,0 +1,89 @@
+//! [`Event`]s that a run tells, and the [`Listener`]s that observe them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Something that happened. Serialised, one line each, it makes `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A part of the run (a cell: one step under one seed, draw and strategy) began.
+    CellStarted {
+        /// Its name.
+        cell: String,
+        /// Its number, from 0.
+        index: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A cell had been finished by an earlier run and was taken as it is.
+    CellReused {
+        /// Its name.
+        cell: String,
+    },
+    /// A cell ended.
+    CellFinished {
+        /// Its name.
+        cell: String,
+        /// Wall time.
+        seconds: f64,
+        /// Metrics by split.
+        metrics: BTreeMap<String, BTreeMap<String, f64>>,
+    },
+    /// A phase began.
+    PhaseStarted {
+        /// Its name.
+        phase: String,
+        /// Optimiser steps it will take.
+        steps: u64,
+        /// Weights that are trained, counted in numbers.
+        trainable: usize,
+        /// Stages whose output is computed once.
+        cached_stages: usize,
+    },
+    /// An optimiser step was made.
+    Stepped {
+        /// Steps made in this phase.
+        step: u64,
+        /// Steps this phase has.
+        steps: u64,
+        /// Weighted sum of the terms.
+        loss: f64,
+        /// Learning rate of the main group.
+        lr: f64,
+    },
+    /// An epoch ended.
+    EpochFinished {
+        /// The report that policies saw.
+        report: crate::Report,
+    },
+    /// Training state was written.
+    Checkpointed {
+        /// Steps made in this phase.
+        step: u64,
+    },
+    /// Something worth knowing.
+    Note {
+        /// What.
+        text: String,
+    },
+    /// Something that may be wrong.
+    Warning {
+        /// What.
+        text: String,
+    },
+}
+
+/// Observes events.
+pub trait Listener: Send {
+    /// Called for each event, in order.
+    fn on(&mut self, event: &Event);
+}
+
+impl<F: FnMut(&Event) + Send> Listener for F {
+    fn on(&mut self, event: &Event) {
+        self(event);
+    }
+}

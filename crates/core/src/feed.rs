@@ -1,0 +1,72 @@
+//! [`Feed`]: batches of a stream at any position, and [`Fed`], which remembers the role of its rows.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::{Batch, Result, Schema, Test, Train, Unlabelled, Validation};
+
+/// Batches of a stream. What a batch holds is a function of its position alone, so any position can be reached at once,
+/// from any thread.
+pub trait Feed: Send + Sync {
+    /// What the inputs of a batch are, transforms included.
+    fn inputs(&self) -> &Schema;
+
+    /// What the targets of a batch are.
+    fn targets(&self) -> &Schema;
+
+    /// All rows of the stream, in the fixed order of the split.
+    fn rows(&self) -> &[u64];
+
+    /// Batches in an epoch.
+    fn batches(&self) -> u64;
+
+    /// Training batch `index` of `epoch`: shuffled rows, random transforms applied.
+    ///
+    /// # Errors
+    /// When a row cannot be read or a transform fails.
+    fn batch(&self, epoch: u64, index: u64) -> Result<Batch>;
+
+    /// These rows without any randomness, as for an evaluation.
+    ///
+    /// # Errors
+    /// When a row cannot be read or a transform fails.
+    fn plain(&self, rows: &[u64]) -> Result<Batch>;
+
+    /// Whether training batches pass through random transforms, so that features of a row differ from epoch to epoch.
+    fn random(&self) -> bool;
+}
+
+/// A role that rows may have.
+pub trait RowRole {}
+impl RowRole for Train {}
+impl RowRole for Validation {}
+impl RowRole for Test {}
+impl RowRole for Unlabelled {}
+
+/// A feed over rows of one role: what takes `Fed<Train>` cannot be given test rows.
+pub struct Fed<R> {
+    feed: Arc<dyn Feed>,
+    role: PhantomData<fn(&R)>,
+}
+
+impl<R: RowRole> Fed<R> {
+    /// A feed made over this split.
+    pub fn new(split: &R, feed: Arc<dyn Feed>) -> Self {
+        let _ = split;
+        Self { feed, role: PhantomData }
+    }
+}
+
+impl<R> Clone for Fed<R> {
+    fn clone(&self) -> Self {
+        Self { feed: self.feed.clone(), role: PhantomData }
+    }
+}
+
+impl<R> std::ops::Deref for Fed<R> {
+    type Target = dyn Feed;
+
+    fn deref(&self) -> &Self::Target {
+        self.feed.as_ref()
+    }
+}

@@ -1,0 +1,191 @@
+//! [`Gradients`], and [`backward`], the one place where candle's backward pass is called.
+//!
+//! Inside [`backward`] an operation of `transplant-ops` hands the gradient of a weight to [`deposit`], which adds it
+//! straight to the buffer of that weight and returns nothing to candle: no zero tensor, no extra sum, and nothing at all
+//! is computed for weights that are not asked about. Outside, the same operation is an ordinary candle operation.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Tensor, TensorId};
+
+use crate::{Params, Result};
+
+/// Gradients by full parameter name, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Gradients {
+    ids: HashMap<TensorId, String>,
+    by_name: BTreeMap<String, Option<Tensor>>,
+}
+
+impl Gradients {
+    /// Places for the gradients of the parameters that `wanted` names; all others are treated as frozen.
+    pub fn new(params: &Params, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut out = Self::default();
+        for (name, p) in params.all().into_iter().filter(|(n, _)| wanted(n)) {
+            out.ids.insert(p.var().as_tensor().id(), name.clone());
+            out.by_name.insert(name, None);
+        }
+        out
+    }
+
+    /// The same places, empty.
+    #[must_use]
+    pub fn empty_like(&self) -> Self {
+        Self { ids: self.ids.clone(), by_name: self.by_name.keys().map(|k| (k.clone(), None)).collect() }
+    }
+
+    /// The gradient of a parameter; `None` when the loss did not reach it.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name).and_then(Option::as_ref)
+    }
+
+    /// Names asked about, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// Names and gradients that there are, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.by_name.iter().filter_map(|(k, v)| v.as_ref().map(|t| (k.as_str(), t)))
+    }
+
+    /// Replaces one gradient.
+    pub fn set(&mut self, name: &str, grad: Tensor) {
+        self.by_name.insert(name.to_owned(), Some(grad));
+    }
+
+    /// Adds another set of gradients, times `factor`.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    pub fn add_scaled(&mut self, other: &Self, factor: f64) -> Result<()> {
+        for (name, g) in other.iter() {
+            let g = if factor == 1.0 { g.clone() } else { (g * factor)? };
+            self.add(name, g)?;
+        }
+        Ok(())
+    }
+
+    /// Multiplies all gradients.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        for g in self.by_name.values_mut().flatten() {
+            *g = (&*g * factor)?;
+        }
+        Ok(())
+    }
+
+    /// The inner product with another set of gradients.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    pub fn dot(&self, other: &Self) -> Result<f64> {
+        let mut sum = 0.0;
+        for (name, g) in self.iter() {
+            if let Some(h) = other.get(name) {
+                sum += (g * h)?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The Euclidean norm over all gradients.
+    ///
+    /// # Errors
+    /// When an operation fails.
+    pub fn norm(&self) -> Result<f64> {
+        Ok(self.dot(self)?.sqrt())
+    }
+
+    fn add(&mut self, name: &str, grad: Tensor) -> Result<()> {
+        let place = self.by_name.entry(name.to_owned()).or_default();
+        *place = Some(match place.take() {
+            None => grad,
+            Some(sum) => (sum + grad)?,
+        });
+        Ok(())
+    }
+}
+
+thread_local! {
+    static SINK: RefCell<Option<Gradients>> = const { RefCell::new(None) };
+}
+
+/// Adds the gradients of `loss` (a scalar) to `into`.
+///
+/// # Errors
+/// When an operation on the way has no backward, or shapes do not fit.
+pub fn backward(loss: &Tensor, into: &mut Gradients) -> Result<()> {
+    if !loss.track_op() {
+        return Ok(());
+    }
+    // The sink is put back whatever happens, so that a failed pass cannot leak into the next.
+    SINK.set(Some(std::mem::take(into)));
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    let store = loss.backward();
+    *into = SINK.take().unwrap_or_default();
+    let store = store?;
+    for (id, name) in into.ids.clone() {
+        if let Some(g) = store.get_id(id) {
+            into.add(&name, g.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a gradient for this operand of an operation is of any use: ask before computing one in `bwd`.
+pub fn wants_gradient(operand: &Tensor) -> bool {
+    if !operand.track_op() {
+        return false;
+    }
+    !operand.is_variable() || SINK.with_borrow(|s| s.as_ref().is_none_or(|g| g.ids.contains_key(&operand.id())))
+}
+
+/// Takes the gradient of an operand of an operation, for use in `bwd`: when the operand is a parameter and a
+/// [`backward`] is running, the gradient is added to its place and `None` goes back to candle. Nothing is computed for an
+/// operand that [`wants_gradient`] denies.
+///
+/// # Errors
+/// What `grad` returns.
+pub fn deposit(
+    operand: &Tensor,
+    grad: impl FnOnce() -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Option<Tensor>> {
+    if !wants_gradient(operand) {
+        return Ok(None);
+    }
+    let grad = grad()?;
+    SINK.with_borrow_mut(|sink| {
+        let Some(sink) = sink else { return Ok(Some(grad)) };
+        let Some(name) = sink.ids.get(&operand.id()).cloned() else { return Ok(Some(grad)) };
+        sink.add(&name, grad).map_err(candle_core::Error::wrap)?;
+        Ok(None)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Origin, Role};
+    use candle_core::Device;
+
+    #[test]
+    fn gradients_of_candle_operations_arrive_by_name_and_accumulate() -> Result<()> {
+        let p = Params::new(&Device::Cpu);
+        p.insert("w", &Tensor::new(&[1f32, 2.0], &Device::Cpu)?, Role::Weight, Origin::Fresh)?;
+        p.insert("v", &Tensor::new(&[1f32, 2.0], &Device::Cpu)?, Role::Weight, Origin::Fresh)?;
+        let (w, v) = (p.get("w")?, p.get("v")?);
+        let mut g = Gradients::new(&p, |n| n == "w");
+        for _ in 0..2 {
+            let loss = (w.var().as_tensor().sqr()? * v.var().as_tensor())?.sum_all()?;
+            backward(&loss, &mut g)?;
+        }
+        assert_eq!(g.get("w").map(|t| t.to_vec1::<f32>()).transpose()?, Some(vec![4.0, 16.0]));
+        assert!(g.get("v").is_none());
+        assert_eq!(g.norm()?, (16f64 + 256.0).sqrt());
+        Ok(())
+    }
+}

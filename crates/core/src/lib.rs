@@ -1,0 +1,61 @@
+//! The contracts of Transplant.
+//!
+//! A run moves data along one road: [`Dataset`] rows become a [`Batch`], a [`Backbone`] turns it stage by stage into
+//! features, a [`Task`] turns those into outputs and a loss per row, the [`Strategy`] adds its own [`Term`]s, and
+//! [`backward`] turns the sum into [`Gradients`] for the weights in [`Params`]. Everything that can be swapped is a trait
+//! here; everything that implements one lives in a crate above, and is made known by a [`Plugins`] registry.
+//!
+//! This crate knows no data set, no network and no strategy.
+#![forbid(unsafe_code)]
+
+mod acts;
+mod adapter;
+mod backbone;
+mod batch;
+mod component;
+mod dataset;
+mod error;
+mod event;
+mod feed;
+mod gradients;
+mod metric;
+mod names;
+mod optimise;
+mod params;
+mod plan;
+mod policy;
+mod read;
+mod scope;
+mod seeds;
+mod spec;
+mod step;
+mod strategy;
+mod task;
+mod transform;
+mod weights;
+
+pub use acts::{Acts, HIDDEN};
+pub use adapter::{Adapter, Delta, Site, SiteKind};
+pub use backbone::{Architecture, Backbone, Ctx, Mode, Module, Stage};
+pub use batch::{Batch, Target, Targets};
+pub use component::{BuildCx, Component, Entry, Kind, Plugins};
+pub use dataset::{Dataset, Field, Roles, Schema, Split, Test, Train, Unlabelled, Validation};
+pub use error::{Error, Invalid, Result};
+pub use event::{Event, Listener};
+pub use feed::{Fed, Feed, RowRole};
+pub use gradients::{Gradients, backward, deposit, wants_gradient};
+pub use metric::{Metric, Predictions};
+pub use names::{Pattern, nearest};
+pub use optimise::{Optimiser, Progress, Schedule, UpdateAt};
+pub use params::{Origin, Param, Params, Role};
+pub use plan::{NormPolicy, Plan, Use};
+pub use policy::{Action, Policy, Report};
+pub use read::read_options;
+pub use scope::{Buffer, Init, Scope};
+pub use seeds::{Seeds, Stream};
+pub use spec::Spec;
+pub use step::{Features, Forward, Pass, Step, Term};
+pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update};
+pub use task::{Classes, Task};
+pub use transform::{Transform, TransformCx};
+pub use weights::{load_safetensors, save_safetensors, write_atomically};

@@ -1,0 +1,58 @@
+//! [`Optimiser`] and [`Schedule`]: pure functions; the trainer keeps their state.
+
+use candle_core::Tensor;
+
+use crate::Result;
+
+/// What an optimiser is told about one update of one tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UpdateAt {
+    /// Learning rate, schedule and group factor included.
+    pub lr: f64,
+    /// Weight decay for this tensor.
+    pub weight_decay: f64,
+    /// How often this tensor was updated before, from 0.
+    pub step: u64,
+}
+
+/// Computes updates. All state stands in named slots that the trainer keeps, saves and restores.
+pub trait Optimiser: Send + Sync {
+    /// The base learning rate.
+    fn lr(&self) -> f64;
+
+    /// Weight decay of tensors that decay.
+    fn weight_decay(&self) -> f64;
+
+    /// Names of the state tensors each parameter needs; they begin as zeros of its shape.
+    fn slots(&self) -> &'static [&'static str];
+
+    /// The new value of a tensor; `slots` are replaced by their new values.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    fn update(&self, at: UpdateAt, value: &Tensor, grad: &Tensor, slots: &mut [Tensor]) -> Result<Tensor>;
+}
+
+/// How far training has come.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Progress {
+    /// Optimiser steps made in this phase.
+    pub step: u64,
+    /// Optimiser steps this phase will have.
+    pub steps: u64,
+    /// Steps in an epoch.
+    pub steps_per_epoch: u64,
+}
+
+impl Progress {
+    /// From 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        self.step as f64 / self.steps.max(1) as f64
+    }
+}
+
+/// A factor on the learning rate as a function of progress.
+pub trait Schedule: Send + Sync {
+    /// The factor for the step that is about to be made.
+    fn factor(&self, at: Progress) -> f64;
+}

@@ -1,0 +1,75 @@
+//! [`Policy`]: looks at an epoch's report and says what should happen; the trainer acts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// What is known after an epoch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The epoch just finished, from 0, counted over all phases.
+    pub epoch: u64,
+    /// Mean training loss of the epoch.
+    pub train_loss: f64,
+    /// The chosen validation metric, turned so that larger is better; `None` without a validation part.
+    pub score: Option<f64>,
+    /// All validation metrics.
+    pub validation: BTreeMap<String, f64>,
+}
+
+/// What a policy asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// End this fit.
+    Stop {
+        /// Why, for the log.
+        why: String,
+    },
+    /// Keep the present weights under a name.
+    Save {
+        /// The name.
+        name: String,
+    },
+    /// Put back the weights kept under a name.
+    Restore {
+        /// The name.
+        name: String,
+    },
+    /// Forget the weights kept under a name.
+    Delete {
+        /// The name.
+        name: String,
+    },
+    /// Multiply all learning rates from now on.
+    ScaleLr {
+        /// The factor.
+        factor: f64,
+    },
+}
+
+/// Decides, after each epoch and at the end.
+pub trait Policy: Send {
+    /// After an epoch.
+    fn decide(&mut self, report: &Report) -> Vec<Action>;
+
+    /// Whether it can do nothing without a validation part.
+    fn needs_validation(&self) -> bool {
+        true
+    }
+
+    /// When training has ended, whoever ended it.
+    fn at_end(&mut self) -> Vec<Action> {
+        Vec::new()
+    }
+
+    /// Its state, for a checkpoint.
+    fn state(&self) -> serde_json::Value;
+
+    /// Takes a state back.
+    ///
+    /// # Errors
+    /// When the state is not its own.
+    fn restore(&mut self, state: serde_json::Value) -> Result<()>;
+}

@@ -1,0 +1,119 @@
+//! What the trainer offers a strategy: [`Step`] within an update, [`Pass`] at a boundary.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+use crate::{Acts, Batch, Ctx, ModelInfo, Params, Progress, Result, Seeds, Targets};
+
+/// The outcome of running the model on a batch.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// What the backbone put out, for the rows asked about.
+    pub features: Acts,
+    /// The outputs of tapped stages.
+    pub taps: BTreeMap<String, Acts>,
+    /// The outputs of each task's head, by task.
+    pub outputs: BTreeMap<String, Acts>,
+}
+
+/// One part of a loss.
+#[derive(Debug, Clone)]
+pub struct Term {
+    /// Its name in logs (`supervised`, `mmd`).
+    pub name: String,
+    /// Its factor in the sum.
+    pub weight: f64,
+    /// A scalar.
+    pub value: Tensor,
+}
+
+impl Term {
+    /// A term of weight 1.
+    pub fn new(name: &str, value: Tensor) -> Self {
+        Self { name: name.to_owned(), weight: 1.0, value }
+    }
+}
+
+/// One update, seen by a strategy.
+pub trait Step {
+    /// The streams that have a batch in this step, in the order of [`crate::Needs`].
+    fn streams(&self) -> Vec<String>;
+
+    /// The batch of a stream.
+    ///
+    /// # Errors
+    /// When there is no such stream.
+    fn batch(&self, stream: &str) -> Result<Rc<Batch>>;
+
+    /// Runs the model on a stream's batch; within one update it runs once, however often it is asked for.
+    ///
+    /// # Errors
+    /// When the model fails.
+    fn forward(&mut self, stream: &str) -> Result<Rc<Forward>>;
+
+    /// Runs the model on any inputs (mixed, adversarial, generated ones).
+    ///
+    /// # Errors
+    /// When the model fails.
+    fn forward_on(&mut self, inputs: Acts, stream: &str) -> Result<Forward>;
+
+    /// Runs a module of the strategy.
+    ///
+    /// # Errors
+    /// When there is no such module or it fails.
+    fn module(&mut self, name: &str, inputs: &Acts) -> Result<Acts>;
+
+    /// The loss of every task that has a target in the stream's batch, averaged over the rows where it is known: one term
+    /// a task, named as the task.
+    ///
+    /// # Errors
+    /// When the model fails or no task has a target.
+    fn supervised(&mut self, stream: &str) -> Result<Vec<Term>>;
+
+    /// The tensors of the model and of the strategy's modules; operations on a parameter's variable are tracked, which is
+    /// how a penalty on weights is written.
+    fn params(&self) -> &Params;
+
+    /// How far the phase has come.
+    fn progress(&self) -> Progress;
+
+    /// Streams of random numbers for this step.
+    fn seeds(&self) -> Seeds;
+
+    /// The context in which modules run.
+    fn ctx(&self) -> Ctx;
+}
+
+/// Features of all rows of a stream, computed without randomness.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// `f32 [rows, width]`.
+    pub values: Tensor,
+    /// Targets of the rows; empty for unlabelled streams.
+    pub targets: Targets,
+    /// Global rows.
+    pub rows: Vec<u64>,
+}
+
+/// The model and the training data, seen by a strategy at a boundary between phases or epochs.
+pub trait Pass {
+    /// The model.
+    fn info(&self) -> &ModelInfo;
+
+    /// Its tensors.
+    fn params(&self) -> &Params;
+
+    /// Features of a stream's rows.
+    ///
+    /// # Errors
+    /// When there is no such stream or the model fails.
+    fn features(&mut self, stream: &str) -> Result<Features>;
+
+    /// Streams of random numbers for this boundary.
+    fn seeds(&self) -> Seeds;
+
+    /// Tells the user something.
+    fn note(&mut self, text: String);
+}

@@ -1,0 +1,36 @@
+//! [`Task`]: what is to be predicted, from the head to the metrics.
+
+use candle_core::Tensor;
+
+use crate::{Acts, Field, Metric, Module, Predictions, Result, Schema, Scope, Target};
+
+/// Class names in the order of their numbers.
+pub type Classes = Vec<String>;
+
+/// A head, its loss and how its outputs are read.
+pub trait Task: Send + Sync {
+    /// The name of the target this task learns.
+    fn target(&self) -> &str;
+
+    /// Builds the head on top of features of this schema; called again whenever the plan changes. `field` describes the
+    /// target in the data.
+    ///
+    /// # Errors
+    /// When features or target do not suit the task.
+    fn head(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>>;
+
+    /// The loss of each row, unreduced: `f32 [rows]`. The caller masks rows whose target is missing, and reduces.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn loss(&self, out: &Acts, target: &Target) -> Result<Tensor>;
+
+    /// Reads the outputs of some rows: probabilities of classes, numbers.
+    ///
+    /// # Errors
+    /// When an output is missing.
+    fn decode(&self, out: &Acts, field: &Field) -> Result<Predictions>;
+
+    /// The metrics of this task; the first is the one by which models are chosen unless the user names another.
+    fn metrics(&self) -> Vec<std::sync::Arc<dyn Metric>>;
+}

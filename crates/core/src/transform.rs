@@ -1,0 +1,34 @@
+//! [`Transform`]: a change of inputs between the data set and the network.
+
+use crate::{Acts, Result, Schema, Seeds};
+
+/// What a transform may know about the batch.
+#[derive(Debug, Clone)]
+pub struct TransformCx<'a> {
+    /// Global rows, in order: the key of all randomness.
+    pub rows: &'a [u64],
+    /// The epoch.
+    pub epoch: u64,
+    /// Streams of random numbers; `seeds.stream("affine", &[row, epoch])`.
+    pub seeds: Seeds,
+}
+
+/// A change of inputs. A batch's content is a function of its rows and the epoch alone.
+pub trait Transform: Send + Sync {
+    /// The schema that comes out.
+    ///
+    /// # Errors
+    /// When the transform does not suit the inputs.
+    fn schema(&self, inputs: &Schema) -> Result<Schema>;
+
+    /// Whether it draws random numbers; such transforms act in training only.
+    fn random(&self) -> bool {
+        false
+    }
+
+    /// Applies it to the inputs of a batch.
+    ///
+    /// # Errors
+    /// When an input is missing or an operation fails.
+    fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts>;
+}

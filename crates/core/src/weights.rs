@@ -1,0 +1,124 @@
+//! Safetensors files, written whole or not at all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::params::bytes_of;
+use crate::{Error, Result};
+
+/// Writes a file through a temporary one beside it, synced and renamed, so that a reader sees the old file or the new one
+/// whole.
+///
+/// # Errors
+/// When the folder cannot be written or the disk is full; the old file is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let io = |e| Error::io(path, e);
+    let mut temp = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    temp.write_all(bytes).map_err(io)?;
+    temp.as_file().sync_all().map_err(io)?;
+    temp.persist(path).map_err(|e| io(e.error))?;
+    if let Ok(dir) = std::fs::File::open(folder) {
+        dir.sync_all().ok();
+    }
+    Ok(())
+}
+
+/// Saves tensors by name, with text metadata. The bytes depend on the values alone.
+///
+/// # Errors
+/// When a tensor's type has no place in the format or the file cannot be written.
+pub fn save_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let data: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(n, t)| Ok((n.clone(), dtype_of(n, t)?, t.dims().to_vec(), bytes_of(t)?)))
+        .collect::<Result<_>>()?;
+    let views: Vec<(String, TensorView<'_>)> = data
+        .iter()
+        .map(|(n, d, s, b)| {
+            TensorView::new(*d, s.clone(), b)
+                .map(|v| (n.clone(), v))
+                .map_err(|e| Error::param(n.clone(), e.to_string()))
+        })
+        .collect::<Result<_>>()?;
+    let text = serde_json::to_string(metadata).map_err(|e| Error::contract(e.to_string()))?;
+    // One entry only: a map of several would be written in the order of its hashes.
+    let meta = HashMap::from([("transplant".to_owned(), text)]);
+    let bytes = safetensors::serialize(views, Some(meta)).map_err(|e| Error::data(path, None, e.to_string()))?;
+    write_atomically(path, &bytes)
+}
+
+/// Loads all tensors of a file and the metadata that [`save_safetensors`] wrote (empty for other writers).
+///
+/// # Errors
+/// When the file is missing, cut off or lies about its lengths.
+pub fn load_safetensors(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bad = |e: safetensors::SafeTensorError| Error::data(path, None, e.to_string());
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
+    let meta = header.metadata().as_ref().and_then(|m| m.get("transplant"));
+    let meta = meta.and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
+    let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
+    let mut out = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let dtype = candle_dtype(view.dtype()).ok_or_else(|| {
+            Error::param(&name, format!("type {:?} is not supported ({})", view.dtype(), path.display()))
+        })?;
+        out.insert(name, Tensor::from_raw_buffer(view.data(), dtype, view.shape(), device)?);
+    }
+    Ok((out, meta))
+}
+
+fn dtype_of(name: &str, t: &Tensor) -> Result<Dtype> {
+    Ok(match t.dtype() {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::U32 => Dtype::U32,
+        DType::I64 => Dtype::I64,
+        DType::U8 => Dtype::U8,
+        other => return Err(Error::param(name, format!("type {other:?} is not written to safetensors"))),
+    })
+}
+
+fn candle_dtype(d: Dtype) -> Option<DType> {
+    Some(match d {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::U32 => DType::U32,
+        Dtype::I64 => DType::I64,
+        Dtype::U8 => DType::U8,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded_and_a_cut_file_is_named() -> Result<()> {
+        let dir = tempfile::tempdir().map_err(|e| Error::io(".", e))?;
+        let path = dir.path().join("a.safetensors");
+        let t = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+        let tensors =
+            BTreeMap::from([("b".to_owned(), t.clone()), ("a".to_owned(), Tensor::new(&[7u32], &Device::Cpu)?)]);
+        save_safetensors(&path, &tensors, &BTreeMap::from([("k".to_owned(), "v".to_owned())]))?;
+        let (back, meta) = load_safetensors(&path, &Device::Cpu)?;
+        assert_eq!(back["b"].to_vec2::<f32>()?, t.to_vec2::<f32>()?);
+        assert_eq!(meta["k"], "v");
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).map_err(|e| Error::io(&path, e))?;
+        assert!(load_safetensors(&path, &Device::Cpu).unwrap_err().to_string().contains("a.safetensors"));
+        Ok(())
+    }
+}

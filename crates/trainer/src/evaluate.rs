@@ -1,0 +1,91 @@
+//! [`evaluate`]: the only function that accepts test rows.
+
+use std::collections::BTreeMap;
+
+use candle_core::DType;
+use transplant_core::{Fed, Feed, Predictions, Result, RowRole, Target};
+
+use crate::model::Model;
+
+/// Rows that are read at a time; it has no influence on the outcome.
+const CHUNK: usize = 256;
+
+/// What a model said about the rows of a split.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Global rows, in the order of the split.
+    pub rows: Vec<u64>,
+    /// Predictions by task, with the labels beside them.
+    pub predictions: BTreeMap<String, Predictions>,
+}
+
+/// Runs a model over all rows of a split, without randomness.
+///
+/// # Errors
+/// When a row cannot be read or the model fails.
+pub fn evaluate<R: RowRole>(model: &Model, feed: &Fed<R>) -> Result<Evaluation> {
+    evaluate_feed(model, &**feed)
+}
+
+pub(crate) fn evaluate_feed(model: &Model, feed: &dyn Feed) -> Result<Evaluation> {
+    let info = model.info();
+    let mut predictions: BTreeMap<String, Predictions> = BTreeMap::new();
+    for rows in feed.rows().chunks(CHUNK) {
+        let batch = feed.plain(rows)?;
+        let outputs = model.run_plain(&batch)?.outputs;
+        for (name, task) in model.tasks() {
+            let mut p = task.decode(&outputs[name], &info.tasks[name])?;
+            if let Some(t) = batch.targets.get(task.target()) {
+                label(&mut p, t)?;
+            }
+            match predictions.get_mut(name) {
+                None => drop(predictions.insert(name.clone(), p)),
+                Some(all) => all.extend(p)?,
+            }
+        }
+    }
+    Ok(Evaluation { rows: feed.rows().to_vec(), predictions })
+}
+
+/// Puts the known targets beside predictions.
+fn label(p: &mut Predictions, target: &Target) -> Result<()> {
+    let values: Vec<f64> = target.values.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let present: Vec<f64> = match &target.present {
+        None => vec![1.0; values.len()],
+        Some(t) => t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
+    };
+    let known = values.iter().zip(&present).map(|(v, p)| (*p > 0.0).then_some(*v));
+    match p {
+        Predictions::Class { labels, .. } => *labels = known.map(|v| v.map(|v| v as u32)).collect(),
+        Predictions::Number { labels, .. } => *labels = known.map(|v| v.map(|v| v as f32)).collect(),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The metrics of each task, by name; with several tasks `<task>.<metric>`.
+///
+/// # Errors
+/// When a metric does not suit the predictions.
+pub fn metrics_of(model: &Model, evaluation: &Evaluation) -> Result<BTreeMap<String, f64>> {
+    let mut out = BTreeMap::new();
+    for (name, task) in model.tasks() {
+        for m in task.metrics() {
+            let key = if model.tasks().len() == 1 { m.name() } else { format!("{name}.{}", m.name()) };
+            out.insert(key, m.compute(&evaluation.predictions[name])?);
+        }
+    }
+    Ok(out)
+}
+
+/// The score by which models are chosen: the first metric of each task, larger is better, averaged over the tasks.
+pub(crate) fn score_of(model: &Model, evaluation: &Evaluation) -> Result<Option<f64>> {
+    let mut scores = Vec::new();
+    for (name, task) in model.tasks() {
+        if let Some(m) = task.metrics().first() {
+            let value = m.compute(&evaluation.predictions[name])?;
+            scores.push(if m.higher_is_better() { value } else { -value });
+        }
+    }
+    Ok((!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64))
+}

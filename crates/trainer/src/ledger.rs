@@ -1,0 +1,49 @@
+//! The transfer ledger: tensor by tensor, where it came from and what was done with it.
+
+use serde::{Deserialize, Serialize};
+use transplant_core::{ModelInfo, NormPolicy, Origin, Params, Phase, Role, Use};
+
+/// One tensor's line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// Full name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Weight or buffer.
+    pub role: Role,
+    /// Where its first value came from.
+    pub origin: Origin,
+    /// `trained`, `trained ×0.1`, `frozen`; for buffers `updated`, `kept` or `fitted`.
+    pub used: String,
+}
+
+/// The ledger of a model under a phase.
+pub(crate) fn ledger(params: &Params, info: &ModelInfo, phase: Option<&Phase>) -> Vec<LedgerRow> {
+    let row = |(name, p): (String, transplant_core::Param)| {
+        let used = match (&p.origin, p.role, phase) {
+            (Origin::Fitted { .. }, ..) => "fitted".to_owned(),
+            (_, Role::Buffer, Some(phase)) => buffer_use(&name, info, phase).to_owned(),
+            (_, Role::Weight, Some(phase)) => match phase.plan.use_of(&name) {
+                Use::Frozen => "frozen".to_owned(),
+                Use::Trained { lr_scale: 1.0, .. } => "trained".to_owned(),
+                Use::Trained { lr_scale, .. } => format!("trained ×{lr_scale}"),
+            },
+            (_, _, None) => "kept".to_owned(),
+        };
+        LedgerRow { shape: p.var().dims().to_vec(), role: p.role, origin: p.origin, used, name }
+    };
+    params.all().into_iter().map(row).collect()
+}
+
+/// Running statistics follow the policy of their stage.
+fn buffer_use(name: &str, info: &ModelInfo, phase: &Phase) -> &'static str {
+    let Some(i) = info.params.iter().find(|p| p.name == name).and_then(|p| p.stage) else { return "kept" };
+    let mut weights = info.weights().filter(|p| p.stage == Some(i));
+    let frozen = weights.all(|p| phase.plan.use_of(&p.name) == Use::Frozen);
+    let default = if frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
+    match phase.plan.norms.get(&info.stages[i].name).copied().unwrap_or(default) {
+        NormPolicy::Batch => "updated",
+        NormPolicy::Frozen => "kept",
+    }
+}

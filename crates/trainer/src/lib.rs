@@ -1,0 +1,36 @@
+//! The trainer: one loop for every strategy.
+//!
+//! [`fit`] takes a [`Model`] (network, tasks, strategy), a [`Recipe`] and [`Data`], and does what the strategy's phases say:
+//! it builds the network under each phase's plan, computes a frozen prefix once, makes the updates, asks policies after each
+//! epoch and acts on their answers, and keeps the state on disk so that a killed run goes on where it was. [`evaluate`] is
+//! the only function that accepts test rows.
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod data;
+mod evaluate;
+mod fit;
+mod ledger;
+mod model;
+pub mod optimisers;
+mod pass;
+pub mod policies;
+mod prefix;
+pub mod schedules;
+mod step;
+mod update;
+
+pub use data::{Data, Io, Recipe};
+pub use evaluate::{Evaluation, evaluate, metrics_of};
+pub use fit::{Fit, fit};
+pub use ledger::LedgerRow;
+pub use model::{Model, Parts};
+
+use transplant_core::Plugins;
+
+/// Registers the optimisers, schedules and policies of this crate.
+pub fn plugin(p: &mut Plugins) {
+    optimisers::plugin(p);
+    schedules::plugin(p);
+    policies::plugin(p);
+}

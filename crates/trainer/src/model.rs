@@ -1,0 +1,253 @@
+//! [`Model`]: a network, its tasks and the strategy that trains it, over one store of parameters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+use transplant_core::{
+    Acts, Architecture, Backbone, Batch, Ctx, Error, Field, Forward, Invalid, Load, ModelInfo, Module, Modules, Origin, ParamInfo,
+    Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
+};
+
+use crate::prefix::{Tiles, in_tiles};
+
+/// What a model is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The network's description.
+    pub architecture: Arc<dyn Architecture>,
+    /// What the network is given, transforms included.
+    pub inputs: Schema,
+    /// Tasks by name.
+    pub tasks: BTreeMap<String, Arc<dyn Task>>,
+    /// What the targets are.
+    pub targets: Schema,
+    /// The strategy.
+    pub strategy: Arc<dyn Strategy>,
+    /// The store, usually empty.
+    pub params: Params,
+    /// Where fresh weights and all randomness of training come from.
+    pub seeds: Seeds,
+}
+
+/// A network with heads and modules, built under one plan.
+pub(crate) struct Network {
+    pub(crate) backbone: Box<dyn Backbone>,
+    pub(crate) heads: BTreeMap<String, Box<dyn Module>>,
+    pub(crate) modules: Modules,
+}
+
+impl Network {
+    /// Runs stages `from..` on `acts`, then the heads on the rows that `pick` chooses.
+    pub(crate) fn forward(&self, acts: Acts, from: usize, pick: Option<&Tensor>, cx: &mut Ctx) -> Result<Forward> {
+        let stages = self.backbone.stages().len();
+        let out = self.backbone.forward(acts, from..stages, cx)?;
+        let features = match pick {
+            None => out,
+            Some(at) => out.map(|_, t| Ok(t.index_select(at, 0)?))?,
+        };
+        let outputs = self.heads.iter().map(|(name, h)| Ok((name.clone(), h.forward(&features, cx)?)));
+        let outputs = outputs.collect::<Result<_>>()?;
+        Ok(Forward { features, taps: std::mem::take(&mut cx.tapped), outputs })
+    }
+}
+
+/// A network, its tasks and its strategy.
+pub struct Model {
+    pub(crate) parts: Parts,
+    pub(crate) eval: Network,
+    kept_heads: Vec<String>,
+    has_source: bool,
+}
+
+impl Model {
+    /// Builds the network once, so that every parameter exists.
+    ///
+    /// # Errors
+    /// When the inputs do not fit the network, a task's target is not in the data, or existing parameters have other shapes.
+    pub fn new(parts: Parts) -> Result<Self> {
+        let info = ModelInfo { stages: parts.architecture.stages(), tasks: fields(&parts)?, ..ModelInfo::default() };
+        network(&parts, &info, Arc::default())?;
+        let eval = network(&parts, &info, Arc::new(untracked(&parts.params, None)))?;
+        Ok(Self { parts, eval, kept_heads: Vec::new(), has_source: false })
+    }
+
+    /// The store of all its tensors.
+    pub fn params(&self) -> &Params {
+        &self.parts.params
+    }
+
+    /// Its tasks by name.
+    pub fn tasks(&self) -> &BTreeMap<String, Arc<dyn Task>> {
+        &self.parts.tasks
+    }
+
+    /// Its strategy.
+    pub fn strategy(&self) -> &Arc<dyn Strategy> {
+        &self.parts.strategy
+    }
+
+    /// What a strategy may know of it.
+    pub fn info(&self) -> ModelInfo {
+        let stages = self.parts.architecture.stages();
+        let prefixes: Vec<String> = stages.iter().map(|s| format!("backbone.{}.", s.prefix)).collect();
+        let params = self.params().all().into_iter().map(|(name, p)| ParamInfo {
+            shape: p.var().dims().to_vec(),
+            role: p.role,
+            stage: prefixes.iter().position(|prefix| name.starts_with(prefix)),
+            loaded: matches!(p.origin, Origin::Loaded { .. }),
+            name,
+        });
+        ModelInfo {
+            params: params.collect(),
+            stages,
+            tasks: fields(&self.parts).unwrap_or_default(),
+            targets: self.parts.tasks.iter().map(|(n, t)| (n.clone(), t.target().to_owned())).collect(),
+            has_source: self.has_source,
+            kept_heads: self.kept_heads.clone(),
+        }
+    }
+
+    /// Takes from a source network what the strategy asks for. `from` names the source in the ledger; `same_labels` are the
+    /// tasks whose classes are the same there.
+    ///
+    /// # Errors
+    /// When a backbone tensor is missing in the source or has another shape.
+    pub fn load_source(&mut self, source: &BTreeMap<String, Tensor>, from: &str, same_labels: &[String]) -> Result<()> {
+        let load = self.parts.strategy.needs().load;
+        self.has_source = true;
+        if load == Load::Nothing {
+            for name in self.params().names().iter().filter(|n| source.contains_key(*n)) {
+                self.params().set_origin(name, Origin::Reset { why: "the strategy starts from fresh weights".into() });
+            }
+            return Ok(());
+        }
+        let loaded = || Origin::Loaded { from: from.to_owned() };
+        for name in self.params().names().iter().filter(|n| n.starts_with("backbone.")) {
+            let value = source.get(name).ok_or_else(|| Error::param(name, format!("the source `{from}` has no such tensor")))?;
+            self.params().set(name, value)?;
+            self.params().set_origin(name, loaded());
+        }
+        for task in self.parts.tasks.keys() {
+            let prefix = format!("heads.{task}.");
+            let keep = load == Load::BackboneAndHeads && same_labels.contains(task);
+            for (name, value) in source.iter().filter(|(n, _)| n.starts_with(&prefix)) {
+                match self.params().find(name) {
+                    _ if !keep => {
+                        let why = if same_labels.contains(task) { "the strategy resets it" } else { "the labels differ" };
+                        self.params().set_origin(name, Origin::Reset { why: why.into() });
+                    }
+                    Some(p) if p.var().shape() == value.shape() => {
+                        self.params().set(name, value)?;
+                        self.params().set_origin(name, loaded());
+                    }
+                    _ => self.params().insert(name, value, Role::Buffer, loaded())?,
+                }
+            }
+            if keep {
+                self.kept_heads.push(task.clone());
+            }
+        }
+        self.rebuild()
+    }
+
+    /// Builds the evaluating network again, after parameters were inserted or a head was fitted.
+    ///
+    /// # Errors
+    /// When a parameter has the wrong shape.
+    pub fn rebuild(&mut self) -> Result<()> {
+        let last = self.parts.strategy.phases(&self.info())?.pop().map(|p| p.plan);
+        self.eval = self.network(untracked(self.params(), last))?;
+        Ok(())
+    }
+
+    /// The outputs of each task for some rows, in evaluation mode; they do not depend on which rows stand beside each other.
+    ///
+    /// # Errors
+    /// When the inputs do not fit.
+    pub fn predict(&self, inputs: Acts, rows: &[u64]) -> Result<BTreeMap<String, Acts>> {
+        Ok(self.run_plain(&Batch::new(inputs, BTreeMap::new(), rows.to_vec()))?.outputs)
+    }
+
+    /// Runs the evaluating network on a batch, in tiles of fixed size.
+    pub(crate) fn run_plain(&self, batch: &Batch) -> Result<Forward> {
+        let batch = on_device(batch.clone(), self.params())?;
+        let stages = self.eval.backbone.stages();
+        if batch.select.is_some() || stages.iter().any(|s| !s.row_wise) {
+            return self.eval.forward(batch.inputs, 0, batch.select.as_ref(), &mut Ctx::eval(&batch.rows));
+        }
+        // Features and outputs go through the tiles together, told apart by their prefix.
+        let tiles = in_tiles(&batch.inputs, &batch.rows, |tile, rows| {
+            let f = self.eval.forward(tile, 0, None, &mut Ctx::eval(rows))?;
+            let mut all = Acts::new();
+            f.features.iter().for_each(|(n, t)| all.set(&format!("features/{n}"), t.clone()));
+            for (task, out) in &f.outputs {
+                out.iter().for_each(|(n, t)| all.set(&format!("{task}/{n}"), t.clone()));
+            }
+            Ok(all)
+        })?;
+        let below = |prefix: &str| -> Acts {
+            let inside = tiles.iter().filter_map(|(n, t)| n.strip_prefix(prefix)?.strip_prefix('/').map(|n| (n.to_owned(), t.clone())));
+            inside.collect()
+        };
+        let outputs = self.parts.tasks.keys().map(|t| (t.clone(), below(t))).collect();
+        Ok(Forward { features: below("features"), taps: BTreeMap::new(), outputs })
+    }
+
+    /// Builds the network under a plan.
+    pub(crate) fn network(&self, plan: Plan) -> Result<Network> {
+        network(&self.parts, &self.info(), Arc::new(plan))
+    }
+
+    /// Tiles for a frozen prefix of this model.
+    pub(crate) fn tiles(&self, prefix: usize) -> Tiles<'_> {
+        Tiles { model: self, prefix }
+    }
+}
+
+fn fields(parts: &Parts) -> Result<BTreeMap<String, Field>> {
+    let field = |task: &Arc<dyn Task>| {
+        parts.targets.get(task.target()).cloned().ok_or_else(|| {
+            let there: Vec<_> = parts.targets.keys().map(String::as_str).collect();
+            Error::from(Invalid::key("target", format!("the data has no target `{}`", task.target())).help(format!("there are: {}", there.join(", "))))
+        })
+    };
+    parts.tasks.iter().map(|(name, t)| Ok((name.clone(), field(t)?))).collect()
+}
+
+fn network(parts: &Parts, info: &ModelInfo, plan: Arc<Plan>) -> Result<Network> {
+    let root = Scope::new(&parts.params, plan, parts.seeds, DType::F32);
+    let backbone = parts.architecture.build(&parts.inputs, &root.pp("backbone"))?;
+    let features = parts.architecture.features(&parts.inputs)?;
+    let fitted = parts.strategy.head();
+    let mut heads = BTreeMap::new();
+    for (name, task) in &parts.tasks {
+        let (field, scope) = (&info.tasks[name], root.pp("heads").pp(name));
+        let head = match &fitted {
+            Some(f) => f.build(&features, field, &scope)?,
+            None => task.head(&features, field, &scope)?,
+        };
+        heads.insert(name.clone(), head);
+    }
+    let modules = parts.strategy.modules(info, &root.pp("modules"))?;
+    Ok(Network { backbone, heads, modules })
+}
+
+/// A plan that tracks nothing, with the adapters of `last`.
+fn untracked(params: &Params, last: Option<Plan>) -> Plan {
+    let adapters = last.map(|p| p.adapters).unwrap_or_default();
+    let names = params.names();
+    Plan { adapters, ..Plan::frozen(names.iter().map(String::as_str)) }
+}
+
+/// Moves a batch to where the parameters live.
+pub(crate) fn on_device(mut batch: Batch, params: &Params) -> Result<Batch> {
+    let device = params.device();
+    batch.inputs = batch.inputs.map(|_, t| Ok(t.to_device(device)?))?;
+    for target in batch.targets.values_mut() {
+        target.values = target.values.to_device(device)?;
+        target.present = target.present.take().map(|p| p.to_device(device)).transpose()?;
+    }
+    batch.select = batch.select.take().map(|s| s.to_device(device)).transpose()?;
+    Ok(batch)
+}

@@ -1,0 +1,134 @@
+//! The trainer's side of [`transplant_core::Step`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use candle_core::{DType, Tensor};
+use transplant_core::{Acts, Batch, Ctx, Error, Forward, Mode, Params, Progress, Result, Seeds, Step, Target, Task, Term};
+
+use crate::model::Network;
+
+/// A stream's batch and what the frozen prefix made of it.
+pub(crate) struct Fetched {
+    pub(crate) batch: Rc<Batch>,
+    pub(crate) acts: Acts,
+}
+
+/// One update over one batch of every stream.
+pub(crate) struct TrainStep<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) tasks: &'a BTreeMap<String, std::sync::Arc<dyn Task>>,
+    pub(crate) params: &'a Params,
+    pub(crate) streams: &'a BTreeMap<String, Fetched>,
+    pub(crate) prefix: usize,
+    pub(crate) taps: &'a BTreeSet<String>,
+    pub(crate) progress: Progress,
+    /// Steps over all phases.
+    pub(crate) step: u64,
+    pub(crate) seeds: Seeds,
+    pub(crate) done: BTreeMap<String, Rc<Forward>>,
+}
+
+impl TrainStep<'_> {
+    fn fetched(&self, stream: &str) -> Result<&Fetched> {
+        self.streams.get(stream).ok_or_else(|| Error::contract(format!("there is no stream `{stream}` in this step")))
+    }
+
+    fn context(&self, stream: &str, rows: &[u64]) -> Ctx {
+        let mut cx = Ctx::new(Mode::Train, stream, self.step, rows, self.seeds);
+        cx.taps.clone_from(self.taps);
+        cx
+    }
+}
+
+impl Step for TrainStep<'_> {
+    fn streams(&self) -> Vec<String> {
+        self.streams.keys().cloned().collect()
+    }
+
+    fn batch(&self, stream: &str) -> Result<Rc<Batch>> {
+        Ok(self.fetched(stream)?.batch.clone())
+    }
+
+    fn forward(&mut self, stream: &str) -> Result<Rc<Forward>> {
+        if let Some(f) = self.done.get(stream) {
+            return Ok(f.clone());
+        }
+        let fetched = self.fetched(stream)?;
+        let mut cx = self.context(stream, &fetched.batch.rows);
+        let f = self.network.forward(fetched.acts.clone(), self.prefix, fetched.batch.select.as_ref(), &mut cx)?;
+        let f = Rc::new(f);
+        self.done.insert(stream.to_owned(), f.clone());
+        Ok(f)
+    }
+
+    fn forward_on(&mut self, inputs: Acts, stream: &str) -> Result<Forward> {
+        let batch = self.batch(stream)?;
+        let inputs = inputs.map(|_, t| Ok(t.to_device(self.params.device())?))?;
+        self.network.forward(inputs, 0, batch.select.as_ref(), &mut self.context(stream, &batch.rows))
+    }
+
+    fn module(&mut self, name: &str, inputs: &Acts) -> Result<Acts> {
+        let module = self.network.modules.get(name);
+        let module = module.ok_or_else(|| Error::contract(format!("the strategy made no module `{name}`")))?;
+        module.forward(inputs, &mut self.ctx())
+    }
+
+    fn supervised(&mut self, stream: &str) -> Result<Vec<Term>> {
+        let forward = self.forward(stream)?;
+        let batch = self.batch(stream)?;
+        let mut terms = Vec::new();
+        for (name, task) in self.tasks {
+            if let Some(target) = batch.targets.get(task.target()) {
+                let rows = task.loss(&forward.outputs[name], target)?;
+                terms.push(Term::new(name, mean_over_known(&rows, target)?));
+            }
+        }
+        if terms.is_empty() {
+            return Err(Error::contract(format!("stream `{stream}` has no target that a task learns")));
+        }
+        Ok(terms)
+    }
+
+    fn params(&self) -> &Params {
+        self.params
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn seeds(&self) -> Seeds {
+        self.seeds.child(&format!("step/{}", self.step))
+    }
+
+    fn ctx(&self) -> Ctx {
+        self.context("", &[])
+    }
+}
+
+/// The mean of a loss over the rows whose target is known; 0 when none is.
+fn mean_over_known(rows: &Tensor, target: &Target) -> Result<Tensor> {
+    let Some(present) = &target.present else { return Ok(rows.mean_all()?) };
+    let present = present.to_dtype(rows.dtype())?;
+    let known = present.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.max(1.0);
+    Ok(((rows * present)?.sum_all()? / known)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn missing_targets_do_not_count() -> Result<()> {
+        let rows = Tensor::new(&[1f32, 5.0, 3.0], &Device::Cpu)?;
+        let values = Tensor::zeros(3, DType::U32, &Device::Cpu)?;
+        let some = Target { values: values.clone(), present: Some(Tensor::new(&[1f32, 0.0, 1.0], &Device::Cpu)?) };
+        assert_eq!(mean_over_known(&rows, &some)?.to_scalar::<f32>()?, 2.0);
+        let none = Target { values: values.clone(), present: Some(values.to_dtype(DType::F32)?) };
+        assert_eq!(mean_over_known(&rows, &none)?.to_scalar::<f32>()?, 0.0);
+        assert_eq!(mean_over_known(&rows, &Target::known(values))?.to_scalar::<f32>()?, 3.0);
+        Ok(())
+    }
+}
