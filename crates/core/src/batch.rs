@@ -54,15 +54,4 @@ impl Batch {
             Error::contract(format!("the batch has no target `{name}`: the stream is unlabelled or lacks it"))
         })
     }
-
-    /// Picks the asked rows out of a network's output.
-    ///
-    /// # Errors
-    /// When a tensor has fewer rows than asked about.
-    pub fn pick(&self, out: &Acts) -> Result<Acts> {
-        match &self.select {
-            None => Ok(out.clone()),
-            Some(at) => out.map(|_, t| Ok(t.index_select(at, 0)?)),
-        }
-    }
 }

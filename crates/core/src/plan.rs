@@ -64,7 +64,8 @@ impl Plan {
     /// When both say something different about one weight or stage; the error names it and both owners.
     pub fn merge(&mut self, other: Self, mine: &str, theirs: &str) -> Result<()> {
         let clash = |what: &str, name: &str| {
-            crate::Error::contract(format!("strategies `{mine}` and `{theirs}` disagree about the {what} of `{name}`"))
+            let what = format!("strategies `{mine}` and `{theirs}` disagree about the {what} of `{name}`");
+            crate::Error::from(crate::Invalid::new(what))
         };
         for (name, u) in other.uses {
             if self.uses.insert(name.clone(), u).is_some_and(|old| old != u) {

@@ -40,7 +40,11 @@ pub(crate) struct State {
 impl State {
     /// The state of a fit whose parameters are `params`.
     pub(crate) fn new(
-        position: Position, counts: BTreeMap<String, u64>, policies: Vec<serde_json::Value>, history: Vec<Report>, params: &Params,
+        position: Position,
+        counts: BTreeMap<String, u64>,
+        policies: Vec<serde_json::Value>,
+        history: Vec<Report>,
+        params: &Params,
     ) -> Self {
         let params = params.all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
         Self { position, counts, policies, history, params }
@@ -76,16 +80,24 @@ pub(crate) fn save(folder: &Path, state: &State, tensors: &Tensors) -> Result<()
     Ok(())
 }
 
-/// The newest checkpoint that is whole, and the files that were passed over because they are not.
-pub(crate) fn newest(folder: &Path, device: &Device) -> Result<(Option<(State, Tensors)>, Vec<PathBuf>)> {
+/// What a folder of checkpoints holds.
+pub(crate) struct Found {
+    /// The newest one that is whole.
+    pub(crate) newest: Option<(State, Tensors)>,
+    /// Newer files that are not.
+    pub(crate) damaged: Vec<PathBuf>,
+}
+
+/// Reads the newest checkpoint that is whole.
+pub(crate) fn newest(folder: &Path, device: &Device) -> Result<Found> {
     let mut damaged = Vec::new();
     for path in files(folder)?.into_iter().rev() {
         match read(&path, device) {
-            Ok(found) => return Ok((Some(found), damaged)),
+            Ok(found) => return Ok(Found { newest: Some(found), damaged }),
             Err(_) => damaged.push(path),
         }
     }
-    Ok((None, damaged))
+    Ok(Found { newest: None, damaged })
 }
 
 /// Puts a checkpoint's tensors back into a store, with their roles and origins.
@@ -159,7 +171,7 @@ mod tests {
             save(dir.path(), &state, &tensors)?;
         }
         assert_eq!(files(dir.path())?.len(), 2);
-        let (found, damaged) = newest(dir.path(), &Device::Cpu)?;
+        let Found { newest: found, damaged } = newest(dir.path(), &Device::Cpu)?;
         let (state, tensors) = found.ok_or_else(|| Error::contract("none"))?;
         assert_eq!((state.position.total_steps, state.position.loss_sum), (3, 0.1 + 0.2));
         assert!(damaged.is_empty());
@@ -169,7 +181,7 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         std::fs::write(&newest_file, bytes).map_err(|e| Error::io(&newest_file, e))?;
-        let (found, damaged) = newest(dir.path(), &Device::Cpu)?;
+        let Found { newest: found, damaged } = newest(dir.path(), &Device::Cpu)?;
         assert_eq!(found.map(|(s, _)| s.position.total_steps), Some(2));
         assert_eq!(damaged, [newest_file]);
         Ok(())

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use transplant_core::{Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation};
+use transplant_core::{
+    Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation,
+};
 
 /// How training goes, whatever the strategy.
 #[derive(Clone)]
@@ -54,7 +56,9 @@ impl Data {
         let unlabelled = needs.unlabelled.iter().cloned().map(|s| (self.unlabelled.contains_key(&s), "unlabelled", s));
         match labelled.chain(unlabelled).find(|(there, ..)| !there) {
             None => Ok(()),
-            Some((_, kind, s)) => Err(Invalid::new(format!("the strategy needs a {kind} stream `{s}`, and none was given")).into()),
+            Some((_, kind, s)) => {
+                Err(Invalid::new(format!("the strategy needs a {kind} stream `{s}`, and none was given")).into())
+            }
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Action, Boundary, Error, Event, Feed, Gradients, Invalid, Origin, Params, Phase, Progress, Report, Result, Role, Step, Strategy, Term,
-    Until, Update, Use, backward,
+    Action, Boundary, Error, Event, Feed, Gradients, Invalid, Origin, Params, Phase, Progress, Report, Result, Role,
+    Step, Strategy, Term, Until, Update, Use, backward,
 };
 
 use crate::checkpoint::{self, Position, State, Tensors};
@@ -104,12 +104,12 @@ impl<'r, 'io> Run<'r, 'io> {
     /// Goes to where the newest whole checkpoint was written, if that is wanted and there is one.
     fn resume(&mut self) -> Result<bool> {
         let Some(folder) = self.io.checkpoints.clone().filter(|_| self.io.resume) else { return Ok(false) };
-        let (found, damaged) = checkpoint::newest(&folder, self.model.params().device())?;
+        let checkpoint::Found { newest, damaged } = checkpoint::newest(&folder, self.model.params().device())?;
         for path in damaged {
             let text = format!("{} is damaged and was passed over", path.display());
             self.io.listener.on(&Event::Warning { text });
         }
-        let Some((state, tensors)) = found else { return Ok(false) };
+        let Some((state, tensors)) = newest else { return Ok(false) };
         checkpoint::restore(&state, &tensors, self.model.params())?;
         self.model.rebuild()?;
         for (name, t) in &tensors.slots {
@@ -118,7 +118,8 @@ impl<'r, 'io> Run<'r, 'io> {
         for (policy, state) in self.io.policies.iter_mut().zip(state.policies) {
             policy.restore(state)?;
         }
-        (self.at, self.optimiser.counts, self.history, self.kept) = (state.position, state.counts, state.history, tensors.kept);
+        (self.at, self.optimiser.counts, self.history, self.kept) =
+            (state.position, state.counts, state.history, tensors.kept);
         self.io.listener.on(&Event::Note { text: format!("resumed after step {}", self.at.total_steps) });
         Ok(true)
     }
@@ -160,7 +161,11 @@ impl<'r, 'io> Run<'r, 'io> {
         }
         let epochs = if let Until::Epochs(n) = phase.until { n } else { self.recipe.epochs };
         let steps_per_epoch = main.div_ceil(self.recipe.accumulate.max(1));
-        let updates = if phase.updates.is_empty() { vec![Update { name: "all".into(), ..Update::default() }] } else { phase.updates.clone() };
+        let updates = if phase.updates.is_empty() {
+            vec![Update { name: "all".into(), ..Update::default() }]
+        } else {
+            phase.updates.clone()
+        };
         self.io.listener.on(&Event::PhaseStarted {
             phase: phase.name.clone(),
             steps: steps_per_epoch * epochs,
@@ -190,7 +195,13 @@ impl<'r, 'io> Run<'r, 'io> {
             let train_loss = self.at.loss_sum / stage.steps_per_epoch.max(1) as f64;
             self.boundary(strategy, Boundary::EpochEnd(index, epoch))?;
             self.report(train_loss)?;
-            self.at = Position { epoch: epoch + 1, step_in_epoch: 0, loss_sum: 0.0, total_epochs: self.at.total_epochs + 1, ..self.at.clone() };
+            self.at = Position {
+                epoch: epoch + 1,
+                step_in_epoch: 0,
+                loss_sum: 0.0,
+                total_epochs: self.at.total_epochs + 1,
+                ..self.at.clone()
+            };
         }
         Ok(())
     }
@@ -198,17 +209,19 @@ impl<'r, 'io> Run<'r, 'io> {
     /// All updates of one optimiser step; returns the sum of the weighted terms, averaged over the accumulated batches.
     fn step(&mut self, stage: &Stage<'_>) -> Result<f64> {
         let step = self.at.epoch * stage.steps_per_epoch + self.at.step_in_epoch;
-        let progress = Progress { step, steps: stage.steps_per_epoch * stage.epochs, steps_per_epoch: stage.steps_per_epoch };
+        let progress =
+            Progress { step, steps: stage.steps_per_epoch * stage.epochs, steps_per_epoch: stage.steps_per_epoch };
         let first = self.at.step_in_epoch * self.recipe.accumulate.max(1);
         let micro = first..(first + self.recipe.accumulate.max(1)).min(stage.batches);
         let share = 1.0 / (micro.end - micro.start).max(1) as f64;
         let fetched = micro.map(|i| self.fetch(stage, i)).collect::<Result<Vec<_>>>()?;
         let factor = self.recipe.schedule.factor(progress) * self.at.lr_factor;
         let mut total = 0.0;
-        for update in stage.updates.iter().filter(|u| step % u.every.max(1) == 0) {
+        for update in stage.updates.iter().filter(|u| step.is_multiple_of(u.every.max(1))) {
             let wanted = |n: &str| {
                 let mine = update.trains.is_empty() || update.trains.iter().any(|p| p.matches(n));
-                mine && stage.phase.plan.use_of(n) != Use::Frozen && self.model.params().find(n).is_some_and(|p| p.role == Role::Weight)
+                mine && stage.phase.plan.use_of(n) != Use::Frozen
+                    && self.model.params().find(n).is_some_and(|p| p.role == Role::Weight)
             };
             let mut sum = Gradients::new(self.model.params(), wanted);
             for streams in &fetched {
@@ -230,7 +243,12 @@ impl<'r, 'io> Run<'r, 'io> {
 
     /// The gradients of one update over one batch of every stream.
     fn gradients(
-        &self, stage: &Stage<'_>, update: &Update, streams: &BTreeMap<String, Fetched>, progress: Progress, places: &Gradients,
+        &self,
+        stage: &Stage<'_>,
+        update: &Update,
+        streams: &BTreeMap<String, Fetched>,
+        progress: Progress,
+        places: &Gradients,
     ) -> Result<(f64, Gradients)> {
         let mut cx = TrainStep {
             network: &stage.network,
@@ -266,7 +284,8 @@ impl<'r, 'io> Run<'r, 'io> {
                 Some((n, t)) => (n + number, (t + weighted)?),
             });
         }
-        let (number, loss) = total.ok_or_else(|| Error::contract(format!("update `{}` has no loss term", update.name)))?;
+        let (number, loss) =
+            total.ok_or_else(|| Error::contract(format!("update `{}` has no loss term", update.name)))?;
         if stage.strategy.combines() {
             return Ok((number, stage.strategy.combine(apart, &cx as &dyn Step)?));
         }
@@ -342,7 +361,11 @@ impl<'r, 'io> Run<'r, 'io> {
         let params = self.model.params();
         let state = State::new(self.at.clone(), self.optimiser.counts.clone(), policies, self.history.clone(), params);
         let slots = self.optimiser.slots.snapshot(|_| true)?;
-        checkpoint::save(folder, &state, &Tensors { params: params.snapshot(|_| true)?, slots, kept: self.kept.clone() })?;
+        checkpoint::save(
+            folder,
+            &state,
+            &Tensors { params: params.snapshot(|_| true)?, slots, kept: self.kept.clone() },
+        )?;
         self.saved = Instant::now();
         self.io.listener.on(&Event::Checkpointed { step: self.at.total_steps });
         Ok(())
@@ -355,7 +378,8 @@ impl<'r, 'io> Run<'r, 'io> {
         Ok(Fit {
             steps: self.at.total_steps,
             epochs: self.at.total_epochs,
-            trainable: count(params, trained) + params.all().iter().filter(|(n, _)| fitted(n)).map(|(_, p)| p.var().elem_count()).sum::<usize>(),
+            trainable: count(params, trained)
+                + params.all().iter().filter(|(n, _)| fitted(n)).map(|(_, p)| p.var().elem_count()).sum::<usize>(),
             parameters: count(params, |_| true),
             ledger: ledger(params, &self.model.info(), last),
             history: self.history,

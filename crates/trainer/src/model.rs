@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Acts, Architecture, Backbone, Batch, Ctx, Error, Field, Forward, Invalid, Load, ModelInfo, Module, Modules, Origin, ParamInfo,
-    Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
+    Acts, Architecture, Backbone, Batch, Ctx, Error, Field, Forward, Invalid, Load, ModelInfo, Module, Modules, Origin,
+    ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
 };
 
 use crate::prefix::{Tiles, in_tiles};
@@ -33,6 +33,8 @@ pub struct Parts {
 /// A network with heads and modules, built under one plan.
 pub(crate) struct Network {
     pub(crate) backbone: Box<dyn Backbone>,
+    /// What the backbone says it puts out; other activations end here.
+    features: Schema,
     pub(crate) heads: BTreeMap<String, Box<dyn Module>>,
     pub(crate) modules: Modules,
 }
@@ -42,10 +44,11 @@ impl Network {
     pub(crate) fn forward(&self, acts: Acts, from: usize, pick: Option<&Tensor>, cx: &mut Ctx) -> Result<Forward> {
         let stages = self.backbone.stages().len();
         let out = self.backbone.forward(acts, from..stages, cx)?;
-        let features = match pick {
-            None => out,
-            Some(at) => out.map(|_, t| Ok(t.index_select(at, 0)?))?,
+        let feature = |name: &String| {
+            let t = out.get(name)?;
+            Ok((name.clone(), pick.map_or_else(|| Ok(t.clone()), |at| t.index_select(at, 0))?))
         };
+        let features = self.features.keys().map(feature).collect::<Result<Acts>>()?;
         let outputs = self.heads.iter().map(|(name, h)| Ok((name.clone(), h.forward(&features, cx)?)));
         let outputs = outputs.collect::<Result<_>>()?;
         Ok(Forward { features, taps: std::mem::take(&mut cx.tapped), outputs })
@@ -124,7 +127,9 @@ impl Model {
         }
         let loaded = || Origin::Loaded { from: from.to_owned() };
         for name in self.params().names().iter().filter(|n| n.starts_with("backbone.")) {
-            let value = source.get(name).ok_or_else(|| Error::param(name, format!("the source `{from}` has no such tensor")))?;
+            let value = source
+                .get(name)
+                .ok_or_else(|| Error::param(name, format!("the source `{from}` has no such tensor")))?;
             self.params().set(name, value)?;
             self.params().set_origin(name, loaded());
         }
@@ -134,7 +139,8 @@ impl Model {
             for (name, value) in source.iter().filter(|(n, _)| n.starts_with(&prefix)) {
                 match self.params().find(name) {
                     _ if !keep => {
-                        let why = if same_labels.contains(task) { "the strategy resets it" } else { "the labels differ" };
+                        let why =
+                            if same_labels.contains(task) { "the strategy resets it" } else { "the labels differ" };
                         self.params().set_origin(name, Origin::Reset { why: why.into() });
                     }
                     Some(p) if p.var().shape() == value.shape() => {
@@ -169,6 +175,19 @@ impl Model {
         Ok(self.run_plain(&Batch::new(inputs, BTreeMap::new(), rows.to_vec()))?.outputs)
     }
 
+    /// Runs one of the strategy's modules in evaluation mode (a generator, a discriminator).
+    ///
+    /// # Errors
+    /// When there is no such module or it fails.
+    pub fn module(&self, name: &str, inputs: &Acts) -> Result<Acts> {
+        let module = self
+            .eval
+            .modules
+            .get(name)
+            .ok_or_else(|| Error::contract(format!("the strategy made no module `{name}`")))?;
+        module.forward(inputs, &mut Ctx::eval(&[]))
+    }
+
     /// Runs the evaluating network on a batch, in tiles of fixed size.
     pub(crate) fn run_plain(&self, batch: &Batch) -> Result<Forward> {
         let batch = on_device(batch.clone(), self.params())?;
@@ -187,7 +206,9 @@ impl Model {
             Ok(all)
         })?;
         let below = |prefix: &str| -> Acts {
-            let inside = tiles.iter().filter_map(|(n, t)| n.strip_prefix(prefix)?.strip_prefix('/').map(|n| (n.to_owned(), t.clone())));
+            let inside = tiles
+                .iter()
+                .filter_map(|(n, t)| n.strip_prefix(prefix)?.strip_prefix('/').map(|n| (n.to_owned(), t.clone())));
             inside.collect()
         };
         let outputs = self.parts.tasks.keys().map(|t| (t.clone(), below(t))).collect();
@@ -209,7 +230,10 @@ fn fields(parts: &Parts) -> Result<BTreeMap<String, Field>> {
     let field = |task: &Arc<dyn Task>| {
         parts.targets.get(task.target()).cloned().ok_or_else(|| {
             let there: Vec<_> = parts.targets.keys().map(String::as_str).collect();
-            Error::from(Invalid::key("target", format!("the data has no target `{}`", task.target())).help(format!("there are: {}", there.join(", "))))
+            Error::from(
+                Invalid::key("target", format!("the data has no target `{}`", task.target()))
+                    .help(format!("there are: {}", there.join(", "))),
+            )
         })
     };
     parts.tasks.iter().map(|(name, t)| Ok((name.clone(), field(t)?))).collect()
@@ -230,7 +254,7 @@ fn network(parts: &Parts, info: &ModelInfo, plan: Arc<Plan>) -> Result<Network> 
         heads.insert(name.clone(), head);
     }
     let modules = parts.strategy.modules(info, &root.pp("modules"))?;
-    Ok(Network { backbone, heads, modules })
+    Ok(Network { backbone, features, heads, modules })
 }
 
 /// A plan that tracks nothing, with the adapters of `last`.

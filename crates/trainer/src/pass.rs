@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use transplant_core::{Error, Event, Features, Feed, HIDDEN, Listener, ModelInfo, Params, Pass, Result, Seeds, Target, Targets};
+use transplant_core::{
+    Error, Event, Features, Feed, HIDDEN, Listener, ModelInfo, Params, Pass, Result, Seeds, Target, Targets,
+};
 
 use crate::data::Data;
 use crate::model::Model;

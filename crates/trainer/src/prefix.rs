@@ -50,9 +50,15 @@ pub(crate) fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usiz
         let default = if has_weights && frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
         let norm = plan.norms.get(&s.name).copied().unwrap_or(default);
         let adapted = plan.adapters.iter().any(|(p, _)| {
-            p.matches(&prefix) || info.params.iter().any(|q| q.name.starts_with(&format!("{prefix}.")) && p.matches(&q.name))
+            p.matches(&prefix)
+                || info.params.iter().any(|q| q.name.starts_with(&format!("{prefix}.")) && p.matches(&q.name))
         });
-        !frozen || adapted || s.random || !s.row_wise || (s.batch_norm && norm == NormPolicy::Batch) || taps.contains(&s.name)
+        !frozen
+            || adapted
+            || s.random
+            || !s.row_wise
+            || (s.batch_norm && norm == NormPolicy::Batch)
+            || taps.contains(&s.name)
     });
     open.unwrap_or(info.stages.len())
 }
@@ -87,7 +93,8 @@ impl Tiles<'_> {
         if bytes * feed.rows().len() > KEEP_BYTES {
             return Ok(None);
         }
-        let parts = feed.rows().chunks(TILE * 8).map(|rows| self.of(network, feed, rows)).collect::<Result<Vec<_>>>()?;
+        let parts =
+            feed.rows().chunks(TILE * 8).map(|rows| self.of(network, feed, rows)).collect::<Result<Vec<_>>>()?;
         let acts = first.map(|name, _| {
             let ts = parts.iter().map(|p| p.get(name).cloned()).collect::<Result<Vec<_>>>()?;
             Ok(Tensor::cat(&ts, 0)?)

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use candle_core::{DType, Tensor};
-use transplant_core::{Acts, Batch, Ctx, Error, Forward, Mode, Params, Progress, Result, Seeds, Step, Target, Task, Term};
+use transplant_core::{
+    Acts, Batch, Ctx, Error, Forward, Mode, Params, Progress, Result, Seeds, Step, Target, Task, Term,
+};
 
 use crate::model::Network;
 

@@ -15,10 +15,18 @@ pub(crate) fn plugin(p: &mut Plugins) {
 
 /// `value` is a finite number of at least 0.
 fn not_negative(key: &str, value: f64) -> Result<(), Invalid> {
-    if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(Invalid::key(key, format!("must be at least 0, and is {value}"))) }
+    if value.is_finite() && value >= 0.0 {
+        Ok(())
+    } else {
+        Err(Invalid::key(key, format!("must be at least 0, and is {value}")))
+    }
 }
 
 /// `value` lies in 0..1.
 fn below_one(key: &str, value: f64) -> Result<(), Invalid> {
-    if (0.0..1.0).contains(&value) { Ok(()) } else { Err(Invalid::key(key, format!("must be at least 0 and below 1, and is {value}"))) }
+    if (0.0..1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(Invalid::key(key, format!("must be at least 0 and below 1, and is {value}")))
+    }
 }

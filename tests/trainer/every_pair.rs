@@ -1,0 +1,177 @@
+//! After one step each trainable parameter has a gradient entry, those with a non-zero oracle gradient moved, and no frozen
+//! byte changed: over every strategy and backbone of the catalogue.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType, Device, Tensor};
+use rand::Rng;
+use transplant_core::{
+    Architecture, Boundary, Field, Gradients, HIDDEN, HeadFit, Modules, ModelInfo, Needs, Origin, Params, Pass, Phase, Result,
+    Role, Schema, Scope, Seeds, Spec, Step, Strategy, Term, Until, Update, Use,
+};
+use transplant_datasets::Loader;
+use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
+use transplant_trainer::{Data, Model, Parts};
+
+/// A strategy that keeps the gradients of the last step, and the loss of the batch as a function of the parameters.
+struct Spy {
+    inner: Arc<dyn Strategy>,
+    gradients: Mutex<Option<Gradients>>,
+    loss: Mutex<f64>,
+}
+
+impl Strategy for Spy {
+    fn needs(&self) -> Needs {
+        self.inner.needs()
+    }
+    fn phases(&self, m: &ModelInfo) -> Result<Vec<Phase>> {
+        self.inner.phases(m)
+    }
+    fn head(&self) -> Option<Arc<dyn HeadFit>> {
+        self.inner.head()
+    }
+    fn modules(&self, m: &ModelInfo, s: &Scope) -> Result<Modules> {
+        self.inner.modules(m, s)
+    }
+    fn terms(&self, u: &Update, s: &mut dyn Step) -> Result<Vec<Term>> {
+        let terms = self.inner.terms(u, s)?;
+        let value = |t: &Term| Ok(t.weight * t.value.to_dtype(DType::F64)?.to_scalar::<f64>()?);
+        *self.loss.lock().unwrap() = terms.iter().map(value).sum::<Result<f64>>()?;
+        Ok(terms)
+    }
+    fn combines(&self) -> bool {
+        true
+    }
+    fn combine(&self, gradients: Vec<Gradients>, step: &dyn Step) -> Result<Gradients> {
+        let sum = self.inner.combine(gradients, step)?;
+        *self.gradients.lock().unwrap() = Some(sum.clone());
+        Ok(sum)
+    }
+    fn at(&self, b: Boundary, p: &mut dyn Pass) -> Result<()> {
+        self.inner.at(b, p)
+    }
+}
+
+/// Eight rows of two classes that suit a backbone.
+fn data(backbone: &str) -> Arc<Memory> {
+    let mut rng = Seeds::new(4).stream("rows", &[]);
+    let y: Vec<u32> = (0..8).map(|i| i % 2).collect();
+    let vectors = |width: usize, rng: &mut transplant_core::Stream| {
+        let x = (0..8).map(|_| (0..width).map(|_| normal(rng)).collect()).collect();
+        Memory::vectors(x, &y, 2, 8)
+    };
+    Arc::new(match backbone {
+        "convnet" => {
+            let mut m = vectors(144, &mut rng);
+            m.acts = m.acts.map(|_, t| Ok(t.reshape((8, 1, 12, 12))?)).unwrap();
+            m.inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 12, width: 12 })]);
+            m
+        }
+        "mlp" => vectors(5, &mut rng),
+        other => panic!("say here what rows suit the backbone `{other}`"),
+    })
+}
+
+fn model(backbone: &str, data: &Memory, strategy: Arc<dyn Strategy>, params: Params) -> Model {
+    Model::new(Parts {
+        architecture: Arc::from(make(Spec::<dyn Architecture>::new(backbone))),
+        inputs: data.inputs.clone(),
+        tasks: BTreeMap::from([("class".to_owned(), classify("class"))]),
+        targets: data.targets.clone(),
+        strategy,
+        params,
+        seeds: Seeds::new(7),
+    })
+    .unwrap()
+}
+
+/// One step of a strategy with learning rate `lr` from a given source; the spy, the plan's uses and all tensors after it.
+fn step(backbone: &str, tag: &str, source: &BTreeMap<String, Tensor>, lr: f64, moved: &BTreeMap<String, Tensor>) -> (Arc<Spy>, Model, Phase) {
+    let data = data(backbone);
+    let spy = Arc::new(Spy { inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))), gradients: Mutex::default(), loss: Mutex::default() });
+    let mut m = model(backbone, &data, spy.clone(), Params::new(&Device::Cpu));
+    m.load_source(source, "source", &["class".to_owned()]).unwrap();
+    let phase = spy.phases(&m.info()).unwrap().remove(0);
+    for (name, value) in moved {
+        if m.params().find(name).is_some() {
+            m.params().set(name, value).unwrap();
+        } else {
+            m.params().insert(name, value, Role::Weight, Origin::Fresh).unwrap();
+        }
+    }
+    train(&mut m, &recipe(1, "sgd", lr), &Data::target(Loader::train(&data.train(), loader(8)).unwrap()));
+    (spy, m, phase)
+}
+
+fn source(backbone: &str) -> BTreeMap<String, Tensor> {
+    let data = data(backbone);
+    let mut m = model(backbone, &data, Arc::from(make(Spec::<dyn Strategy>::new("structure"))), Params::new(&Device::Cpu));
+    train(&mut m, &recipe(3, "sgd", 0.05), &Data::target(Loader::train(&data.train(), loader(8)).unwrap()));
+    m.params().snapshot(|_| true).unwrap()
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The derivative of the step's loss along a random direction of one tensor, from two losses.
+fn slope(backbone: &str, tag: &str, source: &BTreeMap<String, Tensor>, at: &BTreeMap<String, Tensor>, name: &str) -> (f64, Tensor) {
+    let value = &at[name];
+    let mut rng = Seeds::new(9).stream(name, &[]);
+    let direction: Vec<f32> = (0..value.elem_count()).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect();
+    let direction = Tensor::from_vec(direction, value.shape(), &Device::Cpu).unwrap();
+    let h = 1e-3 / (value.elem_count() as f64).sqrt();
+    let loss = |sign: f64| {
+        let mut moved = at.clone();
+        moved.insert(name.to_owned(), (value + (&direction * (sign * h)).unwrap()).unwrap());
+        *step(backbone, tag, source, 0.0, &moved).0.loss.lock().unwrap()
+    };
+    ((loss(1.0) - loss(-1.0)) / (2.0 * h), direction)
+}
+
+#[test]
+fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
+    let plugins = transplant_pipeline::builtin();
+    let tags = |kind: &'static str| plugins.entries().filter(move |e| e.kind == kind).map(|e| e.tag);
+    let mut pairs = 0;
+    for backbone in tags("backbone") {
+        let source = source(backbone);
+        for tag in tags("strategy") {
+            let pair = format!("{tag} × {backbone}");
+            // The state before the step, adapters and modules included: a step with rate 0.
+            let (_, before, _) = step(backbone, tag, &source, 0.0, &BTreeMap::new());
+            // Fresh low-rank adapters have one factor at zero, so the other's gradient vanishes: shake all adapters.
+            let mut start = before.params().snapshot(|n| before.params().get(n).unwrap().role == Role::Weight).unwrap();
+            let mut rng = Seeds::new(2).stream("shake", &[]);
+            for (_, t) in start.iter_mut().filter(|(n, _)| n.contains("lora") || n.starts_with("modules.")) {
+                let noise: Vec<f32> = (0..t.elem_count()).map(|_| 0.1 * normal(&mut rng)).collect();
+                *t = (&*t + Tensor::from_vec(noise, t.shape(), &Device::Cpu).unwrap()).unwrap();
+            }
+            let (spy, after, phase) = step(backbone, tag, &source, 0.05, &start);
+            let fitted = phase.until == Until::Now;
+            let gradients = spy.gradients.lock().unwrap().take();
+            for (name, value) in &start {
+                let now = values(&after.params().get(name).unwrap().view());
+                let frozen = fitted || phase.plan.use_of(name) == Use::Frozen;
+                if frozen {
+                    let fitted_now = matches!(after.params().get(name).unwrap().origin, Origin::Fitted { .. });
+                    assert!(fitted_now || now == values(value), "{pair}: frozen `{name}` changed");
+                    continue;
+                }
+                let gradients = gradients.as_ref().unwrap_or_else(|| panic!("{pair}: no step was made"));
+                let gradient = gradients.get(name).unwrap_or_else(|| panic!("{pair}: `{name}` got no gradient"));
+                let (oracle, direction) = slope(backbone, tag, &source, &start, name);
+                let ours: f64 = values(gradient).iter().zip(values(&direction)).map(|(g, d)| g * d).sum();
+                assert!((ours - oracle).abs() < 0.02 + 0.08 * oracle.abs(), "{pair}: `{name}` along a direction: {ours}, from losses {oracle}");
+                if oracle.abs() > 0.05 {
+                    assert_ne!(now, values(value), "{pair}: `{name}` did not move");
+                }
+            }
+            let learns = gradients.as_ref().map_or(0, |g| g.iter().filter(|(_, t)| values(t).iter().any(|v| *v != 0.0)).count());
+            assert!(fitted || learns > 0, "{pair}: nothing was learned");
+            pairs += 1;
+        }
+    }
+    assert!(pairs >= 8, "only {pairs} pairs were tried");
+}

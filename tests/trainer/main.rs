@@ -1,0 +1,6 @@
+//! The trainer's invariants, over the strategies and backbones of the catalogue.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod every_pair;
+mod prefix;
+mod resume;
