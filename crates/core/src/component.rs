@@ -170,10 +170,51 @@ impl Plugins {
     /// # Errors
     /// When the tag is unknown or an option is; the path in the error starts inside the component's table.
     pub fn check<K: ?Sized + Kind>(&self, spec: &Spec<K>) -> Result<Spec<K>, Invalid> {
-        let entry = self.entry(K::KIND, &spec.tag)?;
         let mut out = Spec::new(&spec.tag);
-        out.options = (entry.check)(&spec.options, self)?;
+        out.options = self.check_options(K::KIND, &spec.tag, &spec.options)?;
         Ok(out)
+    }
+
+    /// As [`check`](Self::check), for a component given by the names of its kind and tag. Components that are options
+    /// themselves, or stand in a list that is one, have their defaults filled in as well.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_options(
+        &self,
+        kind: &str,
+        tag: &str,
+        options: &Map<String, Value>,
+    ) -> Result<Map<String, Value>, Invalid> {
+        let entry = self.entry(kind, tag)?;
+        let mut full = (entry.check)(options, self)?;
+        for (key, value) in &mut full {
+            let Some(property) = entry.schema.pointer(&format!("/properties/{key}")) else { continue };
+            let filled = match (kind_of(property), kind_of(&property["items"]), &*value) {
+                (Some(kind), ..) => self.fill(kind, value),
+                (_, Some(kind), Value::Array(list)) => {
+                    let each = list.iter().enumerate();
+                    let each = each.map(|(i, v)| self.fill(kind, v).map_err(|e| e.under(&i.to_string())));
+                    each.collect::<Result<_, _>>().map(Value::Array)
+                }
+                _ => continue,
+            };
+            *value = filled.map_err(|e| e.under(key))?;
+        }
+        Ok(full)
+    }
+
+    /// A nested component with its defaults; what is no component (`null`) stays.
+    fn fill(&self, kind: &str, value: &Value) -> Result<Value, Invalid> {
+        let (tag, options) = match value {
+            Value::String(tag) => (tag.as_str(), Map::new()),
+            Value::Object(map) => (map.get("type").and_then(Value::as_str).unwrap_or_default(), map.clone()),
+            other => return Ok(other.clone()),
+        };
+        let options = options.into_iter().filter(|(key, _)| key != "type").collect();
+        let full = self.check_options(kind, tag, &options)?;
+        let named = [("type".to_owned(), Value::String(tag.to_owned()))];
+        Ok(if full.is_empty() { tag.into() } else { named.into_iter().chain(full).collect::<Map<_, _>>().into() })
     }
 
     /// Builds a component.
@@ -187,6 +228,12 @@ impl Plugins {
             build.ok_or_else(|| Error::contract(format!("kind `{}` is registered for another trait", K::KIND)))?;
         build(&spec.options, cx)
     }
+}
+
+/// The kind of component that a schema stands for, which may be left out (`Option`).
+fn kind_of(schema: &Value) -> Option<&str> {
+    let own = schema["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/kind_"));
+    own.or_else(|| schema["anyOf"].as_array()?.iter().find_map(kind_of))
 }
 
 #[cfg(test)]
@@ -221,6 +268,39 @@ mod tests {
         fn build(o: Options, _: &BuildCx<'_>) -> Result<Box<dyn Schedule>> {
             Ok(Box::new(Self(o.every_steps)))
         }
+    }
+
+    struct Chain;
+    #[derive(Serialize, Deserialize, JsonSchema, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Links {
+        /// The first.
+        first: Option<Spec<dyn Schedule>>,
+        /// The others.
+        rest: Vec<Spec<dyn Schedule>>,
+    }
+    impl Component<dyn Schedule> for Chain {
+        const TYPE: &'static str = "chain";
+        type Options = Links;
+        fn build(_: Links, _: &BuildCx<'_>) -> Result<Box<dyn Schedule>> {
+            Ok(Box::new(Halve(1)))
+        }
+    }
+
+    #[test]
+    fn nested_components_are_checked_and_filled_in() {
+        let plugins = Plugins::new().with(|p| p.add::<dyn Schedule, Halve>()).with(|p| p.add::<dyn Schedule, Chain>());
+        let chain = |options: Value| plugins.check_options("schedule", "chain", options.as_object().unwrap());
+        let full = chain(serde_json::json!({"first": "halve", "rest": [{"type": "halve", "every_steps": 2}, "chain"]}));
+        let expected = serde_json::json!({
+            "first": {"type": "halve", "every_steps": 10},
+            "rest": [{"type": "halve", "every_steps": 2}, {"type": "chain", "first": null, "rest": []}],
+        });
+        assert_eq!(Value::Object(full.unwrap()), expected);
+        let error = chain(serde_json::json!({"rest": ["halve", {"type": "halve", "every_steps": 0}]}));
+        assert_eq!(error.unwrap_err().to_string(), "rest.1.every_steps: must be at least 1");
+        let error = chain(serde_json::json!({"first": "halv"})).unwrap_err();
+        assert_eq!(error.to_string(), "first: there is no schedule `halv` (did you mean `halve`?)");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub use evaluate::{Evaluation, evaluate, metrics_of};
 pub use fit::{Fit, fit};
 pub use ledger::LedgerRow;
 pub use model::{Model, Parts};
+pub use prefix::frozen_stages;
 
 use transplant_core::Plugins;
 

@@ -40,7 +40,7 @@ pub(crate) fn in_tiles(acts: &Acts, rows: &[u64], f: impl Fn(Acts, &[u64]) -> Re
 
 /// How many stages at the front do not change under this plan: frozen, not adapted, without randomness, each row alone, and
 /// not looked at by a tap.
-pub(crate) fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usize {
+pub fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usize {
     let info = model.info();
     let open = info.stages.iter().enumerate().position(|(i, s)| {
         let mut weights = info.weights().filter(|p| p.stage == Some(i)).peekable();

@@ -73,3 +73,31 @@ pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> Result<f64> {
     }
     Ok(norm)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// `goldens/optim.json`: PyTorch's `clip_grad_norm_`.
+    #[test]
+    fn clipping_scales_as_pytorch_does() {
+        let g: serde_json::Value = serde_json::from_str(include_str!("../goldens/optim.json")).unwrap();
+        let numbers = |v: &serde_json::Value| -> Vec<f64> {
+            v.get("data").unwrap_or(v).as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect()
+        };
+        for case in g["clip_grad_norm"].as_array().unwrap() {
+            let mut gradients = Gradients::default();
+            for name in ["weight", "bias"] {
+                gradients.set(name, Tensor::new(numbers(&g["gradients"][0][name]), &Device::Cpu).unwrap());
+            }
+            let norm = clip(&mut gradients, case["max_norm"].as_f64().unwrap()).unwrap();
+            assert!((norm - case["norm"].as_f64().unwrap()).abs() < 1e-9);
+            for name in ["weight", "bias"] {
+                let ours: Vec<f64> = gradients.get(name).unwrap().to_vec1().unwrap();
+                let theirs = numbers(&case["clipped"][name]);
+                assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-9), "{ours:?} {theirs:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The command line as `--help` shows it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  transplant check my.toml                        validate a file, train nothing
+  transplant run my.toml --set steps.transfer.strategy=feature --seed 3
+  transplant run my.toml --resume                 go on with a run that was stopped or killed
+  transplant list strategy                        what there is
+  transplant explain strategy.parameter           what it does, and its options
+  transplant predict runs/digits scan.png         classes and scores as CSV
+
+Exit codes: 0 done, 1 failed, 2 the request or the pipeline is wrong, 130 and 143 stopped by SIGINT and SIGTERM.";
+
+/// Moves what one network has learned to a new task: one TOML file says which data, which network and which way of
+/// transfer.
+#[derive(Debug, Parser)]
+#[command(name = "transplant", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a pipeline: train, transfer, evaluate, and leave a run folder.
+    Run {
+        #[command(flatten)]
+        pipeline: Pipeline,
+        /// Go on from the last checkpoint of a run that was stopped or killed.
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Validate a pipeline and show its cells, stages and parameters; trains and writes nothing.
+    Check {
+        #[command(flatten)]
+        pipeline: Pipeline,
+    },
+    /// List the strategies, datasets, backbones, … that a file can name.
+    List {
+        /// Only this kind, such as `strategy`.
+        kind: Option<String>,
+    },
+    /// Explain one of them and its options.
+    Explain {
+        /// Such as `strategy.parameter`.
+        #[arg(value_name = "KIND.TAG")]
+        tag: String,
+    },
+    /// Print the JSON schema of the pipeline file, for editors.
+    Schema,
+    /// Write the reference pages and the schema into a folder.
+    Reference {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Predict with a model of a finished run; writes CSV to the standard output.
+    Predict {
+        /// The folder of a run, or of one of its cells.
+        run: PathBuf,
+        /// Images (PNG, PGM, PPM).
+        #[arg(required = true, value_name = "INPUT")]
+        inputs: Vec<PathBuf>,
+        /// The cell whose model predicts [default: the first strategy of the last step].
+        #[arg(long, value_name = "ID")]
+        cell: Option<String>,
+        /// Where it computes: auto, cpu, cuda, cuda:N or metal.
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
+    /// Evaluate the models of a finished run on their test data again and compare with its summary.
+    Evaluate {
+        /// The folder of a run.
+        run: PathBuf,
+        /// Where it computes: auto, cpu, cuda, cuda:N or metal.
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
+}
+
+/// A pipeline file and what is laid over it.
+#[derive(Debug, Args)]
+pub(crate) struct Pipeline {
+    /// The pipeline, a TOML file.
+    pub(crate) file: PathBuf,
+    /// Replace a value of the file, such as steps.transfer.trainer.epochs=3 (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Where the run folder goes [default: runs/<name>].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where it computes: auto, cpu, cuda, cuda:N or metal [default: the file's].
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// Replace the file's seed.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_help_names_every_verb() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        let help = command.render_long_help().to_string();
+        for verb in command.get_subcommands() {
+            assert!(help.contains(verb.get_name()), "{} is not in the help", verb.get_name());
+        }
+    }
+}

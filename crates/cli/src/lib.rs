@@ -1,0 +1,60 @@
+//! The `transplant` binary as a function, so that a runner with more plugins is three lines:
+//!
+//! ```no_run
+//! # mod my_crate { pub fn plugin(_: &mut transplant_core::Plugins) {} }
+//! fn main() -> std::process::ExitCode {
+//!     transplant_cli::main(transplant_pipeline::builtin().with(my_crate::plugin))
+//! }
+//! ```
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on its standard streams")]
+
+mod args;
+mod failure;
+mod progress;
+mod signals;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use transplant_core::Plugins;
+use tracing_subscriber::EnvFilter;
+
+use args::Cli;
+use failure::Failure;
+use signals::Signals;
+
+/// Stack of the thread that trains: graphs of some ten thousand nodes are walked recursively.
+const STACK_BYTES: usize = 256 << 20;
+
+/// Reads the command line, does what it says with these plugins, and tells how it went.
+pub fn main(plugins: Plugins) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help goes to the standard output with code 0, mistakes to the standard error with code 2.
+            let code = u8::try_from(e.exit_code()).unwrap_or(2);
+            return e.print().map_or(ExitCode::FAILURE, |()| ExitCode::from(code));
+        }
+    };
+    let filter = EnvFilter::try_from_env("TRANSPLANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let signals = Signals::watch();
+    let outcome = std::thread::scope(|scope| {
+        let work = std::thread::Builder::new().name("transplant".into()).stack_size(STACK_BYTES);
+        match work.spawn_scoped(scope, || verbs::execute(cli.verb, &plugins, &signals)) {
+            Ok(thread) => thread.join().unwrap_or(Err(Failure::Panicked)),
+            Err(e) => Err(Failure::Request(format!("cannot start a thread: {e}"))),
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                eprintln!("{text}");
+            }
+            ExitCode::from(failure.code(signals.received()))
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Progress of a run: a bar with the time left on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use transplant_core::{Event, Listener};
+
+/// Parts into which the bar cuts each cell.
+const PARTS: u64 = 1000;
+
+/// Shows events as they come.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    cell: usize,
+    of: usize,
+    cells: Vec<String>,
+}
+
+impl Progress {
+    /// Shows the progress of these cells on the standard error.
+    pub(crate) fn new(cells: Vec<String>) -> Self {
+        let of = cells.len();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(of as u64 * PARTS);
+            let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {eta} left");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        Self { bar, cell: 0, of, cells }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            // Nobody may be listening any more, which is no reason to stop training.
+            None => drop(writeln!(std::io::stderr(), "{line}")),
+        }
+    }
+
+    fn at(&self, cell: &str) -> usize {
+        self.cells.iter().position(|c| c == cell).unwrap_or(self.cell)
+    }
+
+    fn show(&self, part: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.cell as u64 * PARTS + part);
+        }
+    }
+}
+
+impl Listener for Progress {
+    fn on(&mut self, event: &Event) {
+        match event {
+            Event::CellStarted { cell, index, .. } => {
+                self.cell = *index;
+                self.show(0);
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("{cell} ({}/{})", index + 1, self.of));
+                }
+            }
+            Event::CellReused { cell } => {
+                self.cell = self.at(cell);
+                self.show(PARTS);
+                self.say(&format!("[{}/{}] {cell}: finished before", self.cell + 1, self.of));
+            }
+            Event::Stepped { step, steps, .. } => self.show(PARTS * step / (*steps).max(1)),
+            Event::CellFinished { cell, seconds, metrics } => {
+                self.show(PARTS);
+                let splits = metrics.iter().filter_map(|(split, m)| {
+                    let (name, value) = m.iter().next()?;
+                    Some(format!(", {split} {name} {value:.3}"))
+                });
+                let splits: String = splits.collect();
+                self.say(&format!("[{}/{}] {cell}: {seconds:.1} s{splits}", self.cell + 1, self.of));
+            }
+            Event::Warning { text } => self.say(&format!("warning: {text}")),
+            Event::Note { text } => self.say(&format!("note: {text}")),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,102 @@
+//! What each verb does.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use transplant_core::{Plugins, write_atomically};
+use transplant_pipeline::file::{self, Overrides};
+use transplant_pipeline::resolved::{DeviceChoice, Pipeline};
+use transplant_pipeline::run::{self, Folder, Outcome, prepare};
+use transplant_pipeline::reference;
+
+use crate::args::{self, Verb};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::signals::Signals;
+
+pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Result<(), Failure> {
+    match verb {
+        Verb::Run { pipeline, resume } => train(&pipeline, resume, plugins, signals),
+        Verb::Check { pipeline } => check(&pipeline, plugins),
+        Verb::List { kind } => say(&reference::list(plugins, kind.as_deref()).map_err(wrong)?),
+        Verb::Explain { tag } => say(&reference::explain(plugins, &tag).map_err(wrong)?),
+        Verb::Schema => say(&pretty(&reference::schema(plugins))?),
+        Verb::Reference { dir } => write_reference(&dir, plugins),
+        Verb::Predict { run, inputs, cell, device } => {
+            let (device, _) = run::open_device(device_of(&device)?).map_err(wrong)?;
+            let folder = run::model_folder(&run, cell.as_deref())?;
+            say(&run::predict(&folder, &inputs, plugins, &device)?)
+        }
+        Verb::Evaluate { run, device } => evaluate(&run, &device, plugins),
+    }
+}
+
+fn open(a: &args::Pipeline, plugins: &Plugins) -> Result<Pipeline, Failure> {
+    let overrides = Overrides { set: a.set.clone(), seed: a.seed, device: a.device.clone(), env: true };
+    Ok(file::open(&a.file, &overrides, plugins)?)
+}
+
+fn train(a: &args::Pipeline, resume: bool, plugins: &Plugins, signals: &Signals) -> Result<(), Failure> {
+    let started = Instant::now();
+    let pipeline = open(a, plugins)?;
+    let prepared = prepare(&pipeline, plugins, a.out.as_deref())?;
+    let mut progress = Progress::new(prepared.cells.iter().map(|c| c.cell.id.clone()).collect());
+    let outcome = run::run(&prepared, resume, &mut progress, signals.stop());
+    progress.end();
+    let mut out = tables(&outcome?);
+    let cpu = run::cpu_seconds().map(|s| format!(" ({s:.0} CPU-seconds, build included)")).unwrap_or_default();
+    let folder = prepared.folder.root().display();
+    let _ = writeln!(out, "{:.0} s{cpu}; everything is in {folder}, the report in {folder}/report.md", started.elapsed().as_secs_f64());
+    say(&out)
+}
+
+fn tables(outcome: &Outcome) -> String {
+    outcome.tables.iter().map(|t| format!("\n{}\n", t.plain())).collect()
+}
+
+fn check(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
+    let pipeline = open(a, plugins)?;
+    say(&run::overview(&prepare(&pipeline, plugins, a.out.as_deref())?))
+}
+
+fn write_reference(dir: &Path, plugins: &Plugins) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|e| Failure::Request(format!("{}: {e}", dir.display())))?;
+    for (name, text) in reference::pages(plugins) {
+        write_atomically(&dir.join(name), text.as_bytes())?;
+    }
+    let schema = pretty(&reference::schema(plugins))?;
+    Ok(write_atomically(&dir.join("schema.json"), schema.as_bytes())?)
+}
+
+fn evaluate(path: &Path, device: &str, plugins: &Plugins) -> Result<(), Failure> {
+    let (device, name) = run::open_device(device_of(device)?).map_err(wrong)?;
+    let checked = run::check_run(&Folder::at(path), plugins, &device, &name)?;
+    let mut same = true;
+    for cell in &checked {
+        same &= cell.same;
+        say(&cell.text)?;
+    }
+    if same { say(&format!("all {} cells agree with summary.json\n", checked.len())) } else { Err(Failure::Differs) }
+}
+
+fn device_of(text: &str) -> Result<DeviceChoice, Failure> {
+    text.parse().map_err(wrong)
+}
+
+fn wrong(e: impl std::fmt::Display) -> Failure {
+    Failure::Request(e.to_string())
+}
+
+fn pretty(schema: &serde_json::Value) -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(schema).map_err(wrong)? + "\n")
+}
+
+/// Writes to the standard output. That the reader has gone (a pipe into `head`) is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(wrong(e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,140 @@
+//! [`Chain`]: transforms one after the other, for training and for everything else.
+
+use std::sync::Arc;
+
+use transplant_core::{Acts, Error, Invalid, Result, Schema, Seeds, Transform, TransformCx};
+
+/// Transforms in the order in which they act. The random ones act in training only; what a network sees in an evaluation
+/// or a prediction is what [`plain`](Self::plain) makes.
+#[derive(Clone, Default)]
+pub struct Chain(Vec<Link>);
+
+#[derive(Clone)]
+struct Link {
+    transform: Arc<dyn Transform>,
+    /// Where it stands in the file, for errors.
+    key: String,
+}
+
+impl Chain {
+    /// `transforms` first, then `augment`. A random transform may stand among `transforms` too, where another has to
+    /// follow it (normalising, say).
+    ///
+    /// # Errors
+    /// When one of `augment` is not random: acting in training only, it would show the network something else there than
+    /// in use.
+    pub fn new(transforms: Vec<Arc<dyn Transform>>, augment: Vec<Arc<dyn Transform>>) -> Result<Self, Invalid> {
+        if let Some(i) = augment.iter().position(|t| !t.random()) {
+            let e =
+                Invalid::key(&format!("augment.{i}"), "draws no random numbers, so it must act in use as in training");
+            return Err(e.help("put it under `transforms`"));
+        }
+        let links = |key: &'static str, list: Vec<Arc<dyn Transform>>| {
+            (0..).zip(list).map(move |(i, transform): (usize, _)| Link { transform, key: format!("{key}.{i}") })
+        };
+        Ok(Self(links("transforms", transforms).chain(links("augment", augment)).collect()))
+    }
+
+    /// The schema that comes out.
+    ///
+    /// # Errors
+    /// When a transform does not suit what it is given; an [`Invalid`] is put under its key.
+    pub fn schema(&self, inputs: &Schema) -> Result<Schema> {
+        self.0.iter().try_fold(inputs.clone(), |schema, link| {
+            link.transform.schema(&schema).map_err(|e| match e {
+                Error::Invalid(e) => e.under(&link.key).into(),
+                e => e,
+            })
+        })
+    }
+
+    /// Whether any transform is random.
+    pub fn random(&self) -> bool {
+        self.0.iter().any(|l| l.transform.random())
+    }
+
+    /// The inputs of these rows for training in this epoch.
+    ///
+    /// # Errors
+    /// The first error of a transform.
+    pub fn train(&self, inputs: Acts, rows: &[u64], epoch: u64, seeds: Seeds) -> Result<Acts> {
+        self.0.iter().try_fold(inputs, |inputs, link| {
+            // By key, so that two transforms of a type draw different numbers.
+            let seeds = seeds.child(&link.key);
+            link.transform.apply(inputs, &TransformCx { rows, epoch, seeds })
+        })
+    }
+
+    /// The inputs of these rows without randomness.
+    ///
+    /// # Errors
+    /// The first error of a transform.
+    pub fn plain(&self, inputs: Acts, rows: &[u64]) -> Result<Acts> {
+        self.0.iter().filter(|l| !l.transform.random()).try_fold(inputs, |inputs, link| {
+            link.transform.apply(inputs, &TransformCx { rows, epoch: 0, seeds: Seeds::new(0) })
+        })
+    }
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|l| &l.key)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transforms::{Flip, Normalise, Pad, Resize, flip, normalise, pad, resize};
+    use candle_core::{Device, Tensor};
+    use transplant_core::{Field, HIDDEN};
+
+    fn flip() -> Arc<dyn Transform> {
+        Arc::new(Flip::new(flip::Options::default()).unwrap())
+    }
+
+    fn normalise() -> Arc<dyn Transform> {
+        Arc::new(Normalise::new(normalise::Options { mean: vec![1.], std: vec![1.] }).unwrap())
+    }
+
+    fn image(width: usize) -> Acts {
+        let values: Vec<f32> = (0..width).map(|i| i as f32).collect();
+        Acts::hidden(Tensor::from_vec(values, (1, 1, 1, width), &Device::Cpu).unwrap())
+    }
+
+    fn values(a: &Acts) -> Vec<f32> {
+        a.get(HIDDEN).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn random_ones_act_in_training_only_wherever_they_stand() -> Result<()> {
+        let chain = Chain::new(vec![flip(), normalise()], vec![flip()])?;
+        assert!(chain.random());
+        assert_eq!(values(&chain.plain(image(3), &[0])?), [-1., 0., 1.]);
+        let seen: Vec<_> = (0..40)
+            .map(|epoch| chain.train(image(3), &[0], epoch, Seeds::new(0)).map(|a| values(&a)[0] as i32))
+            .collect::<Result<_>>()?;
+        assert!(seen.contains(&-1) && seen.contains(&1), "{seen:?}");
+        // Two flips that drew the same numbers would cancel out.
+        let twice = Chain::new(vec![], vec![flip(), flip()])?;
+        let kept =
+            (0..64).filter(|e| values(&twice.train(image(3), &[0], *e, Seeds::new(0)).unwrap())[0] == 0.).count();
+        assert!((16..48).contains(&kept), "{kept}");
+        Ok(())
+    }
+
+    #[test]
+    fn schemas_follow_each_other_and_errors_name_the_place() -> Result<()> {
+        let resize: Arc<dyn Transform> = Arc::new(Resize::new(resize::Options { height: 4, width: 4 })?);
+        let o = pad::Options { height: Some(2), width: Some(6), ..pad::Options::default() };
+        let pad: Arc<dyn Transform> = Arc::new(Pad::new(o)?);
+        let schema = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 1, width: 3 })]);
+        let out = Chain::new(vec![pad.clone(), resize.clone()], vec![flip()])?.schema(&schema)?;
+        assert_eq!(out[HIDDEN], Field::Image { channels: 1, height: 4, width: 4 });
+        let e = Chain::new(vec![resize, pad], vec![])?.schema(&schema).unwrap_err().to_string();
+        assert_eq!(e, "transforms.1.height: 2 is less than the image's 4");
+        let e = Chain::new(vec![], vec![flip(), normalise()]).unwrap_err().to_string();
+        assert!(e.starts_with("augment.1: draws no random numbers"), "{e}");
+        Ok(())
+    }
+}

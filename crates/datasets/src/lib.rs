@@ -1,0 +1,75 @@
+//! Data sets, transforms, splits and the loader of Transplant; useful alone, wherever candle tensors are wanted.
+//!
+//! A data set ([`Mnist5k`] and [`Optdigits`] are part of the program, [`MnistIdx`] and [`Cifar10Binary`] read folders) gives
+//! rows; a [`Draw`] says which of them are trained on, chosen on and tested on; a [`Loader`] makes batches of them, shuffled
+//! and transformed, every one a function of seed, epoch and index.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use transplant_core::{Dataset, HIDDEN, Seeds};
+//! use transplant_datasets::{CLASS, Draw, Loader, LoaderOptions, Optdigits};
+//! use transplant_datasets::transforms::{Affine, Resize, affine, resize};
+//!
+//! # fn main() -> transplant_core::Result<()> {
+//! // Two labels of each of the ten digits; the test part is the same for every draw.
+//! let digits: Arc<dyn Dataset> = Arc::new(Optdigits::load()?);
+//! let draw = Draw { labels_per_class: Some(2), draw: 0, ..Draw::default() };
+//! let parts = draw.parts(&digits, CLASS, Seeds::new(7))?;
+//! assert_eq!((parts.train.rows().len(), parts.test.rows().len()), (20, 896));
+//!
+//! let mut options = LoaderOptions::new(8);
+//! options.seeds = Seeds::new(7);
+//! options.transforms = vec![Arc::new(Resize::new(resize::Options { height: 28, width: 28 })?)];
+//! let turn = affine::Options { rotate_degrees: 15., ..affine::Options::default() };
+//! options.augment = vec![Arc::new(Affine::new(turn)?)];
+//!
+//! let train = Loader::train(&parts.train, options)?;
+//! for epoch in 0..2 {
+//!     for i in 0..train.batches() {
+//!         let batch = train.batch(epoch, i)?;
+//!         let images = batch.inputs.get(HIDDEN)?; // f32 [rows, 1, 28, 28]
+//!         let classes = &batch.target(CLASS)?.values; // u32 [rows]
+//!         assert_eq!(images.dims()[0], classes.dims()[0]);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Own images become a data set with [`Images::new`]. All components can be made known to a pipeline with [`plugin`].
+#![forbid(unsafe_code)]
+
+mod chain;
+mod image_file;
+mod loader;
+mod netpbm;
+mod sides;
+mod sources;
+mod split;
+pub mod transforms;
+
+use transplant_core::{Dataset, Plugins, Transform};
+
+pub use chain::Chain;
+pub use image_file::read_image;
+pub use loader::{Loader, LoaderOptions};
+pub use sources::{
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions,
+    Optdigits, OptdigitsOptions,
+};
+pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
+
+/// Registers every data set and transform of this crate.
+pub fn plugin(p: &mut Plugins) {
+    p.add::<dyn Dataset, Cifar10Binary>();
+    p.add::<dyn Dataset, Mnist5k>();
+    p.add::<dyn Dataset, MnistIdx>();
+    p.add::<dyn Dataset, Optdigits>();
+
+    p.add::<dyn Transform, transforms::Affine>();
+    p.add::<dyn Transform, transforms::Flip>();
+    p.add::<dyn Transform, transforms::Normalise>();
+    p.add::<dyn Transform, transforms::Pad>();
+    p.add::<dyn Transform, transforms::PadCrop>();
+    p.add::<dyn Transform, transforms::Resize>();
+}

@@ -1,0 +1,172 @@
+//! Transforms of images, one file each. They change the input [`HIDDEN`], which must be a [`Field::Image`].
+
+pub mod affine;
+pub mod flip;
+pub mod normalise;
+pub mod pad;
+pub mod pad_crop;
+pub mod resize;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+use transplant_core::{Acts, Error, Field, HIDDEN, Invalid, Result, Schema};
+
+pub use affine::Affine;
+pub use flip::Flip;
+pub use normalise::Normalise;
+pub use pad::Pad;
+pub use pad_crop::PadCrop;
+pub use resize::Resize;
+
+/// The schema with its image changed by `f`, which maps channels, height and width.
+fn image_schema(inputs: &Schema, f: impl FnOnce([usize; 3]) -> Result<[usize; 3], Invalid>) -> Result<Schema> {
+    let Some(Field::Image { channels, height, width }) = inputs.get(HIDDEN) else {
+        return Err(Invalid::new("needs images, and the data set's input is none").into());
+    };
+    let [channels, height, width] = f([*channels, *height, *width])?;
+    let mut out = inputs.clone();
+    out.insert(HIDDEN.to_owned(), Field::Image { channels, height, width });
+    Ok(out)
+}
+
+/// Sets every image of a batch to what `f` writes for it, given its place in the batch and its pixels. Images are worked
+/// on in parallel, each by itself, so the result does not depend on the number of threads.
+fn each_image(
+    inputs: Acts,
+    size: impl FnOnce([usize; 3]) -> [usize; 3],
+    f: impl Fn(usize, &Image<'_>, &mut [f32]) + Sync,
+) -> Result<Acts> {
+    let images = inputs.get(HIDDEN)?;
+    let (rows, c, h, w) = images.dims4()?;
+    let [out_c, out_h, out_w] = size([c, h, w]);
+    let (from, to) = (c * h * w, out_c * out_h * out_w);
+    if from == 0 || to == 0 {
+        return Err(Error::contract(format!("images of {c}x{h}x{w} cannot become {out_c}x{out_h}x{out_w}")));
+    }
+    let pixels = images.flatten_all()?.to_vec1::<f32>()?;
+    let mut out = vec![0f32; rows * to];
+    out.par_chunks_mut(to).zip(pixels.par_chunks(from)).enumerate().for_each(|(i, (out, pixels))| {
+        f(i, &Image { pixels, height: h, width: w }, out);
+    });
+    let out = Tensor::from_vec(out, (rows, out_c, out_h, out_w), images.device())?;
+    Ok(inputs.with(HIDDEN, out))
+}
+
+/// One image, channel after channel.
+struct Image<'a> {
+    pixels: &'a [f32],
+    height: usize,
+    width: usize,
+}
+
+impl Image<'_> {
+    /// Its channels.
+    fn planes(&self) -> impl Iterator<Item = &[f32]> {
+        self.pixels.chunks(self.height * self.width)
+    }
+}
+
+/// Copies a plane into a plane of another size filled with `fill`, its corner at `top`, `left` (negative: cut off).
+fn place(from: &[f32], [h, w]: [usize; 2], to: &mut [f32], [out_h, out_w]: [usize; 2], at: [isize; 2], fill: f32) {
+    to.fill(fill);
+    let [top, left] = at;
+    for y in 0..h {
+        let out_y = y as isize + top;
+        if !(0..out_h as isize).contains(&out_y) {
+            continue;
+        }
+        let (first, end) = (left.max(0), (left + w as isize).min(out_w as isize));
+        if first < end {
+            let row = &from[y * w..(y + 1) * w];
+            let out = &mut to[out_y as usize * out_w..][first as usize..end as usize];
+            out.copy_from_slice(&row[(first - left) as usize..(end - left) as usize]);
+        }
+    }
+}
+
+/// Checks that a number is finite and in a range.
+fn in_range(key: &str, value: f64, least: f64, most: f64) -> Result<(), Invalid> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(Invalid::key(key, format!("must be between {least} and {most}, not {value}")))
+}
+
+/// What the tests of the transforms share.
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use candle_core::Device;
+    use std::path::Path;
+    use transplant_core::{BuildCx, Component, Plugins, Seeds, Spec, Transform, TransformCx};
+
+    /// Builds a transform from its options as a file gives them.
+    pub(super) fn build<C: Component<dyn Transform> + 'static>(
+        options: serde_json::Value,
+    ) -> Result<Box<dyn Transform>> {
+        let plugins = Plugins::new().with(|p| p.add::<dyn Transform, C>());
+        let mut spec = Spec::<dyn Transform>::new(C::TYPE);
+        spec.options = options.as_object().cloned().unwrap_or_default();
+        plugins.check(&spec)?;
+        plugins.build(&spec, &BuildCx { plugins: &plugins, base: Path::new("."), seeds: Seeds::new(0) })
+    }
+
+    /// What is wrong with these options.
+    pub(super) fn fault<C: Component<dyn Transform> + 'static>(options: serde_json::Value) -> String {
+        build::<C>(options).err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
+    /// A batch of images of this shape with the values 0, 1, 2, …
+    pub(super) fn counting(shape: [usize; 4]) -> Acts {
+        let n = shape.iter().product::<usize>();
+        let shape = (shape[0], shape[1], shape[2], shape[3]);
+        Acts::hidden(Tensor::from_vec((0..n).map(|i| i as f32).collect(), shape, &Device::Cpu).unwrap())
+    }
+
+    /// The values after the transform, for rows 0, 1, 2, …; the shape must be the one its schema promises.
+    pub(super) fn apply(t: &dyn Transform, inputs: Acts, epoch: u64) -> Vec<f32> {
+        let rows: Vec<u64> = (0..inputs.get(HIDDEN).unwrap().dims()[0] as u64).collect();
+        apply_rows(t, inputs, &rows, epoch)
+    }
+
+    pub(super) fn apply_rows(t: &dyn Transform, inputs: Acts, rows: &[u64], epoch: u64) -> Vec<f32> {
+        let (_, channels, height, width) = inputs.get(HIDDEN).unwrap().dims4().unwrap();
+        let schema = Schema::from([(HIDDEN.to_owned(), Field::Image { channels, height, width })]);
+        let promised = t.schema(&schema).unwrap();
+        let out = t.apply(inputs, &TransformCx { rows, epoch, seeds: Seeds::new(1) }).unwrap();
+        let out = out.get(HIDDEN).unwrap();
+        let (_, channels, height, width) = out.dims4().unwrap();
+        assert_eq!(promised[HIDDEN], Field::Image { channels, height, width });
+        out.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// A random transform's result depends on row and epoch, not on the row's place in the batch.
+    pub(super) fn follows_rows(t: &dyn Transform, shape: [usize; 3]) {
+        assert!(t.random());
+        let [c, h, w] = shape;
+        let size = c * h * w;
+        let image = counting([1, c, h, w]).get(HIDDEN).unwrap().clone();
+        let same = |n: usize| Acts::hidden(image.repeat((n, 1, 1, 1)).unwrap());
+        let rows: Vec<u64> = (0..32).collect();
+        let out = apply_rows(t, same(32), &rows, 0);
+        let back: Vec<u64> = rows.iter().rev().copied().collect();
+        let reversed = apply_rows(t, same(32), &back, 0);
+        let reversed: Vec<f32> = reversed.chunks(size).rev().flatten().copied().collect();
+        assert_eq!(out, reversed);
+        assert_ne!(out, apply_rows(t, same(32), &rows, 1), "the epoch changes nothing");
+        assert!(out.chunks(size).any(|x| x != &out[..size]), "all rows are alike");
+    }
+
+    #[test]
+    fn other_inputs_than_images_are_refused() {
+        let schema = Schema::from([(HIDDEN.to_owned(), Field::Vector { width: 3 })]);
+        assert!(image_schema(&schema, Ok).unwrap_err().to_string().contains("needs images"));
+    }
+
+    #[test]
+    fn every_transform_has_its_own_tag() {
+        let plugins = Plugins::new().with(crate::plugin);
+        let tags: Vec<_> = plugins.entries().filter(|e| e.kind == "transform").map(|e| e.tag).collect();
+        assert_eq!(tags, ["affine", "flip", "normalise", "pad", "pad_crop", "resize"]);
+    }
+}

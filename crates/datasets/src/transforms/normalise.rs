@@ -1,0 +1,107 @@
+//! `normalise`: subtracts a mean from every channel and divides by a standard deviation: the preprocessing that most
+//! published weights expect. Take the numbers the weights were trained with, not those of the new data.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, Transform, TransformCx};
+
+use super::{each_image, image_schema};
+
+/// One number for all channels, or one a channel.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// What is subtracted, on the scale of the pixels (0 to 1).
+    pub mean: Vec<f64>,
+    /// What the rest is divided by, above 0.
+    pub std: Vec<f64>,
+}
+
+/// Normalising by channel.
+#[derive(Debug)]
+pub struct Normalise {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalise {
+    /// Normalises by these numbers.
+    ///
+    /// # Errors
+    /// When they are none, differ in number, or a deviation is not above 0.
+    pub fn new(o: Options) -> Result<Self, Invalid> {
+        if o.mean.is_empty() || o.mean.iter().any(|m| !m.is_finite()) {
+            return Err(Invalid::key("mean", "must be one number, or one a channel"));
+        }
+        if o.std.len() != o.mean.len() || o.std.iter().any(|s| !s.is_finite() || *s <= 0.) {
+            return Err(Invalid::key("std", format!("must be {} numbers above 0, as `mean` has", o.mean.len())));
+        }
+        let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
+        Ok(Self { mean: narrow(o.mean), std: narrow(o.std) })
+    }
+}
+
+impl Transform for Normalise {
+    fn schema(&self, inputs: &Schema) -> Result<Schema> {
+        image_schema(inputs, |size| match self.mean.len() {
+            1 => Ok(size),
+            n if n == size[0] => Ok(size),
+            n => Err(Invalid::key("mean", format!("has {n} numbers for images of {} channels", size[0]))),
+        })
+    }
+
+    fn apply(&self, inputs: Acts, _: &TransformCx<'_>) -> Result<Acts> {
+        each_image(
+            inputs,
+            |size| size,
+            |_, image, out| {
+                let of_channel = self.mean.iter().zip(&self.std).cycle();
+                let plane = image.height * image.width;
+                for ((from, out), (mean, std)) in image.planes().zip(out.chunks_mut(plane)).zip(of_channel) {
+                    from.iter().zip(out).for_each(|(x, out)| *out = (x - mean) / std);
+                }
+            },
+        )
+    }
+}
+
+impl Component<dyn Transform> for Normalise {
+    const TYPE: &'static str = "normalise";
+    type Options = Options;
+
+    fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
+        Self::new(o.clone()).map(drop)
+    }
+
+    fn build(o: Options, _: &BuildCx<'_>) -> Result<Box<dyn Transform>> {
+        Ok(Box::new(Self::new(o)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{apply, build, counting, fault};
+    use super::*;
+    use serde_json::json;
+    use transplant_core::{Field, HIDDEN};
+
+    #[test]
+    fn each_channel_has_its_own_numbers() -> Result<()> {
+        let t = build::<Normalise>(json!({"mean": [1, 2], "std": [1, 0.5]}))?;
+        assert_eq!(apply(t.as_ref(), counting([1, 2, 1, 2]), 0), [-1., 0., 0., 2.]);
+        let one = build::<Normalise>(json!({"mean": [1], "std": [2]}))?;
+        assert_eq!(apply(one.as_ref(), counting([1, 3, 1, 1]), 0), [-0.5, 0., 0.5]);
+        let image = Field::Image { channels: 3, height: 1, width: 1 };
+        let e = t.schema(&Schema::from([(HIDDEN.to_owned(), image)])).unwrap_err();
+        assert_eq!(e.to_string(), "mean: has 2 numbers for images of 3 channels");
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_named() {
+        assert!(fault::<Normalise>(json!({"mean": [], "std": []})).starts_with("mean: must be"));
+        assert!(fault::<Normalise>(json!({"mean": [1], "std": [0]})).starts_with("std: must be"));
+        assert!(fault::<Normalise>(json!({"mean": [1], "std": [1, 1]})).starts_with("std: must be"));
+        assert!(fault::<Normalise>(json!({"mean": [1]})).contains("std"));
+    }
+}

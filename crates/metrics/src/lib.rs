@@ -1,0 +1,65 @@
+//! Metrics, one file each, and the statistics of comparing runs.
+//!
+//! A metric maps [`Predictions`](transplant_core::Predictions) to a number; where scikit-learn has the metric, the value is
+//! scikit-learn's. Rows without a label do not count, and with no row at all every metric is NaN. The predicted class of a
+//! row is the one with the highest score, the first of them when several are equally high. A label that is no class, or a
+//! score that is not finite, is an error that names the row.
+//!
+//! [`bootstrap`] and [`paired_bootstrap`] give intervals over source seeds, draws and test rows together,
+//! [`corrected_paired_t`] tests a difference over resampled runs, and [`holm`] corrects for several such tests.
+//!
+//! ```
+//! use transplant_core::{Metric, Predictions, Seeds};
+//! use transplant_metrics::{Accuracy, Cell, bootstrap};
+//!
+//! # fn main() -> transplant_core::Result<()> {
+//! let names = vec!["cat".to_owned(), "dog".to_owned()];
+//! let scores = vec![0.9, 0.1, 0.2, 0.8, 0.6, 0.4, 0.5, 0.5];
+//! let predictions = Predictions::Class { names, labels: vec![Some(0), Some(1), Some(1), None], scores };
+//! assert_eq!(Accuracy.compute(&predictions)?, 2.0 / 3.0);
+//!
+//! let cells = [Cell { seed: 0, draw: 0, predictions: &predictions }];
+//! let interval = bootstrap(&Accuracy, &cells, 1000, Seeds::new(7))?;
+//! assert!(interval.low < interval.mean && interval.mean < interval.high);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod accuracy;
+mod balanced_accuracy;
+mod confusion;
+mod f1;
+mod log_loss;
+mod matthews_corrcoef;
+mod rows;
+mod stats;
+mod top_k;
+
+pub use accuracy::Accuracy;
+pub use balanced_accuracy::BalancedAccuracy;
+pub use confusion::confusion;
+pub use f1::{Average, F1, Options as F1Options};
+pub use log_loss::LogLoss;
+pub use matthews_corrcoef::MatthewsCorrcoef;
+pub use stats::{Cell, Interval, PairedT, bootstrap, corrected_paired_t, holm, paired_bootstrap};
+pub use top_k::{Options as TopKOptions, TopK};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transplant_core::{Metric, Plugins};
+
+/// Options of a metric that has none.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
+
+/// Adds the metrics of this crate.
+pub fn plugin(p: &mut Plugins) {
+    p.add::<dyn Metric, Accuracy>();
+    p.add::<dyn Metric, BalancedAccuracy>();
+    p.add::<dyn Metric, F1>();
+    p.add::<dyn Metric, LogLoss>();
+    p.add::<dyn Metric, MatthewsCorrcoef>();
+    p.add::<dyn Metric, TopK>();
+}

@@ -1,0 +1,222 @@
+//! The hierarchical bootstrap (Davison & Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8): how far a
+//! result would move with other source networks, other labelled rows and other test rows, all at once.
+//!
+//! Each replicate draws source seeds with replacement, within each of them draws with replacement, and once for all of them
+//! the test rows, so that what is common to all runs stays common. With only a few seeds the interval is on the narrow side,
+//! as every bootstrap of a few groups is.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use transplant_core::{Error, Metric, Predictions, Result, Seeds, Stream};
+
+use super::Interval;
+use super::resample::{Rows, quantile};
+use crate::rows::mean;
+
+/// What one run predicted for the test rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell<'a> {
+    /// Seed of the whole chain, from pretraining on.
+    pub seed: u64,
+    /// Which draw of the labelled rows.
+    pub draw: u64,
+    /// Predictions for the test rows, the same rows in the same order in every cell.
+    pub predictions: &'a Predictions,
+}
+
+/// The mean of a metric over runs, and its 95 % percentile interval over source seeds, draws and test rows.
+///
+/// The mean goes over seeds, of the means over their draws; with as many draws for each seed it is the mean of all cells.
+/// Rows without a label do not count; with no row at all everything is NaN. A metric with [`Metric::row_scores`] takes
+/// milliseconds, others are computed again for every cell and replicate. The order of the cells does not matter.
+///
+/// # Errors
+/// When there is no cell or no replicate, two cells have the same seed and draw, cells are not about the same rows, or the
+/// metric does not suit the predictions.
+pub fn bootstrap(metric: &dyn Metric, cells: &[Cell<'_>], replicates: usize, seeds: Seeds) -> Result<Interval> {
+    let grid = Grid::new(metric, cells, cells.first().map(|c| c.predictions))?;
+    grid.interval(replicates, seeds, |cell, rows| grid.values[cell].at(rows))
+}
+
+/// As [`bootstrap`], for the difference `a − b` of two strategies over the same seeds and draws: in each replicate both are
+/// looked at on the same seeds, draws and rows, so what makes both better or worse does not widen the interval.
+///
+/// # Errors
+/// As [`bootstrap`], and when a seed and draw is there for one strategy only.
+pub fn paired_bootstrap(
+    metric: &dyn Metric,
+    a: &[Cell<'_>],
+    b: &[Cell<'_>],
+    replicates: usize,
+    seeds: Seeds,
+) -> Result<Interval> {
+    let like = a.first().map(|c| c.predictions);
+    let (first, second) = (Grid::new(metric, a, like)?, Grid::new(metric, b, like)?);
+    let unpaired = first.keys.iter().find(|k| !second.keys.contains(k));
+    if let Some((seed, draw)) = unpaired.or_else(|| second.keys.iter().find(|k| !first.keys.contains(k))) {
+        return Err(Error::contract(format!("bootstrap: seed {seed}, draw {draw} has no partner to compare with")));
+    }
+    first.interval(replicates, seeds, |cell, rows| Ok(first.values[cell].at(rows)? - second.values[cell].at(rows)?))
+}
+
+/// The cells of one strategy, sorted by seed and draw.
+struct Grid<'a> {
+    keys: Vec<(u64, u64)>,
+    values: Vec<Value<'a>>,
+    /// Numbers of the cells of each seed.
+    by_seed: Vec<Vec<usize>>,
+    /// Number of rows that have a label.
+    rows: usize,
+}
+
+impl<'a> Grid<'a> {
+    fn new(metric: &'a dyn Metric, cells: &[Cell<'_>], like: Option<&Predictions>) -> Result<Self> {
+        let mut sorted = cells.to_vec();
+        sorted.sort_by_key(|c| (c.seed, c.draw));
+        let keys: Vec<_> = sorted.iter().map(|c| (c.seed, c.draw)).collect();
+        if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            let (seed, draw) = pair[0];
+            return Err(Error::contract(format!("bootstrap: seed {seed}, draw {draw} is there twice")));
+        }
+        let (Some(like), false) = (like, cells.is_empty()) else {
+            return Err(Error::contract("bootstrap: there is no cell"));
+        };
+        let with_label = with_label(like);
+        let mut by_seed = BTreeMap::<_, Vec<_>>::new();
+        let mut values = Vec::with_capacity(cells.len());
+        for (number, Cell { seed, draw, predictions }) in sorted.into_iter().enumerate() {
+            if !same_rows(like, predictions) {
+                let message = format!("bootstrap: seed {seed}, draw {draw} is about other rows than the first cell");
+                return Err(Error::contract(message));
+            }
+            by_seed.entry(seed).or_default().push(number);
+            values.push(match metric.row_scores(predictions)? {
+                Some(scores) if scores.len() == with_label.len() => Value::Mean(scores),
+                Some(scores) => {
+                    let (name, rows, found) = (metric.name(), with_label.len(), scores.len());
+                    return Err(Error::contract(format!("metric `{name}` gave {found} row scores for {rows} rows")));
+                }
+                None => Value::Whole(metric, predictions.take(&with_label)),
+            });
+        }
+        Ok(Self { keys, values, by_seed: by_seed.into_values().collect(), rows: with_label.len() })
+    }
+
+    /// Mean and interval of `value`, a function of the cell's number and the rows to look at.
+    fn interval(
+        &self,
+        replicates: usize,
+        seeds: Seeds,
+        value: impl Fn(usize, &Rows) -> Result<f64>,
+    ) -> Result<Interval> {
+        if replicates == 0 {
+            return Err(Error::contract("bootstrap: there must be at least 1 replicate"));
+        }
+        if self.rows == 0 {
+            return Ok(Interval { mean: f64::NAN, low: f64::NAN, high: f64::NAN });
+        }
+        let all = Rows::all(self.rows);
+        let of_seed = |cells: &Vec<usize>| -> Result<f64> {
+            Ok(mean(&cells.iter().map(|&c| value(c, &all)).collect::<Result<Vec<_>>>()?))
+        };
+        let estimate = mean(&self.by_seed.iter().map(of_seed).collect::<Result<Vec<_>>>()?);
+        let replicate = |number| self.replicate(&mut seeds.stream("bootstrap", &[number]), &value);
+        let mut means = (0..replicates as u64).map(replicate).collect::<Result<Vec<_>>>()?;
+        means.sort_by(f64::total_cmp);
+        Ok(Interval { mean: estimate, low: quantile(&means, 0.025), high: quantile(&means, 0.975) })
+    }
+
+    fn replicate(&self, stream: &mut Stream, value: impl Fn(usize, &Rows) -> Result<f64>) -> Result<f64> {
+        let rows = Rows::drawn(self.rows, stream);
+        // A cell that is drawn more than once has one value.
+        let mut known = vec![None; self.values.len()];
+        let mut sum = 0.0;
+        for _ in &self.by_seed {
+            let cells = &self.by_seed[stream.random_range(0..self.by_seed.len())];
+            let mut of_seed = 0.0;
+            for _ in cells {
+                let cell = cells[stream.random_range(0..cells.len())];
+                of_seed += match known[cell] {
+                    Some(v) => v,
+                    None => *known[cell].insert(value(cell, &rows)?),
+                };
+            }
+            sum += of_seed / cells.len() as f64;
+        }
+        Ok(sum / self.by_seed.len() as f64)
+    }
+}
+
+/// A metric's value for one cell as a function of the rows.
+enum Value<'a> {
+    /// The mean of these row scores.
+    Mean(Vec<f64>),
+    /// The metric of these predictions, all with a label.
+    Whole(&'a dyn Metric, Predictions),
+}
+
+impl Value<'_> {
+    fn at(&self, rows: &Rows) -> Result<f64> {
+        match self {
+            Self::Mean(scores) => {
+                let sum: f64 = scores.iter().zip(&rows.counts).map(|(score, count)| score * count).sum();
+                Ok(sum / rows.positions.len() as f64)
+            }
+            Self::Whole(metric, predictions) => metric.compute(&predictions.take(&rows.positions)),
+        }
+    }
+}
+
+/// Positions of the rows that have a label.
+fn with_label(p: &Predictions) -> Vec<usize> {
+    let is_there: Vec<bool> = match p {
+        Predictions::Class { labels, .. } => labels.iter().map(Option::is_some).collect(),
+        Predictions::Number { labels, .. } => labels.iter().map(Option::is_some).collect(),
+        _ => vec![true; p.len()],
+    };
+    (0..is_there.len()).filter(|&i| is_there[i]).collect()
+}
+
+/// Whether labels and class names are the same.
+fn same_rows(a: &Predictions, b: &Predictions) -> bool {
+    use Predictions::{Class, Number};
+    match (a, b) {
+        (Class { names, labels, .. }, Class { names: n, labels: l, .. }) => names == n && labels == l,
+        (Number { labels, .. }, Number { labels: l, .. }) => labels == l,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Accuracy;
+    use crate::rows::tests::certain;
+
+    #[test]
+    fn what_cannot_be_resampled_is_named() {
+        let p = certain(2, &[Some(0), Some(1)], &[0, 0]);
+        let other = certain(2, &[Some(0), None], &[0, 0]);
+        let cell = |seed, draw, predictions| Cell { seed, draw, predictions };
+        let error = |cells: &[Cell<'_>], n| bootstrap(&Accuracy, cells, n, Seeds::new(0)).unwrap_err().to_string();
+        assert_eq!(error(&[], 9), "bootstrap: there is no cell");
+        assert_eq!(error(&[cell(0, 0, &p)], 0), "bootstrap: there must be at least 1 replicate");
+        assert_eq!(error(&[cell(1, 2, &p), cell(1, 2, &p)], 9), "bootstrap: seed 1, draw 2 is there twice");
+        let rows = error(&[cell(0, 0, &p), cell(0, 3, &other)], 9);
+        assert_eq!(rows, "bootstrap: seed 0, draw 3 is about other rows than the first cell");
+
+        let (a, b) = ([cell(0, 0, &p), cell(0, 1, &p)], [cell(0, 0, &p)]);
+        let unpaired = |a, b| paired_bootstrap(&Accuracy, a, b, 9, Seeds::new(0)).unwrap_err().to_string();
+        assert_eq!(unpaired(&a, &b), "bootstrap: seed 0, draw 1 has no partner to compare with");
+        assert_eq!(unpaired(&b, &a), "bootstrap: seed 0, draw 1 has no partner to compare with");
+    }
+
+    #[test]
+    fn without_a_label_everything_is_nan() -> Result<()> {
+        let p = certain(2, &[None, None], &[0, 1]);
+        let i = bootstrap(&Accuracy, &[Cell { seed: 0, draw: 0, predictions: &p }], 9, Seeds::new(0))?;
+        assert!(i.mean.is_nan() && i.low.is_nan() && i.high.is_nan());
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! What the CPU paths share: floating point types, slices of tensors, and the choice between CPU and elsewhere.
+
+use std::cell::RefCell;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+
+/// A type the CPU paths compute in.
+pub(crate) trait Element: WithDType + Default {
+    /// The smallest value.
+    const LOWEST: Self;
+
+    /// `self` where it is above zero, else zero; NaN stays.
+    fn positive_part(self) -> Self;
+
+    /// e to the power of `self`.
+    fn exp(self) -> Self;
+
+    /// Runs `f` with a buffer of this thread that keeps its allocation from call to call; its contents are arbitrary.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+}
+
+macro_rules! element {
+    ($t:ident) => {
+        impl Element for $t {
+            const LOWEST: Self = $t::NEG_INFINITY;
+
+            #[inline]
+            fn positive_part(self) -> Self {
+                if self <= 0.0 { 0.0 } else { self }
+            }
+
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+
+            fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
+                // Taken out for the time of the call, so that a nested call gets a buffer of its own.
+                let mut buffer = SCRATCH.take();
+                if buffer.len() < len {
+                    buffer.resize(len, 0.0);
+                }
+                let out = f(&mut buffer[..len]);
+                SCRATCH.set(buffer);
+                out
+            }
+        }
+    };
+}
+
+element!(f32);
+element!(f64);
+
+/// Evaluates an expression with `$t` standing for the Rust type of a `DType`.
+macro_rules! by_dtype {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => candle_core::bail!("expected f32 or f64, got {other:?}"),
+        }
+    };
+}
+pub(crate) use by_dtype;
+
+/// Whether the CPU path takes this tensor; all others are computed by candle's own operations.
+pub(crate) fn is_fast(x: &Tensor) -> bool {
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
+}
+
+/// The type of a storage on the CPU.
+pub(crate) fn dtype(storage: &CpuStorage) -> DType {
+    BackendStorage::dtype(storage)
+}
+
+/// Values as the storage of a tensor.
+pub(crate) fn own<T: Element>(values: Vec<T>) -> CpuStorage {
+    T::to_cpu_storage_owned(values)
+}
+
+/// The values behind a contiguous layout.
+pub(crate) fn slice<'a, T: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    let Some((from, to)) = layout.contiguous_offsets() else { bail!("expected a contiguous tensor, got {layout:?}") };
+    Ok(&T::cpu_storage_as_slice(storage)?[from..to])
+}
+
+/// Runs `f` on the values of a tensor on the CPU.
+pub(crate) fn read<T: Element, R>(t: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
+    let t = t.contiguous()?;
+    let (storage, layout) = t.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("expected a tensor on the CPU, got {:?}", t.device()) };
+    Ok(f(slice(storage, layout)?))
+}
+
+/// Runs `f` on the values of two tensors on the CPU.
+pub(crate) fn read2<T: Element, R>(a: &Tensor, b: &Tensor, f: impl FnOnce(&[T], &[T]) -> R) -> Result<R> {
+    read(a, |a| read(b, |b| f(a, b)))?
+}
+
+/// Runs `f` on the values of three tensors on the CPU.
+pub(crate) fn read3<T: Element, R>(
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
+    f: impl FnOnce(&[T], &[T], &[T]) -> R,
+) -> Result<R> {
+    read(a, |a| read2(b, c, |b, c| f(a, b, c)))?
+}
+
+/// A buffer of zeros.
+pub(crate) fn zeros<T: Element>(len: usize) -> Vec<T> {
+    vec![T::default(); len]
+}
+
+/// Adds all partial results in their order, so that the sum does not depend on who finished first.
+pub(crate) fn sum_in_order<T: Element>(partials: Vec<Vec<T>>) -> Vec<T> {
+    use rayon::prelude::*;
+    let mut partials = partials.into_iter();
+    let mut sum = partials.next().unwrap_or_default();
+    let rest: Vec<_> = partials.collect();
+    sum.par_chunks_mut(1 << 14).enumerate().for_each(|(i, sum)| {
+        for p in &rest {
+            sum.iter_mut().zip(&p[i << 14..]).for_each(|(s, p)| *s += *p);
+        }
+    });
+    sum
+}

@@ -1,0 +1,34 @@
+//! Differentiable operations for candle with exact gradients, fast on the CPU.
+//!
+//! On the CPU, in f32 and f64, each operation is one node of the graph with its own backward pass; elsewhere it is
+//! composed of those candle operations whose gradients are right. No gradient is computed that nobody asked for, and
+//! those of parameters go to [`transplant_core::deposit`]. Results do not depend on the number of threads.
+#![deny(unsafe_code)]
+
+mod batch_norm;
+mod conv2d;
+mod cross_entropy;
+mod dropout;
+mod elementwise;
+mod grad_reverse;
+mod host;
+mod layers;
+mod linear;
+mod matmul;
+mod pool;
+mod reduce;
+mod relu;
+mod softmax;
+#[doc(hidden)]
+pub mod testing;
+
+pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_frozen};
+pub use conv2d::{Conv2dGeometry, conv2d};
+pub use cross_entropy::cross_entropy_rows;
+pub use dropout::{dropout, dropout_rows};
+pub use grad_reverse::grad_reverse;
+pub use layers::{BatchNorm2d, Conv2d, Linear, ScopeExt};
+pub use linear::linear;
+pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
+pub use relu::relu;
+pub use softmax::{log_softmax, softmax};

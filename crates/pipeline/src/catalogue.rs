@@ -1,0 +1,69 @@
+//! The one catalogue of everything that comes with Transplant.
+
+use transplant_core::Plugins;
+
+/// All components of the house. Add your own with [`Plugins::with`].
+pub fn builtin() -> Plugins {
+    Plugins::new()
+        .with(transplant_datasets::plugin)
+        .with(transplant_backbones::plugin)
+        .with(transplant_tasks::plugin)
+        .with(transplant_strategies::plugin)
+        .with(transplant_trainer::plugin)
+        .with(transplant_metrics::plugin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::SharedSection;
+    use crate::reference::{schema, undescribed};
+    use serde_json::{Map, Value};
+
+    #[test]
+    fn tags_are_snake_case() {
+        for entry in builtin().entries() {
+            let tag = entry.tag;
+            let fits = tag.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            assert!(fits && tag.starts_with(|c: char| c.is_ascii_lowercase()), "{}.{tag}", entry.kind);
+        }
+    }
+
+    #[test]
+    fn every_component_and_every_option_is_described() {
+        let missing: Vec<String> = builtin().entries().flat_map(undescribed).collect();
+        assert!(missing.is_empty(), "without a doc comment: {}", missing.join(", "));
+    }
+
+    #[test]
+    fn defaults_stay_what_they_are() {
+        let plugins = builtin();
+        for entry in plugins.entries().filter(|e| e.schema["required"].as_array().is_none_or(Vec::is_empty)) {
+            let check = |options: &Map<String, Value>| {
+                let checked = plugins.check_options(entry.kind, entry.tag, options);
+                checked.unwrap_or_else(|e| panic!("{}.{}: {e}", entry.kind, entry.tag))
+            };
+            let once = check(&Map::new());
+            // TOML has no null, so what is left out must come back.
+            let written = once.clone().into_iter().filter(|(_, v)| !v.is_null()).collect();
+            assert_eq!(once, check(&written), "{}.{}", entry.kind, entry.tag);
+        }
+    }
+
+    #[test]
+    fn no_source_has_an_option_that_all_data_sets_share() {
+        for entry in builtin().entries().filter(|e| e.kind == "dataset") {
+            for key in SharedSection::KEYS {
+                assert!(entry.schema["properties"].get(key).is_none(), "{}.{key}", entry.tag);
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_names_every_component() {
+        let schema = schema(&builtin()).to_string();
+        for entry in builtin().entries() {
+            assert!(schema.contains(&format!("\"const\":\"{}\"", entry.tag)), "{}.{}", entry.kind, entry.tag);
+        }
+    }
+}

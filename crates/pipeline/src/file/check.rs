@@ -1,0 +1,174 @@
+//! Checks what stands in the named sections: components against the registry, shared keys against their ranges.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use transplant_core::{
+    Architecture, Dataset, Invalid, Kind, Plugins, Spec, Strategy, Task, Transform, nearest, read_options,
+};
+
+use super::section::{FileSection, SharedSection};
+use crate::resolved::{DatasetSpec, DeviceChoice, TrainerSpec};
+
+/// The named sections with every default filled in.
+#[derive(Debug)]
+pub(crate) struct Sections<'a> {
+    pub(crate) plugins: &'a Plugins,
+    pub(crate) datasets: BTreeMap<String, DatasetSpec>,
+    pub(crate) backbones: BTreeMap<String, Spec<dyn Architecture>>,
+    pub(crate) strategies: BTreeMap<String, Vec<Spec<dyn Strategy>>>,
+    pub(crate) tasks: BTreeMap<String, Spec<dyn Task>>,
+}
+
+/// Puts one key in front of an error's path, dots and all.
+pub(crate) fn under(key: &str) -> impl Fn(Invalid) -> Invalid + '_ {
+    move |mut e| {
+        e.path.insert(0, key.to_owned());
+        e
+    }
+}
+
+impl<'a> Sections<'a> {
+    pub(crate) fn check(file: &FileSection, plugins: &'a Plugins) -> Result<Self, Invalid> {
+        let datasets = each(&file.datasets, |d| dataset(d, plugins)).map_err(under("datasets"))?;
+        let backbones = each(&file.backbones, |b| component(plugins, b, &[])).map_err(under("backbones"))?;
+        let strategies = each(&file.strategies, |s| {
+            let one = |(i, spec)| {
+                let checked = component(plugins, spec, &[]);
+                checked.map_err(|e| if s.list { under(&format!("{i}"))(e) } else { e })
+            };
+            some(s.specs.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()?)
+        });
+        let strategies = strategies.map_err(under("strategies"))?;
+        let mut tasks = each(&file.tasks, |t| component(plugins, t, &[])).map_err(under("tasks"))?;
+        if tasks.is_empty() {
+            let class = component(plugins, &Spec::new("classification"), &[]);
+            tasks.insert("class".to_owned(), class.map_err(under("class")).map_err(under("tasks"))?);
+        }
+        Ok(Self { plugins, datasets, backbones, strategies, tasks })
+    }
+}
+
+/// A list that must not be empty.
+pub(crate) fn some<T>(list: Vec<T>) -> Result<Vec<T>, Invalid> {
+    if list.is_empty() { Err(Invalid::new("must not be empty")) } else { Ok(list) }
+}
+
+fn each<T, U>(
+    section: &BTreeMap<String, T>,
+    check: impl Fn(&T) -> Result<U, Invalid>,
+) -> Result<BTreeMap<String, U>, Invalid> {
+    let one = |(name, value): (&String, &T)| {
+        let checked = fit_name(name).and_then(|()| check(value)).map_err(under(name))?;
+        Ok((name.clone(), checked))
+    };
+    section.iter().map(one).collect()
+}
+
+/// Names become parts of folders and tensors.
+pub(crate) fn fit_name(name: &str) -> Result<(), Invalid> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    if first && name.chars().all(fits) && name.len() <= 64 {
+        return Ok(());
+    }
+    let e = Invalid::new(format!("`{name}` does not suit as the name of a folder"));
+    Err(e.help("up to 64 of A-Z, a-z, 0-9, `-` and `_`, a letter or digit first"))
+}
+
+/// Where a run computes.
+pub(crate) fn device(text: &str) -> Result<DeviceChoice, Invalid> {
+    let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+    match (text, number) {
+        ("auto", _) => Ok(DeviceChoice::Auto),
+        ("cpu", _) => Ok(DeviceChoice::Cpu),
+        ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
+        ("metal", _) => Ok(DeviceChoice::Metal),
+        (_, Some(n)) => Ok(DeviceChoice::Cuda(n)),
+        _ => Err(unknown("device", text, ["auto", "cpu", "cuda", "cuda:0", "metal"])),
+    }
+}
+
+/// An error about a name that is not there; the nearest that is, or all, are offered.
+pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Invalid {
+    let known: Vec<&str> = known.into_iter().collect();
+    let e = Invalid::new(format!("there is no {what} `{name}`"));
+    match nearest(name, known.iter().copied()) {
+        Some(near) => e.help(format!("did you mean `{near}`?")),
+        None if known.is_empty() => e,
+        None => e.help(format!("there are: {}", known.join(", "))),
+    }
+}
+
+/// Checks a component and fills in its defaults. `names` are offered beside the tags when there is no such tag.
+pub(crate) fn component<K: ?Sized + Kind>(
+    plugins: &Plugins,
+    spec: &Spec<K>,
+    names: &[&str],
+) -> Result<Spec<K>, Invalid> {
+    if plugins.entry(K::KIND, &spec.tag).is_ok() {
+        return plugins.check(spec);
+    }
+    let tags = plugins.entries().filter(|e| e.kind == K::KIND).map(|e| e.tag);
+    Err(unknown(K::KIND, &spec.tag, names.iter().copied().chain(tags)))
+}
+
+/// Checks a list of components.
+pub(crate) fn components<K: ?Sized + Kind>(plugins: &Plugins, specs: &[Spec<K>]) -> Result<Vec<Spec<K>>, Invalid> {
+    let one = |(i, spec)| component(plugins, spec, &[]).map_err(under(&format!("{i}")));
+    specs.iter().enumerate().map(one).collect()
+}
+
+fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, Invalid> {
+    let shared = |key: &str| SharedSection::KEYS.contains(&key);
+    let (common, options): (Map<_, _>, Map<_, _>) = spec.options.clone().into_iter().partition(|(key, _)| shared(key));
+    let common: SharedSection = read_options(Value::Object(common))?;
+    if common.labels_per_class == Some(0) {
+        return Err(Invalid::key("labels_per_class", "must be at least 1"));
+    }
+    if !(0.0..1.0).contains(&common.validation) {
+        return Err(Invalid::key("validation", "must be from 0 to below 1"));
+    }
+    let transforms = |specs: &[Spec<dyn Transform>], key| components(plugins, specs).map_err(under(key));
+    let mut source = Spec::new(&spec.tag);
+    source.options = options;
+    let source = component(plugins, &source, &[]).map_err(|e| offer_shared(e, &spec.tag, plugins))?;
+    Ok(DatasetSpec {
+        source,
+        labels_per_class: common.labels_per_class.map(|k| usize::try_from(k).unwrap_or(usize::MAX)),
+        validation: common.validation,
+        transforms: transforms(&common.transforms, "transforms")?,
+        augment: transforms(&common.augment, "augment")?,
+    })
+}
+
+/// For an unknown key of a source the shared keys may be what was meant, too.
+fn offer_shared(mut e: Invalid, tag: &str, plugins: &Plugins) -> Invalid {
+    if let (true, [key]) = (e.message == "unknown key", e.path.as_slice()) {
+        let schema = plugins.entry("dataset", tag).ok().and_then(|e| e.schema.get("properties")?.as_object());
+        let own = schema.into_iter().flat_map(Map::keys).map(String::as_str);
+        e.help = unknown("key", key, own.chain(SharedSection::KEYS)).help;
+    }
+    e
+}
+
+/// Checks how a step trains, and fills in its components' defaults.
+pub(crate) fn trainer(t: &TrainerSpec, plugins: &Plugins) -> Result<TrainerSpec, Invalid> {
+    for (key, value) in [("epochs", t.epochs), ("batch_size", t.batch_size as u64), ("accumulate", t.accumulate)] {
+        if value == 0 {
+            return Err(Invalid::key(key, "must be at least 1"));
+        }
+    }
+    if t.clip_norm.is_some_and(|c| c <= 0.0) {
+        return Err(Invalid::key("clip_norm", "must be above 0"));
+    }
+    if t.checkpoint_every_secs < 0.0 {
+        return Err(Invalid::key("checkpoint_every_secs", "must be at least 0"));
+    }
+    Ok(TrainerSpec {
+        optimiser: component(plugins, &t.optimiser, &[]).map_err(under("optimiser"))?,
+        schedule: component(plugins, &t.schedule, &[]).map_err(under("schedule"))?,
+        policies: components(plugins, &t.policies).map_err(under("policies"))?,
+        ..t.clone()
+    })
+}

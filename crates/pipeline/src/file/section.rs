@@ -1,0 +1,215 @@
+//! The sections of a pipeline file as they are written. Their doc comments become the schema's.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use transplant_core::{Architecture, Dataset, Kind, Metric, Spec, Strategy, Task, Transform};
+
+use crate::resolved::TrainerSpec;
+
+/// A whole pipeline file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileSection {
+    /// Version of the file's layout: 1.
+    #[serde(rename = "schema")]
+    pub(crate) _schema: u64,
+    /// The name of the pipeline, and of its run folder.
+    pub(crate) name: String,
+    /// The root of all randomness, from 0; a swept `seed` takes its place.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// Where it computes: `auto` (the GPU the program was built for when there is one), `cpu`, `cuda`, `cuda:N`, `metal`.
+    pub(crate) device: Option<String>,
+    /// Data sets by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, DatasetSection>")]
+    pub(crate) datasets: BTreeMap<String, Spec<dyn Dataset>>,
+    /// Networks by name.
+    #[serde(default)]
+    pub(crate) backbones: BTreeMap<String, Spec<dyn Architecture>>,
+    /// Strategies by name. A step's `strategy` is looked for here first, then among the tags.
+    #[serde(default)]
+    pub(crate) strategies: BTreeMap<String, OneOrMany<dyn Strategy>>,
+    /// Tasks by name. Without any there is one, `class`: classification of the only class target.
+    #[serde(default)]
+    pub(crate) tasks: BTreeMap<String, Spec<dyn Task>>,
+    /// Steps by name. They run in the order of `from`, then of the file.
+    #[schemars(with = "BTreeMap<String, StepSection>")]
+    pub(crate) steps: BTreeMap<String, Map<String, Value>>,
+}
+
+/// A step of a pipeline.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StepSection {
+    /// What the step does; there is `train`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The name of a data set.
+    pub(crate) dataset: String,
+    /// The step whose network this one starts from. Its backbone and tasks are taken over.
+    pub(crate) from: Option<String>,
+    /// The network: a name from `backbones`, a tag, or a table with `type`. Needed without `from`.
+    #[schemars(with = "Option<Named<dyn Architecture>>")]
+    pub(crate) backbone: Option<Spec<dyn Architecture>>,
+    /// Names of tasks; left out: those of the step in `from`, otherwise all.
+    pub(crate) tasks: Option<Vec<String>>,
+    /// How knowledge is moved: a name from `strategies`, a tag, a table with `type`, or a list of these, which compose.
+    #[schemars(with = "NamedOrMany<dyn Strategy>")]
+    pub(crate) strategy: OneOrMany<dyn Strategy>,
+    /// Which draw of the labelled rows, from 0.
+    #[serde(default)]
+    pub(crate) draw: u64,
+    /// How it trains.
+    #[serde(default)]
+    pub(crate) trainer: TrainerSpec,
+    /// Metrics beside the tasks' own.
+    #[serde(default)]
+    pub(crate) metrics: Vec<Spec<dyn Metric>>,
+    /// Whether the test part is read at the end; left out: when no other step starts from this one.
+    pub(crate) test: Option<bool>,
+    /// One run for each combination: keys of this step (`strategy`, `"trainer.epochs"`) or `seed`, each with a list of
+    /// values. A seed re-runs the whole chain of steps up to this one.
+    #[serde(default, rename = "sweep")]
+    #[schemars(with = "BTreeMap<String, Vec<Value>>")]
+    pub(crate) _sweep: Map<String, Value>,
+}
+
+/// What all data sets have in common, beside the options of the source.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SharedSection {
+    /// Labels of each class that may be used, validation included, from 1; left out: all.
+    pub(crate) labels_per_class: Option<u64>,
+    /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class.
+    pub(crate) validation: f64,
+    /// Deterministic transforms, always applied, in this order.
+    pub(crate) transforms: Vec<Spec<dyn Transform>>,
+    /// Random transforms, applied while training, in this order.
+    pub(crate) augment: Vec<Spec<dyn Transform>>,
+}
+
+impl SharedSection {
+    /// The keys that do not belong to a source.
+    pub(crate) const KEYS: [&str; 4] = ["labels_per_class", "validation", "transforms", "augment"];
+}
+
+/// One component or a list of them.
+pub(crate) struct OneOrMany<K: ?Sized> {
+    /// The components.
+    pub(crate) specs: Vec<Spec<K>>,
+    /// Whether they were written as a list.
+    pub(crate) list: bool,
+}
+
+impl<K: ?Sized> fmt::Debug for OneOrMany<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.specs.fmt(f)
+    }
+}
+
+impl<'de, K: ?Sized> Deserialize<'de> for OneOrMany<K> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V<K: ?Sized>(PhantomData<fn(&K)>);
+        impl<'de, K: ?Sized> Visitor<'de> for V<K> {
+            type Value = OneOrMany<K>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, a table with `type`, or a list of these")
+            }
+
+            fn visit_str<E: de::Error>(self, tag: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMany { specs: vec![Spec::new(tag)], list: false })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let spec = Spec::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(OneOrMany { specs: vec![spec], list: false })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut specs = Vec::new();
+                while let Some(spec) = seq.next_element()? {
+                    specs.push(spec);
+                }
+                Ok(OneOrMany { specs, list: true })
+            }
+        }
+        d.deserialize_any(V(PhantomData))
+    }
+}
+
+impl<K: ?Sized + Kind> JsonSchema for OneOrMany<K> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}_or_list", K::KIND).into()
+    }
+
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        let one = Spec::<K>::json_schema(g);
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Stands in the schema for a component that may also be given by a name of the file.
+pub(crate) struct Named<K: ?Sized>(PhantomData<fn(&K)>);
+
+impl<K: ?Sized + Kind> JsonSchema for Named<K> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("named_{}", K::KIND).into()
+    }
+
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, Spec::<K>::json_schema(g)] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Stands in the schema for one component or several, each of which may be given by a name of the file.
+pub(crate) struct NamedOrMany<K: ?Sized>(PhantomData<fn(&K)>);
+
+impl<K: ?Sized + Kind> JsonSchema for NamedOrMany<K> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("named_{}_or_list", K::KIND).into()
+    }
+
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        let one = Spec::<K>::json_schema(g);
+        let named = json_schema!({ "anyOf": [{ "type": "string" }, one] });
+        json_schema!({ "anyOf": [{ "type": "string" }, one, { "type": "array", "items": named, "minItems": 1 }] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Stands in the schema for a data set: a source with the shared keys. The reference puts its definition there.
+pub(crate) struct DatasetSection;
+
+impl JsonSchema for DatasetSection {
+    fn schema_name() -> Cow<'static, str> {
+        "dataset_section".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "$ref": "#/$defs/dataset_section" })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}

@@ -1,0 +1,291 @@
+//! Steps: their order, what they take over from each other, and what each of their runs is made of.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use transplant_core::{Architecture, Invalid, Kind, Metric, Spec, Strategy, read_options};
+
+use super::check::{Sections, component, components, some, trainer, under, unknown};
+use super::section::StepSection;
+use super::sweep::{Sweep, in_step, value_at};
+use crate::resolved::TrainerSpec;
+
+/// A key path.
+pub(crate) type Path = Vec<String>;
+
+/// A step with the runs of its sweep, seeds aside.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) from: Option<String>,
+    pub(crate) sweep: Sweep,
+    pub(crate) drafts: Vec<Draft>,
+    /// Seeds of its runs.
+    pub(crate) seeds: Vec<u64>,
+    /// Whether no other step starts from it.
+    pub(crate) last: bool,
+}
+
+/// What a run of a step is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    /// The numbers of the values of the sweep's axes.
+    pub(crate) pick: Vec<usize>,
+    pub(crate) dataset: String,
+    pub(crate) backbone: Spec<dyn Architecture>,
+    pub(crate) tasks: Vec<String>,
+    /// Names of the strategies as they were written.
+    pub(crate) names: Vec<String>,
+    pub(crate) strategies: Vec<Spec<dyn Strategy>>,
+    pub(crate) draw: u64,
+    pub(crate) trainer: TrainerSpec,
+    pub(crate) metrics: Vec<Spec<dyn Metric>>,
+    pub(crate) test: Option<bool>,
+    /// The step as it could have been written, every default spelled out.
+    pub(crate) full: Map<String, Value>,
+    /// Key paths of the step whose values are written elsewhere, and where, from the top of the file.
+    pub(crate) origins: Vec<(Path, Path)>,
+}
+
+fn path(parts: &[&str]) -> Path {
+    parts.iter().map(|&p| p.to_owned()).collect()
+}
+
+/// Steps so that each stands after the one it starts from, otherwise as in the file.
+pub(crate) fn order(steps: &BTreeMap<String, Map<String, Value>>, names: &[String]) -> Result<Vec<String>, Invalid> {
+    let mut out: Vec<String> = Vec::new();
+    for name in names {
+        // The chain from this step back to one that is placed already or starts from nothing.
+        let mut chain = vec![name.as_str()];
+        loop {
+            let step = chain[chain.len() - 1];
+            let wrong = |message: String| in_step(step)(Invalid::key("from", message));
+            let from = match steps.get(step).and_then(|s| s.get("from")) {
+                None => break,
+                Some(Value::String(from)) => from,
+                Some(other) => return Err(wrong(format!("invalid type: {other}, expected a name of a step"))),
+            };
+            if !steps.contains_key(from) {
+                let known = names.iter().map(String::as_str).filter(|n| *n != step);
+                return Err(in_step(step)(under("from")(unknown("step", from, known))));
+            }
+            if let Some(start) = chain.iter().position(|s| s == from) {
+                let circle: Vec<&str> = chain[start..].iter().copied().chain([from.as_str()]).collect();
+                return Err(wrong(format!("steps start from each other in a circle: {}", circle.join(" -> "))));
+            }
+            chain.push(from);
+        }
+        for step in chain.into_iter().rev() {
+            if !out.iter().any(|o| o == step) {
+                out.push(step.to_owned());
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Reads one step and the runs of its sweep. `named` finds the table of a name in the file; errors start at the step.
+pub(crate) fn read(
+    name: &str,
+    step: &Map<String, Value>,
+    sections: &Sections<'_>,
+    from: Option<&Step>,
+    named: &dyn Fn(&str, &str) -> Option<Value>,
+) -> Result<Step, Invalid> {
+    let sweep = Sweep::read(step)?;
+    let mut drafts = Vec::new();
+    for pick in sweep.picks() {
+        let set = sweep.set(step, &pick, named)?;
+        let drafted = read_options(Value::Object(set)).and_then(|section: StepSection| {
+            let place = |at: Path| {
+                let written = sweep.written(step, &pick, &Invalid { path: at, ..Invalid::new("") });
+                [path(&["steps", name]), written].concat()
+            };
+            draft(&section, sections, from.and_then(|f| f.drafts.first()), &place)
+        });
+        let mut draft = drafted.map_err(|e| Invalid { path: sweep.written(step, &pick, &e), ..e })?;
+        for (axis, i) in sweep.axes.iter().zip(&pick) {
+            let at = [path(&["steps", name]), axis.error(*i, "").path].concat();
+            if let Some(option) = axis.key.strip_prefix(path(&["strategy"]).as_slice()).filter(|o| !o.is_empty()) {
+                draft.origins.push(([path(&["strategy", "0"]), option.to_vec()].concat(), at.clone()));
+            }
+            draft.origins.push((axis.key.clone(), at));
+        }
+        draft.pick = pick;
+        drafts.push(draft);
+    }
+    let from = from.map(|f| f.name.clone());
+    Ok(Step { name: name.to_owned(), from, sweep, drafts, seeds: Vec::new(), last: true })
+}
+
+/// One run of a step. `place` says where a key path of the step was written.
+fn draft(
+    step: &StepSection,
+    sections: &Sections<'_>,
+    from: Option<&Draft>,
+    place: &dyn Fn(Path) -> Path,
+) -> Result<Draft, Invalid> {
+    if step.kind != "train" {
+        return Err(under("type")(unknown("step of type", &step.kind, ["train"])));
+    }
+    if !sections.datasets.contains_key(&step.dataset) {
+        let known = sections.datasets.keys().map(String::as_str);
+        return Err(under("dataset")(unknown("dataset", &step.dataset, known)));
+    }
+    let mut origins = vec![(path(&["dataset"]), path(&["datasets", &step.dataset]))];
+    let (backbone, backbone_full) = backbone(step, sections, from, place, &mut origins)?;
+    let tasks = tasks(step, sections, from)?;
+    origins.extend(tasks.iter().map(|t| (path(&["tasks", t]), path(&["tasks", t]))));
+    let (names, strategies, strategy_full) = strategies(step, sections, place, &mut origins)?;
+    let trainer = trainer(&step.trainer, sections.plugins).map_err(under("trainer"))?;
+    let metrics = components(sections.plugins, &step.metrics).map_err(under("metrics"))?;
+    let metrics_full: Vec<Value> = metrics.iter().map(spelled).collect();
+    let full = json!({
+        "type": step.kind, "dataset": step.dataset, "from": step.from, "backbone": backbone_full, "tasks": tasks,
+        "strategy": strategy_full, "draw": step.draw, "metrics": metrics_full, "test": step.test,
+        "trainer": {
+            "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
+            "schedule": spelled(&trainer.schedule), "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate,
+            "policies": trainer.policies.iter().map(spelled).collect::<Vec<_>>(),
+            "checkpoint_every_secs": trainer.checkpoint_every_secs,
+        },
+    });
+    let full = full.as_object().cloned().unwrap_or_default();
+    let (dataset, draw, test) = (step.dataset.clone(), step.draw, step.test);
+    let pick = Vec::new();
+    Ok(Draft { pick, dataset, backbone, tasks, names, strategies, draw, trainer, metrics, test, full, origins })
+}
+
+fn backbone(
+    step: &StepSection,
+    sections: &Sections<'_>,
+    from: Option<&Draft>,
+    place: &dyn Fn(Path) -> Path,
+    origins: &mut Vec<(Path, Path)>,
+) -> Result<(Spec<dyn Architecture>, Value), Invalid> {
+    let at = path(&["backbone"]);
+    match (&step.backbone, from) {
+        (Some(spec), _) => match sections.backbones.get(&spec.tag).filter(|_| spec.options.is_empty()) {
+            Some(named) => {
+                origins.push((at, path(&["backbones", &spec.tag])));
+                Ok((named.clone(), spec.tag.clone().into()))
+            }
+            None => {
+                let names: Vec<&str> = sections.backbones.keys().map(String::as_str).collect();
+                let spec = component(sections.plugins, spec, &names).map_err(under("backbone"))?;
+                origins.push((at.clone(), place(at)));
+                let full = spelled(&spec);
+                Ok((spec, full))
+            }
+        },
+        (None, Some(from)) => {
+            origins.extend(from.origins.iter().filter(|(key, _)| *key == at).cloned());
+            Ok((from.backbone.clone(), from.full.get("backbone").cloned().unwrap_or_default()))
+        }
+        (None, None) => Err(Invalid::new("missing key `backbone`").help("or start from another step with `from`")),
+    }
+}
+
+fn tasks(step: &StepSection, sections: &Sections<'_>, from: Option<&Draft>) -> Result<Vec<String>, Invalid> {
+    let Some(names) = &step.tasks else {
+        return Ok(from.map_or_else(|| sections.tasks.keys().cloned().collect(), |f| f.tasks.clone()));
+    };
+    for (i, name) in names.iter().enumerate() {
+        let wrong = |e| Err(under("tasks")(under(&i.to_string())(e)));
+        if !sections.tasks.contains_key(name) {
+            return wrong(unknown("task", name, sections.tasks.keys().map(String::as_str)));
+        }
+        if names[..i].contains(name) {
+            return wrong(Invalid::new("stands in this list twice"));
+        }
+    }
+    some(names.clone()).map_err(under("tasks"))
+}
+
+type Strategies = (Vec<String>, Vec<Spec<dyn Strategy>>, Value);
+
+fn strategies(
+    step: &StepSection,
+    sections: &Sections<'_>,
+    place: &dyn Fn(Path) -> Path,
+    origins: &mut Vec<(Path, Path)>,
+) -> Result<Strategies, Invalid> {
+    let known: Vec<&str> = sections.strategies.keys().map(String::as_str).collect();
+    let (mut names, mut strategies, mut full) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, spec) in step.strategy.specs.iter().enumerate() {
+        let i = i.to_string();
+        let at = if step.strategy.list { path(&["strategy", &i]) } else { path(&["strategy"]) };
+        let origin = |n: usize, to| (path(&["strategy", &n.to_string()]), to);
+        match sections.strategies.get(&spec.tag).filter(|_| spec.options.is_empty()) {
+            Some(named) => {
+                let place = path(&["strategies", &spec.tag]);
+                origins.extend((0..named.len()).map(|n| origin(strategies.len() + n, place.clone())));
+                strategies.extend(named.iter().cloned());
+                full.push(Value::String(spec.tag.clone()));
+            }
+            None => {
+                let checked = component(sections.plugins, spec, &known);
+                let checked = checked.map_err(|e| Invalid { path: [at.as_slice(), &e.path].concat(), ..e })?;
+                origins.push(origin(strategies.len(), place(at)));
+                full.push(spelled(&checked));
+                strategies.push(checked);
+            }
+        }
+        names.push(spec.tag.clone());
+    }
+    let strategies = some(strategies).map_err(under("strategy"))?;
+    let full = if full.len() == 1 { full.remove(0) } else { Value::Array(full) };
+    Ok((names, strategies, full))
+}
+
+/// A component with all its options.
+pub(crate) fn spelled<K: ?Sized + Kind>(spec: &Spec<K>) -> Value {
+    if spec.options.is_empty() {
+        return Value::String(spec.tag.clone());
+    }
+    let kind = [("type".to_owned(), Value::String(spec.tag.clone()))];
+    Value::Object(kind.into_iter().chain(spec.options.clone()).collect())
+}
+
+/// Says who starts from whom, and spreads seeds over the chains: a step has the seeds of its sweep, otherwise those of
+/// the step it starts from, otherwise the file's; and all that the steps starting from it need.
+pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<(), Invalid> {
+    let position = |steps: &[Step], name: &Option<String>| steps.iter().position(|s| Some(&s.name) == name.as_ref());
+    let mut asked: Vec<Option<Vec<u64>>> = Vec::new();
+    for i in 0..steps.len() {
+        let from = position(steps, &steps[i].from);
+        let above = from.and_then(|f| asked[f].clone());
+        asked.push(steps[i].sweep.seeds.clone().or(above));
+        if let Some(from) = from {
+            steps[from].last = false;
+            if let Some(axis) = steps[from].sweep.axes.first() {
+                let name = &steps[i].name;
+                let e = axis.error(0, format!("only `seed` can be swept here, because `{name}` starts from this step"));
+                let path = e.path[..e.path.len() - 1].to_vec();
+                return Err(in_step(&steps[from].name)(Invalid { path, ..e }));
+            }
+        }
+    }
+    for i in (0..steps.len()).rev() {
+        let own = steps[i].sweep.seeds.clone();
+        let own = own.or_else(|| asked[i].clone().filter(|_| steps[i].last));
+        let own = own.unwrap_or_else(|| if steps[i].last { vec![file_seed] } else { Vec::new() });
+        let needed = std::mem::take(&mut steps[i].seeds);
+        let mut seeds = own;
+        seeds.extend(needed.into_iter().filter(|s| !seeds.contains(s)).collect::<Vec<_>>());
+        if let Some(from) = position(steps, &steps[i].from) {
+            let more: Vec<u64> = seeds.iter().copied().filter(|s| !steps[from].seeds.contains(s)).collect();
+            steps[from].seeds.extend(more);
+        }
+        steps[i].seeds = seeds;
+    }
+    Ok(())
+}
+
+/// The value of an axis as it could have been written in full.
+pub(crate) fn full_value(step: &Step, axis: usize, value: usize) -> Value {
+    let axis_of = &step.sweep.axes[axis];
+    let draft = step.drafts.iter().find(|d| d.pick[axis] == value);
+    let full = draft.and_then(|d| value_at(&d.full, &axis_of.key)).filter(|v| !v.is_null());
+    full.cloned().unwrap_or_else(|| axis_of.values[value].clone())
+}

@@ -1,0 +1,145 @@
+//! What a pipeline file means: every default filled in, every name looked up, steps in order, sweeps fanned out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transplant_core::{
+    Architecture, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
+};
+
+use crate::file::{FileError, Sources};
+
+/// A pipeline whose every key was checked.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name, and the name of its run folder.
+    pub name: String,
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The root seed.
+    pub seed: u64,
+    /// Where it computes.
+    pub device: DeviceChoice,
+    /// Data sets by name.
+    pub datasets: BTreeMap<String, DatasetSpec>,
+    /// The cells to run: a cell stands after those it builds on.
+    pub cells: Vec<Cell>,
+    /// The whole file with every default spelled out, as TOML.
+    pub text: String,
+    /// Where each key came from, for errors met after opening.
+    pub sources: Sources,
+}
+
+impl Pipeline {
+    /// Finds the place of an error whose key path starts at the top of the file: `datasets.scans.path`.
+    pub fn locate(&self, error: Invalid) -> FileError {
+        self.sources.locate(error)
+    }
+
+    /// Finds the place of an error in a cell. Its key path starts at the step: `dataset`, `backbone.KEY`,
+    /// `tasks.NAME.KEY`, `strategy.N.KEY` with N an index into [`Cell::strategies`], `trainer.KEY`, `metrics.N.KEY`.
+    /// Named sections and swept values are found where they are written.
+    pub fn locate_in(&self, cell: &Cell, error: Invalid) -> FileError {
+        self.sources.locate_in(cell, error)
+    }
+}
+
+/// Where a run computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The GPU the binary was built for when there is one, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this number.
+    Cuda(usize),
+    /// Apple's GPU.
+    Metal,
+}
+
+/// A data set as a file names it: the source, and what every source has in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetSpec {
+    /// Where rows come from.
+    pub source: Spec<dyn Dataset>,
+    /// Labels of each class that may be used, validation included; `None`: all.
+    pub labels_per_class: Option<usize>,
+    /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class.
+    pub validation: f64,
+    /// Deterministic transforms, always applied.
+    pub transforms: Vec<Spec<dyn Transform>>,
+    /// Random transforms, applied while training.
+    pub augment: Vec<Spec<dyn Transform>>,
+}
+
+/// How a step trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainerSpec {
+    /// Passes over the training rows, at least 1.
+    pub epochs: u64,
+    /// Rows in a batch, at least 1.
+    pub batch_size: usize,
+    /// The optimiser.
+    pub optimiser: Spec<dyn Optimiser>,
+    /// The learning rate's course.
+    pub schedule: Spec<dyn Schedule>,
+    /// Largest norm of the gradients, above 0; left out: unlimited.
+    pub clip_norm: Option<f64>,
+    /// Batches whose gradients are summed before a step, at least 1.
+    pub accumulate: u64,
+    /// Early stopping, best checkpoint and the like; they see validation only.
+    pub policies: Vec<Spec<dyn Policy>>,
+    /// Seconds between checkpoints of the training state, from 0; 0: after every step.
+    pub checkpoint_every_secs: f64,
+}
+
+impl Default for TrainerSpec {
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 64,
+            optimiser: Spec::new("sgd"),
+            schedule: Spec::new("constant"),
+            clip_norm: None,
+            accumulate: 1,
+            policies: Vec::new(),
+            checkpoint_every_secs: 30.0,
+        }
+    }
+}
+
+/// One training run: a step under one seed, draw and strategy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Unique and fit for a folder name: `transfer-parameter-seed0-draw1`.
+    pub id: String,
+    /// The step.
+    pub step: String,
+    /// The strategies' names joined by `+`, for tables.
+    pub strategy: String,
+    /// The seed of the whole chain up to here.
+    pub seed: u64,
+    /// Which draw of labelled rows.
+    pub draw: u64,
+    /// Other swept keys and their values, for tables.
+    pub swept: BTreeMap<String, serde_json::Value>,
+    /// Name of the data set.
+    pub dataset: String,
+    /// The network.
+    pub backbone: Spec<dyn Architecture>,
+    /// Tasks by name.
+    pub tasks: BTreeMap<String, Spec<dyn Task>>,
+    /// The strategies, which compose.
+    pub strategies: Vec<Spec<dyn Strategy>>,
+    /// How it trains.
+    pub trainer: TrainerSpec,
+    /// Metrics beside the tasks' own.
+    pub metrics: Vec<Spec<dyn Metric>>,
+    /// The cell whose network this one starts from.
+    pub from: Option<String>,
+    /// Whether the test part is read at the end. Only cells of steps that no other step starts from do by default.
+    pub test: bool,
+}

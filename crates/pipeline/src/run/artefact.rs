@@ -1,0 +1,156 @@
+//! The artefact of a cell, `model/`: weights, preprocessing, class names and licences in one folder. When it is saved it is
+//! loaded again and compared.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use transplant_core::{
+    Acts, Architecture, BuildCx, Error, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec, Strategy, Task,
+    Transform, load_safetensors, save_safetensors,
+};
+use transplant_datasets::Chain;
+use transplant_trainer::{Model, Parts};
+
+use super::data;
+use super::hash;
+use super::record::{SCHEMA, write_json};
+
+/// What is in `model.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this file's form.
+    pub schema: u32,
+    /// The cell that made it.
+    pub cell: String,
+    /// Version of Transplant.
+    pub transplant: String,
+    /// The network.
+    pub architecture: Spec<dyn Architecture>,
+    /// Tasks by name.
+    pub tasks: BTreeMap<String, Spec<dyn Task>>,
+    /// The strategies, which may have replaced heads or attached adapters.
+    pub strategies: Vec<Spec<dyn Strategy>>,
+    /// What a row is before the transforms.
+    pub raw_inputs: Schema,
+    /// Deterministic transforms.
+    pub transforms: Vec<Spec<dyn Transform>>,
+    /// What the network is given.
+    pub inputs: Schema,
+    /// What is predicted, with the names of classes.
+    pub targets: Schema,
+    /// What it was started from; `None`: from scratch.
+    pub source: Option<SourceNote>,
+    /// Sources and licences of the data that shaped the weights.
+    pub licences: Vec<String>,
+    /// Role and origin of each tensor.
+    pub tensors: BTreeMap<String, (Role, Origin)>,
+    /// SHA-256 of `model.safetensors`.
+    pub sha256: String,
+}
+
+/// What a model was started from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceNote {
+    /// The step.
+    pub step: String,
+    /// Tasks whose classes are the same there.
+    pub same_labels: Vec<String>,
+}
+
+/// A loaded artefact.
+pub struct Artefact {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The model.
+    pub model: Model,
+    /// The transforms that act in use.
+    pub transforms: Chain,
+}
+
+/// Saves a model, loads it again and compares every tensor and the outputs for `rows`, bit by bit.
+pub(crate) fn save(
+    folder: &Path,
+    mut manifest: Manifest,
+    model: &Model,
+    inputs: Acts,
+    rows: &[u64],
+    plugins: &Plugins,
+) -> Result<()> {
+    super::folder::make(folder)?;
+    let weights = folder.join("model.safetensors");
+    save_safetensors(&weights, &model.params().snapshot(|_| true)?, &BTreeMap::new())?;
+    manifest.tensors = model.params().all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
+    manifest.sha256 = hash::of_file(&weights)?;
+    write_json(&folder.join("model.json"), &manifest)?;
+    let back = load(folder, plugins, model.params().device())?;
+    if back.model.params().hash(|_| true)? != model.params().hash(|_| true)? {
+        return Err(Error::contract("the model loaded again has other weights than the one that was saved"));
+    }
+    if bits(&back.model, inputs.clone(), rows)? != bits(model, inputs, rows)? {
+        return Err(Error::contract("the model loaded again predicts otherwise than the one that was saved"));
+    }
+    Ok(())
+}
+
+/// Loads an artefact.
+///
+/// # Errors
+/// When a file is missing or damaged, or a component is not registered.
+pub fn load(folder: &Path, plugins: &Plugins, device: &Device) -> Result<Artefact> {
+    let path = folder.join("model.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let manifest: Manifest = serde_json::from_str(&text).map_err(|e| Error::data(&path, None, e.to_string()))?;
+    if manifest.schema != SCHEMA {
+        let message = format!("the artefact's version is {}, this program reads version {SCHEMA}", manifest.schema);
+        return Err(Error::data(&path, None, message));
+    }
+    let weights = folder.join("model.safetensors");
+    if hash::of_file(&weights)? != manifest.sha256 {
+        return Err(Error::data(&weights, None, "the weights are not those that were saved: their hash differs"));
+    }
+    let (tensors, _) = load_safetensors(&weights, device)?;
+    let cx = BuildCx { plugins, base: folder, seeds: Seeds::new(0) };
+    let model = rebuild(&manifest, &tensors, device, &cx)?;
+    let transforms = Chain::new(data::make(&manifest.transforms, "transforms", &cx)?, Vec::new())?;
+    Ok(Artefact { manifest, model, transforms })
+}
+
+fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
+    let tasks = m.tasks.iter().map(|(n, s)| Ok((n.clone(), cx.make(s)?.into()))).collect::<Result<_>>()?;
+    let strategies = m.strategies.iter().map(|s| Ok((s.tag.clone(), cx.make(s)?))).collect::<Result<Vec<_>>>()?;
+    let mut model = Model::new(Parts {
+        architecture: cx.make(&m.architecture)?.into(),
+        inputs: m.inputs.clone(),
+        tasks,
+        targets: m.targets.clone(),
+        strategy: transplant_strategies::compose(strategies)?.into(),
+        params: Params::new(device),
+        seeds: cx.seeds,
+    })?;
+    if let Some(source) = &m.source {
+        // Strategies plan by what was there to start from; the tensors themselves are replaced below.
+        model.load_source(tensors, &source.step, &source.same_labels)?;
+    }
+    let params = model.params().clone();
+    params.remove_where(|n| !tensors.contains_key(n));
+    for (name, value) in tensors {
+        let (role, origin) = m.tensors.get(name).cloned().unwrap_or((Role::Buffer, Origin::Fresh));
+        params.insert(name, value, role, origin)?;
+    }
+    model.rebuild()?;
+    Ok(model)
+}
+
+/// The outputs of a model for some rows, as bits.
+fn bits(model: &Model, inputs: Acts, rows: &[u64]) -> Result<Vec<(String, Vec<u32>)>> {
+    let mut out = Vec::new();
+    for (task, acts) in model.predict(inputs, rows)? {
+        for (name, t) in acts.iter() {
+            let values = t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            out.push((format!("{task}/{name}"), values.into_iter().map(f32::to_bits).collect()));
+        }
+    }
+    Ok(out)
+}

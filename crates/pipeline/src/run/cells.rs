@@ -1,0 +1,241 @@
+//! Training one cell, or taking it as an earlier run left it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use transplant_core::{BuildCx, Event, Fed, Listener, Predictions, Result, RowRole, Seeds, load_safetensors};
+use transplant_datasets::{Loader, LoaderOptions};
+use transplant_trainer::{Data, Fit, Io, Model, evaluate, fit};
+
+use super::artefact::{self, Manifest, SourceNote};
+use super::compare::{Done, Measure, TEST};
+use super::folder::Folder;
+use super::predictions::{self, CellPredictions, SplitPredictions};
+use super::prepare::{Prepared, Ready};
+use super::record::{Metrics, Record, SCHEMA};
+use super::usage::peak_rss_mb;
+use super::{hash, parts, shape};
+
+/// The validation part in records and predictions.
+const VALIDATION: &str = "validation";
+/// Rows for which a saved model is compared with the one in memory.
+const COMPARED_ROWS: usize = 8;
+/// Files of a cell, below its folder.
+const WEIGHTS: &str = "model/model.safetensors";
+const MANIFEST: &str = "model/model.json";
+const PREDICTIONS: &str = "predictions.safetensors";
+
+/// A finished cell.
+pub(crate) struct Finished {
+    pub(crate) record: Record,
+    pub(crate) predictions: CellPredictions,
+}
+
+/// How a cell is run.
+pub(crate) struct Session<'a> {
+    pub(crate) run: &'a Prepared<'a>,
+    pub(crate) folder: &'a Folder,
+    pub(crate) resume: bool,
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Session<'_> {
+    /// Runs cell number `index`, unless an earlier run has finished it.
+    pub(crate) fn cell(&self, index: usize, listener: &mut dyn Listener) -> Result<Finished> {
+        let ready = &self.run.cells[index];
+        let id = ready.cell.id.clone();
+        if let Some(record) = self.folder.finished(&id, &ready.key) {
+            listener.on(&Event::CellReused { cell: id.clone() });
+            let predictions = predictions::load(&self.folder.cell(&id).join(PREDICTIONS))?;
+            return Ok(Finished { record, predictions });
+        }
+        listener.on(&Event::CellStarted { cell: id.clone(), index, of: self.run.cells.len() });
+        let resume = self.folder.begin(&id, &ready.key, self.resume)?;
+        let finished = self.train(ready, resume, listener)?;
+        let (seconds, metrics) = (finished.record.seconds, finished.record.metrics.clone());
+        listener.on(&Event::CellFinished { cell: id, seconds, metrics });
+        Ok(finished)
+    }
+
+    fn train(&self, ready: &Ready, resume: bool, listener: &mut dyn Listener) -> Result<Finished> {
+        let started = Instant::now();
+        let (cell, folder) = (&ready.cell, self.folder.cell(&ready.cell.id));
+        let mut model = self.model(ready)?;
+        let data = self.data(ready)?;
+        let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(cell.seed) };
+        let mut policies = parts::policies(cell, &cx)?;
+        if data.validation.is_none() {
+            policies.retain(|p| !p.needs_validation());
+        }
+        if let Some(text) = ready.parts.note.clone() {
+            listener.on(&Event::Note { text });
+        }
+        let checkpoints = Some(folder.join("checkpoints"));
+        let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies };
+        let outcome = fit(&mut model, &ready.components.recipe, &data, &mut io)?;
+
+        let mut predictions = CellPredictions::new();
+        if let Some(feed) = &data.validation {
+            predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, feed)?);
+        }
+        if cell.test {
+            let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
+            predictions.insert(TEST.into(), self.evaluated(ready, &model, &feed)?);
+        }
+        self.save(ready, &model, &data)?;
+        predictions::save(&folder.join(PREDICTIONS), &predictions)?;
+        let record = self.record(ready, outcome, &predictions, started)?;
+        self.folder.end(&record)?;
+        Ok(Finished { record, predictions })
+    }
+
+    /// The model as it is before training.
+    fn model(&self, ready: &Ready) -> Result<Model> {
+        let open = &self.run.datasets[&ready.cell.dataset];
+        let parts =
+            shape::parts(&ready.components, &open.inputs, open.dataset.targets(), &self.run.device, seeds(ready));
+        let mut model = Model::new(parts)?;
+        if let Some(upstream) = ready.from.map(|i| &self.run.cells[i].cell) {
+            let weights = self.folder.cell(&upstream.id).join(WEIGHTS);
+            let (tensors, _) = load_safetensors(&weights, &self.run.device)?;
+            model.load_source(&tensors, &upstream.step, &ready.same_labels)?;
+        }
+        Ok(model)
+    }
+
+    fn loader(&self, ready: &Ready) -> LoaderOptions {
+        self.run.datasets[&ready.cell.dataset].loader(ready.cell.trainer.batch_size, seeds(ready))
+    }
+
+    fn data(&self, ready: &Ready) -> Result<Data> {
+        let parts = &ready.parts;
+        let mut data = Data::target(Loader::train(&parts.train, self.loader(ready))?);
+        data.validation = parts.validation.as_ref().map(|v| Loader::validation(v, self.loader(ready))).transpose()?;
+        for stream in ready.components.strategy.needs().unlabelled {
+            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, self.loader(ready))?);
+        }
+        Ok(data)
+    }
+
+    fn evaluated<R: RowRole>(&self, ready: &Ready, model: &Model, feed: &Fed<R>) -> Result<SplitPredictions> {
+        let e = evaluate(model, feed)?;
+        let groups = self.run.datasets[&ready.cell.dataset].dataset.groups();
+        let groups = groups.map(|g| e.rows.iter().map(|r| g[*r as usize]).collect()).unwrap_or_default();
+        Ok(SplitPredictions { rows: e.rows, groups, tasks: e.predictions })
+    }
+
+    fn save(&self, ready: &Ready, model: &Model, data: &Data) -> Result<()> {
+        let (cell, open) = (&ready.cell, &self.run.datasets[&ready.cell.dataset]);
+        let chain: Vec<&Ready> = std::iter::successors(Some(ready), |r| r.from.map(|i| &self.run.cells[i])).collect();
+        let licences = chain.iter().filter_map(|r| self.run.datasets[&r.cell.dataset].dataset.licence());
+        let source = ready
+            .from
+            .map(|i| SourceNote { step: self.run.cells[i].cell.step.clone(), same_labels: ready.same_labels.clone() });
+        let manifest = Manifest {
+            schema: SCHEMA,
+            cell: cell.id.clone(),
+            transplant: env!("CARGO_PKG_VERSION").to_owned(),
+            architecture: cell.backbone.clone(),
+            tasks: cell.tasks.clone(),
+            strategies: cell.strategies.clone(),
+            raw_inputs: open.dataset.inputs().clone(),
+            transforms: ready.spec.transforms.clone(),
+            inputs: open.inputs.clone(),
+            targets: open.dataset.targets().clone(),
+            source,
+            licences: licences.collect::<BTreeSet<_>>().into_iter().collect(),
+            tensors: BTreeMap::new(),
+            sha256: String::new(),
+        };
+        let feed = &data.labelled["target"];
+        let rows: Vec<u64> = feed.rows().iter().copied().take(COMPARED_ROWS).collect();
+        let folder = self.folder.cell(&cell.id).join("model");
+        artefact::save(&folder, manifest, model, feed.plain(&rows)?.inputs, &rows, self.run.plugins)
+    }
+
+    fn record(&self, ready: &Ready, fit: Fit, p: &CellPredictions, started: Instant) -> Result<Record> {
+        let (cell, parts) = (&ready.cell, &ready.parts);
+        let open = &self.run.datasets[&cell.dataset];
+        let folder = self.folder.cell(&cell.id);
+        let measures = &ready.components.measures;
+        let validation = parts.validation.as_ref().map_or(0, |v| v.rows().len());
+        let unlabelled = !ready.components.strategy.needs().unlabelled.is_empty();
+        let rows = [
+            ("pool", open.dataset.roles().pool.len()),
+            ("train", parts.train.rows().len()),
+            (VALIDATION, validation),
+            ("unlabelled", if unlabelled { parts.unlabelled.rows().len() } else { 0 }),
+            (TEST, if cell.test { parts.test.rows().len() } else { 0 }),
+        ];
+        let tags = cell.trainer.policies.iter().map(|p| p.tag.clone());
+        let metrics = p.iter().map(|(split, p)| Ok((split.clone(), metrics(measures, &p.tasks)?)));
+        let files = [WEIGHTS, MANIFEST, PREDICTIONS].map(|f| Ok((f.to_owned(), hash::of_file(&folder.join(f))?)));
+        Ok(Record {
+            schema: SCHEMA,
+            key: ready.key.clone(),
+            cell: cell.clone(),
+            dataset: ready.spec.clone(),
+            base: self.run.base.clone(),
+            data_hash: open.hash.clone(),
+            device: self.run.device_name.clone(),
+            seconds: (started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+            peak_rss_mb: peak_rss_mb(),
+            parameters: fit.parameters,
+            trainable_parameters: fit.trainable,
+            steps: fit.steps,
+            epochs: fit.epochs,
+            rows: rows.map(|(k, v)| (k.to_owned(), v)).into(),
+            labels: parts.train.rows().len() + validation,
+            unlabelled,
+            metrics: metrics.collect::<Result<_>>()?,
+            majority: p.get(TEST).map(|p| majority(ready, p)).transpose()?.unwrap_or_default(),
+            chosen_by: tags.filter(|_| validation > 0).collect(),
+            main_metric: ready.components.main_metric.clone(),
+            ledger: fit.ledger,
+            files: files.into_iter().collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl Finished {
+    /// For the comparison.
+    pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
+        Done { record: &self.record, predictions: &self.predictions, measures: &ready.components.measures }
+    }
+}
+
+/// All randomness of a cell but the choice of its rows: the seed of the chain, apart for each step.
+fn seeds(ready: &Ready) -> Seeds {
+    Seeds::new(ready.cell.seed).child(&ready.cell.step)
+}
+
+/// The metrics of some predictions. What is not finite (no row has a label) is left out.
+pub(crate) fn metrics(measures: &BTreeMap<String, Measure>, of: &BTreeMap<String, Predictions>) -> Result<Metrics> {
+    let mut out = Metrics::new();
+    for (name, m) in measures {
+        let value = of.get(&m.task).map(|p| m.metric.compute(p)).transpose()?;
+        out.extend(value.filter(|v| v.is_finite()).map(|v| (name.clone(), v)));
+    }
+    Ok(out)
+}
+
+/// What always saying the most frequent class of the training rows, the first of them when several are, scores.
+fn majority(ready: &Ready, test: &SplitPredictions) -> Result<Metrics> {
+    let mut said = BTreeMap::new();
+    for (name, predictions) in &test.tasks {
+        let Predictions::Class { names, labels, .. } = predictions else { continue };
+        let classes = ready.parts.train.dataset().classes_of(ready.components.tasks[name].target())?;
+        let mut counts = vec![0usize; names.len()];
+        for row in ready.parts.train.rows() {
+            if let Some(class) = classes[*row as usize] {
+                counts[class as usize] += 1;
+            }
+        }
+        let most = counts.iter().enumerate().max_by_key(|(i, n)| (**n, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i);
+        let one: Vec<f32> = (0..names.len()).map(|i| if i == most { 1.0 } else { 0.0 }).collect();
+        let p = Predictions::Class { names: names.clone(), labels: labels.clone(), scores: one.repeat(labels.len()) };
+        said.insert(name.clone(), p);
+    }
+    metrics(&ready.components.measures, &said)
+}

@@ -1,0 +1,232 @@
+//! Comparing strategies over seeds and draws: intervals by the hierarchical bootstrap, pairs by the corrected resampled t
+//! test, several pairs by Holm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+use transplant_core::{Metric, Predictions, Result, Seeds};
+use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
+
+use super::predictions::CellPredictions;
+use super::record::Record;
+
+/// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
+const REPLICATES: usize = 1000;
+/// The split that strategies are compared on.
+pub(crate) const TEST: &str = "test";
+
+/// A metric and the task it judges.
+#[derive(Clone)]
+pub struct Measure {
+    /// The task.
+    pub task: String,
+    /// The metric.
+    pub metric: Arc<dyn Metric>,
+}
+
+/// A finished cell with what it predicted.
+#[derive(Clone, Copy)]
+pub(crate) struct Done<'a> {
+    /// Its record.
+    pub record: &'a Record,
+    /// Its predictions.
+    pub predictions: &'a CellPredictions,
+    /// Its metrics by the name they have in the summary.
+    pub measures: &'a BTreeMap<String, Measure>,
+}
+
+/// One line of the comparison: a strategy of a step, over all its runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The step.
+    pub step: String,
+    /// The strategy.
+    pub strategy: String,
+    /// Other swept keys and their values.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub swept: BTreeMap<String, Value>,
+    /// The metric.
+    pub metric: String,
+    /// The split.
+    pub split: String,
+    /// The mean over seeds, of the means over their draws.
+    pub mean: f64,
+    /// Its 95 % interval over source seeds, draws and test rows.
+    pub ci95: [f64; 2],
+    /// Number of runs.
+    pub runs: usize,
+    /// Whether a larger value is better.
+    pub higher_is_better: bool,
+    /// How it differs from the reference; none for the reference itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paired: Option<Paired>,
+}
+
+/// The difference to the reference over the runs that both have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Paired {
+    /// The reference: `structure` where it is there, otherwise the first.
+    pub against: String,
+    /// Mean difference, this minus the reference.
+    pub difference: f64,
+    /// Its paired 95 % interval over source seeds, draws and test rows.
+    pub ci95: [f64; 2],
+    /// Number of pairs.
+    pub runs: usize,
+    /// Two-sided p of the corrected resampled t test (Nadeau and Bengio); none for a single pair. The ratio in its
+    /// correction is test rows to the rows that training rows were drawn from.
+    pub p: Option<f64>,
+    /// The same, corrected by Holm for the number of strategies compared.
+    pub p_holm: Option<f64>,
+    /// Whether the strategy does worse than the reference.
+    pub negative: bool,
+}
+
+/// What a line is about: step, strategy, other swept values.
+type Key = (String, String, String);
+
+/// The runs of one strategy.
+struct Group<'a> {
+    key: Key,
+    runs: Vec<Done<'a>>,
+}
+
+/// Compares all strategies of all steps whose cells were tested, in the order of the cells.
+///
+/// # Errors
+/// When a metric fails.
+pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
+    let groups = groups(done);
+    let mut out: Vec<Comparison> = Vec::new();
+    for group in &groups {
+        for name in group.runs[0].measures.keys() {
+            out.push(group.line(name, reference(group, &groups))?);
+        }
+    }
+    let families: BTreeSet<(String, String)> = out.iter().map(|c| (c.step.clone(), c.metric.clone())).collect();
+    for (step, metric) in families {
+        let mut tests: Vec<&mut Paired> = out
+            .iter_mut()
+            .filter(|c| c.step == step && c.metric == metric)
+            .filter_map(|c| c.paired.as_mut().filter(|p| p.p.is_some()))
+            .collect();
+        let p: Vec<f64> = tests.iter().filter_map(|t| t.p).collect();
+        tests.iter_mut().zip(holm(&p)?).for_each(|(t, corrected)| t.p_holm = Some(corrected));
+    }
+    Ok(out)
+}
+
+fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for d in done.iter().filter(|d| d.predictions.contains_key(TEST) && !d.measures.is_empty()) {
+        let c = &d.record.cell;
+        let swept = serde_json::to_string(&c.swept).unwrap_or_default();
+        let key = (c.step.clone(), c.strategy.clone(), swept);
+        match groups.iter_mut().find(|g| g.key == key) {
+            Some(g) => g.runs.push(*d),
+            None => groups.push(Group { key, runs: vec![*d] }),
+        }
+    }
+    groups
+}
+
+/// What a strategy is compared with: `structure` under the same other swept values, or the first line there; where the
+/// strategy stands alone there, the first line of the step.
+fn reference<'g, 'a>(group: &Group<'a>, groups: &'g [Group<'a>]) -> Option<&'g Group<'a>> {
+    let step: Vec<_> = groups.iter().filter(|g| g.key.0 == group.key.0).collect();
+    let alike: Vec<_> = step.iter().copied().filter(|g| g.key.2 == group.key.2).collect();
+    let among = if alike.len() > 1 { alike } else { step };
+    let found = among.iter().find(|g| g.key.1 == "structure").or_else(|| among.first()).copied();
+    found.filter(|g| g.key != group.key)
+}
+
+impl Group<'_> {
+    fn line(&self, name: &str, reference: Option<&Group<'_>>) -> Result<Comparison> {
+        let first = self.runs[0];
+        let measure = &first.measures[name];
+        let runs = self.runs(&measure.task, |_| true);
+        let interval = bootstrap(&*measure.metric, &runs, REPLICATES, seeds())?;
+        let paired = reference.map(|r| self.pair(measure, r)).transpose()?.flatten();
+        let c = &first.record.cell;
+        Ok(Comparison {
+            step: c.step.clone(),
+            strategy: c.strategy.clone(),
+            swept: c.swept.clone(),
+            metric: name.to_owned(),
+            split: TEST.to_owned(),
+            mean: interval.mean,
+            ci95: [interval.low, interval.high],
+            runs: runs.len(),
+            higher_is_better: measure.metric.higher_is_better(),
+            paired,
+        })
+    }
+
+    fn pair(&self, measure: &Measure, reference: &Group<'_>) -> Result<Option<Paired>> {
+        let of = |g: &Group<'_>| g.runs.iter().map(at).collect::<BTreeSet<_>>();
+        let both: BTreeSet<_> = of(self).intersection(&of(reference)).copied().collect();
+        let (a, b) =
+            (self.runs(&measure.task, |k| both.contains(&k)), reference.runs(&measure.task, |k| both.contains(&k)));
+        let same = self.runs[0].record.data_hash == reference.runs[0].record.data_hash;
+        if !same || a.is_empty() || b.len() != a.len() {
+            return Ok(None);
+        }
+        let interval = paired_bootstrap(&*measure.metric, &a, &b, REPLICATES, seeds())?;
+        let value = |r: &Run<'_>| measure.metric.compute(r.predictions);
+        let differences = a.iter().zip(&b).map(|(a, b)| Ok(value(a)? - value(b)?)).collect::<Result<Vec<_>>>()?;
+        let rows = |name: &str| self.runs[0].record.rows.get(name).copied().unwrap_or_default();
+        let testable = a.len() > 1 && rows("pool") > 0 && differences.iter().all(|d| d.is_finite());
+        let p =
+            testable.then(|| corrected_paired_t(&differences, rows("pool"), rows(TEST)).map(|t| t.p)).transpose()?;
+        let gain = if measure.metric.higher_is_better() { interval.mean } else { -interval.mean };
+        Ok(Some(Paired {
+            against: reference.runs[0].label(),
+            difference: interval.mean,
+            ci95: [interval.low, interval.high],
+            runs: a.len(),
+            p,
+            p_holm: None,
+            negative: gain < 0.0,
+        }))
+    }
+
+    /// The runs with their predictions for a task, by seed and draw.
+    fn runs(&self, task: &str, which: impl Fn((u64, u64)) -> bool) -> Vec<Run<'_>> {
+        let mut runs: Vec<_> = self
+            .runs
+            .iter()
+            .filter(|d| which(at(d)))
+            .filter_map(|d| {
+                let predictions: &Predictions = d.predictions[TEST].tasks.get(task)?;
+                Some(Run { seed: d.record.cell.seed, draw: d.record.cell.draw, predictions })
+            })
+            .collect();
+        runs.sort_by_key(|r| (r.seed, r.draw));
+        runs
+    }
+}
+
+impl Done<'_> {
+    /// Strategy and other swept values, for tables.
+    pub(crate) fn label(&self) -> String {
+        label(&self.record.cell.strategy, &self.record.cell.swept)
+    }
+}
+
+/// Strategy and other swept values, for tables.
+pub(crate) fn label(strategy: &str, swept: &BTreeMap<String, Value>) -> String {
+    let value = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    let swept = swept.iter().map(|(k, v)| format!(", {k} = {}", value(v)));
+    strategy.to_owned() + &swept.collect::<String>()
+}
+
+fn at(d: &Done<'_>) -> (u64, u64) {
+    (d.record.cell.seed, d.record.cell.draw)
+}
+
+/// The same replicates for everything that is compared.
+fn seeds() -> Seeds {
+    Seeds::new(0).child("comparison")
+}

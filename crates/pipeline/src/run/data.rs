@@ -1,0 +1,87 @@
+//! Data sets of a run: opened once, split for each cell, fed through their transforms.
+
+use std::sync::Arc;
+
+use transplant_core::{BuildCx, Dataset, Field, Invalid, Schema, Seeds, Spec, Transform};
+use transplant_datasets::{Draw, LoaderOptions, Parts};
+
+use super::parts::{Components, at};
+use crate::resolved::{Cell, DatasetSpec};
+
+/// An open data set.
+pub struct Opened {
+    /// Its rows.
+    pub dataset: Arc<dyn Dataset>,
+    /// Hash of its content.
+    pub hash: String,
+    /// Deterministic transforms.
+    pub transforms: Vec<Arc<dyn Transform>>,
+    /// Random transforms.
+    pub augment: Vec<Arc<dyn Transform>>,
+    /// What the network is given, transforms included.
+    pub inputs: Schema,
+}
+
+impl Opened {
+    /// Whether training batches pass through random transforms.
+    pub fn random(&self) -> bool {
+        self.transforms.iter().chain(&self.augment).any(|t| t.random())
+    }
+
+    /// How batches are made of it.
+    pub fn loader(&self, batch_size: usize, seeds: Seeds) -> LoaderOptions {
+        let (transforms, augment) = (self.transforms.clone(), self.augment.clone());
+        LoaderOptions { batch_size, transforms, augment, seeds }
+    }
+}
+
+/// Opens a data set: headers and labels are read, schemas carried through the transforms. Key paths of errors start at its
+/// section.
+pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened, Invalid> {
+    let dataset: Arc<dyn Dataset> = cx.make(&spec.source).map_err(at(""))?.into();
+    let transforms = make(&spec.transforms, "transforms", cx)?;
+    let augment = make(&spec.augment, "augment", cx)?;
+    let inputs = through(dataset.inputs().clone(), &transforms, "transforms")?;
+    if let Some(i) = augment.iter().position(|t| !t.random()) {
+        let e = Invalid::key(&format!("augment.{i}"), "draws no random numbers, and would act in training only");
+        return Err(e.help("list it under `transforms`"));
+    }
+    if through(inputs.clone(), &augment, "augment")? != inputs {
+        return Err(Invalid::key("augment", "changes the shape of the inputs").help("list it under `transforms`"));
+    }
+    let hash = dataset.content_hash();
+    Ok(Opened { dataset, hash, transforms, augment, inputs })
+}
+
+/// The schema after some transforms.
+pub(crate) fn through(inputs: Schema, transforms: &[Arc<dyn Transform>], key: &str) -> Result<Schema, Invalid> {
+    let next =
+        |inputs: Schema, (i, t): (usize, &Arc<dyn Transform>)| t.schema(&inputs).map_err(at(&format!("{key}.{i}")));
+    transforms.iter().enumerate().try_fold(inputs, next)
+}
+
+/// Builds transforms.
+pub(crate) fn make(
+    specs: &[Spec<dyn Transform>],
+    key: &str,
+    cx: &BuildCx<'_>,
+) -> Result<Vec<Arc<dyn Transform>>, Invalid> {
+    let one = |(i, s): (usize, &Spec<dyn Transform>)| Ok(cx.make(s).map_err(at(&format!("{key}.{i}")))?.into());
+    specs.iter().enumerate().map(one).collect()
+}
+
+/// Draws the rows of a cell. Key paths of errors start at the data set's section.
+pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts, Invalid> {
+    let targets = open.dataset.targets();
+    let class = |t: &str| matches!(targets.get(t), Some(Field::Class { .. }));
+    let target = c.tasks.values().map(|t| t.target().to_owned()).find(|t| class(t));
+    let target =
+        target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
+    let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
+    // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
+    let parts = draw.parts(&open.dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
+    if parts.train.rows().is_empty() {
+        return Err(Invalid::new("there is no row to train on"));
+    }
+    Ok(parts)
+}

@@ -1,0 +1,72 @@
+//! Opening the device a run computes on.
+
+use std::str::FromStr;
+
+use candle_core::{Device, utils};
+use transplant_core::{Invalid, nearest};
+
+use crate::resolved::DeviceChoice;
+
+impl FromStr for DeviceChoice {
+    type Err = Invalid;
+
+    /// Reads `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+        match (text, number) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            ("cuda", _) => Ok(Self::Cuda(0)),
+            ("metal", _) => Ok(Self::Metal),
+            (_, Some(n)) => Ok(Self::Cuda(n)),
+            _ => {
+                let near = nearest(text, ["auto", "cpu", "cuda", "cuda:0", "metal"]);
+                let help =
+                    near.map_or("there are: auto, cpu, cuda, cuda:N, metal".into(), |n| format!("did you mean `{n}`?"));
+                Err(Invalid::new(format!("there is no device `{text}`")).help(help))
+            }
+        }
+    }
+}
+
+/// Opens the device, and names it for the lock file.
+///
+/// # Errors
+/// When this binary was not built for it, or the machine lacks it.
+pub fn open(choice: DeviceChoice) -> Result<(Device, String), Invalid> {
+    match choice {
+        DeviceChoice::Cpu => Ok((Device::Cpu, "cpu".to_owned())),
+        DeviceChoice::Cuda(n) if utils::cuda_is_available() => cuda(n),
+        DeviceChoice::Cuda(_) => Err(Invalid::new("this binary was not built with CUDA").help("use `cpu` or `auto`")),
+        DeviceChoice::Metal if utils::metal_is_available() => metal(),
+        DeviceChoice::Metal => Err(Invalid::new("this binary was not built with Metal").help("use `cpu` or `auto`")),
+        // A GPU that cannot be opened is a machine without one: `auto` takes what there is.
+        DeviceChoice::Auto if utils::cuda_is_available() => cuda(0).or_else(|_| open(DeviceChoice::Cpu)),
+        DeviceChoice::Auto if utils::metal_is_available() => metal().or_else(|_| open(DeviceChoice::Cpu)),
+        DeviceChoice::Auto => open(DeviceChoice::Cpu),
+    }
+}
+
+fn cuda(n: usize) -> Result<(Device, String), Invalid> {
+    let device = Device::new_cuda(n).map_err(|e| Invalid::new(format!("CUDA device {n} cannot be opened: {e}")))?;
+    Ok((device, format!("cuda:{n}")))
+}
+
+fn metal() -> Result<(Device, String), Invalid> {
+    let device = Device::new_metal(0).map_err(|e| Invalid::new(format!("the Metal device cannot be opened: {e}")))?;
+    Ok((device, "metal".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_this_binary_lacks_is_the_users_error() {
+        assert_eq!(open(DeviceChoice::Cpu).unwrap().1, "cpu");
+        assert!(open(DeviceChoice::Auto).is_ok());
+        if !utils::metal_is_available() {
+            assert!(open(DeviceChoice::Metal).unwrap_err().message.contains("Metal"));
+        }
+    }
+}

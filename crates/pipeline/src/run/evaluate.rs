@@ -1,0 +1,67 @@
+//! `evaluate`: the models of a run, loaded from their artefacts and measured again on their test rows.
+
+use candle_core::Device;
+use transplant_core::{BuildCx, Error, Plugins, Result, Seeds};
+use transplant_datasets::Loader;
+use transplant_trainer::evaluate;
+
+use super::compare::TEST;
+use super::folder::Folder;
+use super::parts::{self, at};
+use super::predict::read_summary;
+use super::record::{Metrics, Record};
+use super::{artefact, cells, data};
+
+/// Metrics on another device than the run's may differ by this much: sums are rounded otherwise there.
+const OTHER_DEVICE: f64 = 1e-3;
+
+/// One cell, measured again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// Whether its metrics are those of the summary.
+    pub same: bool,
+    /// What to tell the user.
+    pub text: String,
+}
+
+/// Measures every tested cell of a run's summary again.
+///
+/// # Errors
+/// When the folder is not a run, or an artefact or data set cannot be read.
+pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_name: &str) -> Result<Vec<Checked>> {
+    let summary = read_summary(folder.root())?;
+    let mut out = Vec::new();
+    for step in summary["steps"].as_array().into_iter().flatten() {
+        let Some(told) = step["metrics"].get(TEST).and_then(|m| m.as_object()) else { continue };
+        let id = step["cell"].as_str().unwrap_or_default();
+        let record = Record::read(&folder.cell(id))?;
+        let metrics = measure(folder, &record, plugins, device)?;
+        let allowed = if record.device == device_name { 0.0 } else { OTHER_DEVICE };
+        let mut same = metrics.len() == told.len();
+        let mut lines = String::new();
+        for (name, value) in &metrics {
+            let before = told.get(name).and_then(|v| v.as_f64()).unwrap_or(f64::NAN);
+            let agrees = (value - before).abs() <= allowed;
+            same &= agrees;
+            let verdict = if agrees { "as before".to_owned() } else { format!("summary.json says {before}") };
+            lines.push_str(&format!("  {name} {value}, {verdict}\n"));
+        }
+        out.push(Checked { same, text: format!("{id}: {}\n{lines}", if same { "agrees" } else { "DIFFERS" }) });
+    }
+    Ok(out)
+}
+
+fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device) -> Result<Metrics> {
+    let cell = &record.cell;
+    let cx = BuildCx { plugins, base: &record.base, seeds: Seeds::new(cell.seed) };
+    let open = data::open(&record.dataset, &cx)?;
+    if open.hash != record.data_hash {
+        let message = "the content is not what the run was made with: its hash differs";
+        return Err(Error::data(&cell.dataset, None, message));
+    }
+    let components = parts::build(cell, open.dataset.targets(), &cx)?;
+    let parts = data::split(cell, &record.dataset, &open, &components)?;
+    let artefact = artefact::load(&folder.cell(&cell.id).join("model"), plugins, device)?;
+    let feed = Loader::test(&parts.test, open.loader(cell.trainer.batch_size, cx.seeds)).map_err(at("test"))?;
+    cells::metrics(&components.measures, &evaluate(&artefact.model, &feed)?.predictions)
+}

@@ -1,0 +1,114 @@
+//! Running a pipeline: everything is opened and checked first ([`prepare`]), then cell after cell is trained or taken as
+//! an earlier run left it ([`run`]), and a run folder is left behind that others can read, predict with ([`predict`]) and
+//! check ([`check_run`]).
+
+mod artefact;
+mod cells;
+mod compare;
+mod data;
+mod device;
+mod evaluate;
+mod events;
+mod folder;
+mod hash;
+mod ledger;
+mod lock;
+mod overview;
+mod parts;
+mod predict;
+mod predictions;
+mod prepare;
+mod record;
+mod report;
+mod shape;
+mod summary;
+mod table;
+mod usage;
+
+pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
+pub use compare::{Comparison, Paired};
+pub use device::open as open_device;
+pub use evaluate::{Checked, check_run};
+pub use folder::Folder;
+pub use overview::overview;
+pub use predict::{model_folder, predict};
+pub use prepare::{Prepared, Ready, prepare};
+pub use record::{Metrics, Record};
+pub use shape::{PhaseShape, Shape};
+pub use summary::{Status, StepSummary, Summary};
+pub use table::Table;
+pub use usage::{cpu_seconds, peak_rss_mb};
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use transplant_core::{Error, Listener, Result};
+
+use cells::{Finished, Session};
+use compare::{Done, compare};
+use events::Log;
+
+/// A finished run.
+pub struct Outcome {
+    /// What is in `summary.json`.
+    pub summary: Summary,
+    /// The main table of each step that was tested.
+    pub tables: Vec<Table>,
+}
+
+/// Runs a prepared pipeline. Finished cells in the run folder are taken as they are; with `resume` a cell that was begun
+/// goes on from its newest checkpoint, otherwise it begins anew. When `stop` is set, the state is saved.
+///
+/// # Errors
+/// [`Error::Interrupted`] when it was stopped; otherwise what data, networks or the disk met. `summary.json` says so.
+pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: &AtomicBool) -> Result<Outcome> {
+    let folder = &run.folder;
+    folder.create()?;
+    let mut log = Log::open(&folder.file("events.jsonl"), resume, listener)?;
+    folder.write("pipeline.toml", &run.pipeline.text)?;
+    let session = Session { run, folder, resume, stop };
+    let mut done = Vec::new();
+    let outcome = all_cells(&session, &mut log, &mut done).and_then(|()| finish(run, &done));
+    if let Err(e) = &outcome {
+        let status = if matches!(e, Error::Interrupted) { Status::Interrupted } else { Status::Failed };
+        // The first error is the one to tell; the summary is a courtesy here.
+        let written = write_summary(run, status, &done);
+        written.unwrap_or_else(|e| tracing::warn!("cannot write the summary: {e}"));
+    }
+    outcome
+}
+
+fn all_cells(session: &Session<'_>, log: &mut Log<'_>, done: &mut Vec<Finished>) -> Result<()> {
+    for index in 0..session.run.cells.len() {
+        write_summary(session.run, Status::Running, done)?;
+        if session.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        done.push(session.cell(index, log)?);
+    }
+    Ok(())
+}
+
+fn write_summary(run: &Prepared<'_>, status: Status, done: &[Finished]) -> Result<()> {
+    let records: Vec<_> = done.iter().map(|f| &f.record).collect();
+    lock::write(&run.folder, run, &records)?;
+    Summary::new(&run.pipeline.name, status, &records, Vec::new()).write(&run.folder)
+}
+
+fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
+    let name = &run.pipeline.name;
+    let records: Vec<_> = done.iter().map(|f| &f.record).collect();
+    let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
+    let summary = Summary::new(name, Status::Finished, &records, compare(&all)?);
+    let main = Summary::main_metrics(&records);
+    let majority = |(step, metrics): (&String, &Metrics)| Some((step.clone(), *metrics.get(main.get(step)?)?));
+    let majority: BTreeMap<String, f64> = summary.majority.iter().filter_map(majority).collect();
+    let tables = table::tables(&summary.comparison, &main, &majority);
+    run.folder.write("report.md", &report::report(&summary, &tables, &all)?)?;
+    run.folder.write("ledger.md", &ledger::ledger(name, &records))?;
+    let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();
+    predictions::write_csv(&run.folder.file("predictions.csv"), &cells)?;
+    lock::write(&run.folder, run, &records)?;
+    summary.write(&run.folder)?;
+    Ok(Outcome { summary, tables })
+}

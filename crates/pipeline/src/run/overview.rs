@@ -1,0 +1,97 @@
+//! What `check` prints: cells, data, streams, stages and what is trained of them.
+
+use std::fmt::Write;
+
+use super::compare::label;
+use super::prepare::{Prepared, Ready};
+use super::shape::Shape;
+
+/// Describes a prepared pipeline.
+pub fn overview(run: &Prepared<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = describe(run, &mut out);
+    out
+}
+
+fn describe(run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
+    let (name, cells) = (&run.pipeline.name, run.cells.len());
+    let folder = run.folder.root().display();
+    writeln!(out, "{name}: {cells} cells on {}, run folder {folder}", run.device_name)?;
+    let finished = run.cells.iter().filter(|c| run.folder.finished(&c.cell.id, &c.key).is_some()).count();
+    if finished > 0 {
+        writeln!(out, "{finished} of them are finished there and will not be run again")?;
+    }
+    for (name, d) in &run.datasets {
+        let roles = d.dataset.roles();
+        let (pool, validation, test) = (roles.pool.len(), roles.validation.len(), roles.test.len());
+        writeln!(
+            out,
+            "\ndata set {name}: {pool} rows in the pool, {validation} official validation rows, {test} test rows"
+        )?;
+        writeln!(out, "  the network is given {}", fields(&d.inputs))?;
+        writeln!(out, "  targets: {}", fields(d.dataset.targets()))?;
+    }
+    let mut shown = Vec::new();
+    for ready in &run.cells {
+        let kind = (ready.shape, label(&ready.cell.strategy, &ready.cell.swept));
+        if !shown.contains(&kind) {
+            let alike: Vec<_> =
+                run.cells.iter().filter(|c| (c.shape, label(&c.cell.strategy, &c.cell.swept)) == kind).collect();
+            one_kind(&kind.1, &alike, &run.shapes[ready.shape], run, out)?;
+            shown.push(kind);
+        }
+    }
+    Ok(())
+}
+
+fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
+    let first = alike[0];
+    let cell = &first.cell;
+    let from = first.from.map_or_else(|| "from scratch".to_owned(), |i| format!("from {}", run.cells[i].cell.step));
+    writeln!(out, "\nstep {}, {name}: {} cells, {from}", cell.step, alike.len())?;
+    let seeds: Vec<_> = alike.iter().map(|c| format!("{}/{}", c.cell.seed, c.cell.draw)).collect();
+    writeln!(out, "  seed/draw: {}", seeds.join(" "))?;
+    let rows = |n: usize, what: &str| format!("{n} {what}");
+    let parts = &first.parts;
+    let mut counts = vec![rows(parts.train.rows().len(), "train")];
+    counts.push(rows(parts.validation.as_ref().map_or(0, |v| v.rows().len()), "validation"));
+    counts.push(rows(parts.unlabelled.rows().len(), "unlabelled"));
+    counts.push(rows(if cell.test { parts.test.rows().len() } else { 0 }, "test"));
+    writeln!(out, "  data set {}: {} rows; stream {}", cell.dataset, counts.join(", "), shape.streams.join(", "))?;
+    let labels = parts.train.rows().len() + parts.validation.as_ref().map_or(0, |v| v.rows().len());
+    let budget = first.spec.labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
+    writeln!(out, "  label budget: {budget}, {labels} labels used")?;
+    if let Some(note) = &parts.note {
+        writeln!(out, "  {note}")?;
+    }
+    let stages: Vec<_> = shape.stages.iter().map(|(name, numbers)| format!("{name} ({numbers})")).collect();
+    writeln!(out, "  stages: {}", stages.join(", "))?;
+    let backbone: usize = shape.stages.iter().map(|(_, n)| n).sum();
+    writeln!(out, "  parameters: {} ({} beside the backbone)", shape.parameters, shape.parameters - backbone)?;
+    for phase in &shape.phases {
+        let share = 100.0 * phase.trainable as f64 / shape.parameters.max(1) as f64;
+        match phase.fitted {
+            true => write!(out, "  phase {}: the head is fitted, the rest stays", phase.name)?,
+            false => write!(out, "  phase {}: {} trained ({share:.1} %)", phase.name, phase.trainable)?,
+        }
+        match phase.frozen.as_slice() {
+            [] => writeln!(out)?,
+            frozen => writeln!(out, ", computed once: {}", frozen.join(", "))?,
+        }
+    }
+    Ok(())
+}
+
+fn fields(schema: &transplant_core::Schema) -> String {
+    use transplant_core::Field;
+    let field = |f: &Field| match f {
+        Field::Image { channels, height, width } => format!("image {channels}×{height}×{width}"),
+        Field::Vector { width } => format!("{width} numbers"),
+        Field::Sequence { width } => format!("sequence of {width} numbers a step"),
+        Field::Class { names } => format!("one of {} classes", names.len()),
+        Field::Number => "a number".to_owned(),
+        other => format!("{other:?}"),
+    };
+    schema.iter().map(|(name, f)| format!("{name} ({})", field(f))).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,186 @@
+//! [`Prepared`]: a pipeline whose data are open, whose rows are drawn and whose networks have been built once. Nothing has
+//! been written or trained; what the user got wrong has been found.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Device;
+use serde_json::json;
+use transplant_core::{BuildCx, Invalid, Plugins, Seeds};
+use transplant_datasets::Parts;
+
+use super::data::{self, Opened};
+use super::device;
+use super::folder::Folder;
+use super::hash;
+use super::parts::{self, Components, at};
+use super::shape::{self, Shape, Source};
+use crate::file::{FileError, Place};
+use crate::resolved::{Cell, DatasetSpec, Pipeline};
+
+/// A pipeline that is ready to run.
+pub struct Prepared<'a> {
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// The registry.
+    pub plugins: &'a Plugins,
+    /// Where the run goes.
+    pub folder: Folder,
+    /// Where it computes.
+    pub device: Device,
+    /// The device's name.
+    pub device_name: String,
+    /// Data sets by name.
+    pub datasets: BTreeMap<String, Opened>,
+    /// The cells, each after those it builds on.
+    pub cells: Vec<Ready>,
+    /// What the cells look like.
+    pub shapes: Vec<Shape>,
+    /// Hash of the code.
+    pub code: String,
+    /// The folder from which relative paths start.
+    pub base: PathBuf,
+}
+
+/// A cell that is ready to run.
+pub struct Ready {
+    /// The cell.
+    pub cell: Cell,
+    /// Its data set.
+    pub spec: DatasetSpec,
+    /// Hash of all that decides its result.
+    pub key: String,
+    /// The number of the cell it starts from.
+    pub from: Option<usize>,
+    /// Tasks whose classes are the same in that cell.
+    pub same_labels: Vec<String>,
+    /// Its rows.
+    pub parts: Arc<Parts>,
+    /// Its components.
+    pub components: Components,
+    /// The number of its shape.
+    pub shape: usize,
+}
+
+/// Prepares a pipeline to run in the folder `out`, by default `runs/<name>`.
+///
+/// # Errors
+/// Whatever is wrong with data, options, device or folder, with its place in the file, the environment or the flags.
+pub fn prepare<'a>(
+    pipeline: &'a Pipeline,
+    plugins: &'a Plugins,
+    out: Option<&Path>,
+) -> Result<Prepared<'a>, FileError> {
+    let locate = |e: Invalid| pipeline.locate(e);
+    let (device, device_name) = device::open(pipeline.device).map_err(|e| locate(e.under("device")))?;
+    let base = pipeline.file.parent().map(Path::to_owned).unwrap_or_default();
+    let base = std::path::absolute(if base.as_os_str().is_empty() { Path::new(".") } else { &base }).unwrap_or(base);
+    let code = hash::of_code(plugins).map_err(|e| locate(at("")(e)))?;
+    let cx = BuildCx { plugins, base: &base, seeds: Seeds::new(pipeline.seed) };
+    let mut datasets = BTreeMap::new();
+    for (name, spec) in &pipeline.datasets {
+        let open = data::open(spec, &cx).map_err(|e| locate(e.under(&format!("datasets.{name}"))))?;
+        datasets.insert(name.clone(), open);
+    }
+    let (cells, shapes) = (Vec::new(), Vec::new());
+    let folder = Folder::at(out.map_or_else(|| Path::new("runs").join(&pipeline.name), Path::to_owned));
+    let mut prepared =
+        Prepared { pipeline, plugins, folder, device, device_name, datasets, cells, shapes, code, base: base.clone() };
+    let mut known = Known::default();
+    for cell in &pipeline.cells {
+        let ready = prepared.ready(cell, &cx, &mut known)?;
+        prepared.cells.push(ready);
+    }
+    prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
+    prepared.folder.check().map_err(|e| FileError {
+        place: out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display()))),
+        key: String::new(),
+        message: e.message,
+        help: e.help,
+    })?;
+    Ok(prepared)
+}
+
+/// What cells have in common and is made once.
+#[derive(Default)]
+struct Known {
+    /// Rows by data set, seed, draw and tasks.
+    parts: BTreeMap<(String, u64, u64, String), Arc<Parts>>,
+    /// Numbers of shapes.
+    shapes: BTreeMap<String, usize>,
+}
+
+impl Prepared<'_> {
+    fn ready(&mut self, cell: &Cell, cx: &BuildCx<'_>, known: &mut Known) -> Result<Ready, FileError> {
+        let here = |e: Invalid| self.pipeline.locate_in(cell, e);
+        let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)));
+        let spec = self.pipeline.datasets.get(&cell.dataset).ok_or_else(missing)?;
+        let open = self.datasets.get(&cell.dataset).ok_or_else(missing)?;
+        let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
+        let section = format!("datasets.{}", cell.dataset);
+        let in_section = |e: Invalid| self.pipeline.locate(e.under(&section));
+        let draw = (cell.dataset.clone(), cell.seed, cell.draw, serde_json::to_string(&cell.tasks).unwrap_or_default());
+        let parts = match known.parts.get(&draw) {
+            Some(parts) => parts.clone(),
+            None => Arc::new(data::split(cell, spec, open, &components).map_err(in_section)?),
+        };
+        known.parts.insert(draw, parts.clone());
+        check_roles(cell, spec, &parts, cx).map_err(here)?;
+        let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
+        let upstream = from.map(|i| &self.cells[i]);
+        let same_labels = upstream.map(|u| {
+            let source = self.datasets[&u.cell.dataset].dataset.targets();
+            shape::same_labels(&components, open.dataset.targets(), &u.components, source)
+        });
+        let same_labels = same_labels.unwrap_or_default();
+        let kind =
+            json!([cell.step, cell.dataset, cell.backbone, cell.tasks, cell.strategies, upstream.map(|u| u.shape)]);
+        let shape = match known.shapes.get(&kind.to_string()) {
+            Some(shape) => *shape,
+            None => {
+                let source = upstream.map(|u| {
+                    let (step, tensors) = (u.cell.step.as_str(), &self.shapes[u.shape].tensors);
+                    Source { step, tensors, same_labels: same_labels.clone() }
+                });
+                let (targets, random) = (open.dataset.targets(), open.random());
+                let shape = shape::shape(cell, &components, &open.inputs, targets, source, random).map_err(here)?;
+                known.shapes.insert(kind.to_string(), self.shapes.len());
+                self.shapes.push(shape);
+                self.shapes.len() - 1
+            }
+        };
+        let key = self.key(cell, spec, upstream.map(|u| u.key.as_str())).map_err(here)?;
+        Ok(Ready { cell: cell.clone(), spec: spec.clone(), key, from, same_labels, parts, components, shape })
+    }
+
+    fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String, Invalid> {
+        let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
+        if let Some(map) = trainer.as_object_mut() {
+            // How often the state is saved does not change the result.
+            map.remove("checkpoint_every_secs");
+        }
+        let all = json!({
+            "schema": super::record::SCHEMA, "code": self.code, "device": self.device_name, "step": cell.step,
+            "seed": cell.seed, "draw": cell.draw, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
+            "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
+            "metrics": cell.metrics, "test": cell.test, "from": upstream,
+        });
+        hash::of_value(&all).map_err(at(""))
+    }
+}
+
+/// What a cell asks of its data set's parts is there.
+fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<(), Invalid> {
+    if cell.test && parts.test.rows().is_empty() {
+        return Err(Invalid::key("test", format!("data set `{}` has no test part", cell.dataset)));
+    }
+    if parts.validation.is_none() && spec.validation == 0.0 {
+        let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
+        if let Some(i) = choosing {
+            let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");
+            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", cell.dataset)));
+        }
+    }
+    Ok(())
+}

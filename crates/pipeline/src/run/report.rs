@@ -1,0 +1,153 @@
+//! `report.md`: the tables of a run with the protocol card that says how the figures came about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use transplant_core::{Predictions, Result};
+use transplant_metrics::confusion;
+
+use super::compare::{Comparison, Done, TEST, label};
+use super::record::Record;
+use super::summary::Summary;
+use super::table::{Table, number};
+
+/// Confusion matrices with more classes than this are left to `predictions.csv`.
+const MOST_CLASSES: usize = 12;
+
+/// The report of a finished run.
+pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> Result<String> {
+    let mut out = format!("# {}\n", summary.name);
+    for table in tables {
+        let step = table.title.split(':').next().unwrap_or_default();
+        let of_step: Vec<_> = done.iter().copied().filter(|d| d.record.cell.step == step).collect();
+        out.push_str(&format!("\n## {}\n\n{}\n", table.title, table.markdown()));
+        out.push_str(&how_to_read(&summary.comparison, step));
+        out.push_str(&others(&summary.comparison, step));
+        out.push_str(&card(&of_step));
+        out.push_str(&confusions(&of_step)?);
+    }
+    if tables.is_empty() {
+        out.push_str("\nNo step was tested: no cell has `test = true` and a metric.\n");
+    }
+    out.push_str(&cells(summary));
+    Ok(out)
+}
+
+fn how_to_read(comparison: &[Comparison], step: &str) -> String {
+    let paired = comparison.iter().filter(|c| c.step == step).find_map(|c| c.paired.as_ref());
+    let mut text = "Intervals: hierarchical bootstrap over source seed, draw and test row (95 %).".to_owned();
+    if let Some(p) = paired {
+        let (against, runs) = (&p.against, p.runs);
+        text.push_str(&format!(
+            " Differences to {against} are paired by seed and draw ({runs} pairs); p by the corrected resampled t test \
+             (Nadeau–Bengio, ratio of test rows to the pool that training rows are drawn from), adjusted by Holm. What \
+             does worse than {against} is flagged as negative transfer."
+        ));
+    }
+    text + "\n"
+}
+
+/// Means of all other metrics.
+fn others(comparison: &[Comparison], step: &str) -> String {
+    let here: Vec<_> = comparison.iter().filter(|c| c.step == step).collect();
+    let metrics: BTreeSet<&str> = here.iter().map(|c| c.metric.as_str()).collect();
+    if metrics.len() < 2 {
+        return String::new();
+    }
+    let mut rows =
+        vec![std::iter::once("strategy".to_owned()).chain(metrics.iter().map(|m| (*m).to_owned())).collect()];
+    let mut seen = BTreeSet::new();
+    for c in &here {
+        let name = label(&c.strategy, &c.swept);
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let mean =
+            |m: &&str| here.iter().find(|d| d.metric == *m && label(&d.strategy, &d.swept) == name).map(|d| d.mean);
+        let means = metrics.iter().map(|m| mean(m).map(number).unwrap_or_default());
+        rows.push(std::iter::once(name.clone()).chain(means).collect());
+    }
+    format!("\n### All metrics, means over runs\n\n{}", Table { title: String::new(), rows }.markdown())
+}
+
+/// The protocol card of a step.
+fn card(done: &[Done<'_>]) -> String {
+    let records: Vec<&Record> = done.iter().map(|d| d.record).collect();
+    let Some(first) = records.first() else { return String::new() };
+    let set = |f: &dyn Fn(&Record) -> String| {
+        records.iter().map(|r| f(r)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let rows = |r: &Record, part: &str| r.rows.get(part).copied().unwrap_or_default();
+    let budget = |r: &Record| match r.dataset.labels_per_class {
+        Some(k) => format!("{k} a class, {} in all", r.labels),
+        None => format!("all {} of the pool", r.labels),
+    };
+    let selection = |r: &Record| match (rows(r, "validation"), r.chosen_by.is_empty()) {
+        (0, _) => "none, a fixed recipe to its last step".to_owned(),
+        (n, true) => format!("none, although {n} of the labels are a validation part"),
+        (n, false) => format!("{} on {n} validation rows, which count as labels used", r.chosen_by.join(", ")),
+    };
+    let transduction = |r: &Record| {
+        if r.unlabelled { "unlabelled rows of the pool, no test row".to_owned() } else { "none".to_owned() }
+    };
+    let tuned = "nothing by this run; options are those of `pipeline.toml`, and no test row was used to choose any of them here";
+    let grouped = done.iter().any(|d| d.predictions.values().any(|p| !p.groups.is_empty()));
+    let lines: Vec<(&str, String)> = vec![
+        ("data set", set(&|r| r.cell.dataset.clone())),
+        ("labels", set(&budget)),
+        ("selection", set(&selection)),
+        ("transduction", set(&transduction)),
+        ("seeds", format!("{} (each re-runs the whole chain)", set(&|r| r.cell.seed.to_string()))),
+        ("draws", set(&|r| r.cell.draw.to_string())),
+        ("test rows", format!("{}, the same for every draw, read once a cell", set(&|r| rows(r, TEST).to_string()))),
+        ("groups", if grouped { "kept on one side of every split" } else { "none, every row stands alone" }.to_owned()),
+        ("tuned", tuned.to_owned()),
+        ("device", first.device.clone()),
+    ];
+    let lines: String = lines.into_iter().map(|(k, v)| format!("| {k} | {v} |\n")).collect();
+    format!("\n### Protocol card\n\n| | |\n|---|---|\n{lines}")
+}
+
+/// Confusion matrices, summed over the runs of each strategy.
+fn confusions(done: &[Done<'_>]) -> Result<String> {
+    let mut sums: Vec<(String, Vec<String>, Vec<Vec<u64>>)> = Vec::new();
+    for d in done {
+        for (task, p) in d.predictions.get(TEST).into_iter().flat_map(|s| &s.tasks) {
+            let Predictions::Class { names, .. } = p else { continue };
+            if names.len() > MOST_CLASSES {
+                continue;
+            }
+            let (title, matrix) = (format!("{}, task `{task}`", d.label()), confusion(p)?);
+            match sums.iter_mut().find(|(t, n, _)| *t == title && n == names) {
+                Some((.., sum)) => {
+                    sum.iter_mut().flatten().zip(matrix.iter().flatten()).for_each(|(s, m)| *s += m);
+                }
+                None => sums.push((title, names.clone(), matrix)),
+            }
+        }
+    }
+    let mut out = String::new();
+    for (title, names, matrix) in sums {
+        let mut rows =
+            vec![std::iter::once("right ↓ said →".to_owned()).chain(names.iter().cloned()).collect::<Vec<_>>()];
+        for (name, counts) in names.iter().zip(&matrix) {
+            rows.push(std::iter::once(name.clone()).chain(counts.iter().map(u64::to_string)).collect());
+        }
+        let table = Table { title: String::new(), rows }.markdown();
+        out.push_str(&format!("\n### Confusion: {title}, summed over runs\n\n{table}"));
+    }
+    Ok(out)
+}
+
+fn cells(summary: &Summary) -> String {
+    let head = ["cell", "trained", "of", "validation", "test"].map(str::to_owned).to_vec();
+    let metrics = |of: &BTreeMap<String, BTreeMap<String, f64>>, split: &str| {
+        let all = of.get(split).into_iter().flatten().map(|(k, v)| format!("{k} {}", number(*v)));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let row = |s: &super::summary::StepSummary| {
+        let (trained, all) = (s.trainable_parameters.to_string(), s.parameters.to_string());
+        vec![s.cell.clone(), trained, all, metrics(&s.metrics, "validation"), metrics(&s.metrics, TEST)]
+    };
+    let rows = std::iter::once(head).chain(summary.steps.iter().map(row)).collect();
+    format!("\n## Cells\n\n{}", Table { title: String::new(), rows }.markdown())
+}

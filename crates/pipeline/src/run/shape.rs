@@ -1,0 +1,133 @@
+//! The shape of a cell: its network built once without training, so that whatever does not fit is found at the door, and
+//! so that `check` can tell what will be trained.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use transplant_core::{Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
+use transplant_trainer::{Model, Parts, frozen_stages};
+
+use super::parts::{Components, at};
+use crate::resolved::Cell;
+
+/// What cells of one step, data set and strategy have in common.
+pub struct Shape {
+    /// Inputs, transforms included.
+    pub inputs: Schema,
+    /// Stages and the numbers in their weights.
+    pub stages: Vec<(String, usize)>,
+    /// Numbers in all weights.
+    pub parameters: usize,
+    /// The phases of training.
+    pub phases: Vec<PhaseShape>,
+    /// Labelled and unlabelled streams.
+    pub streams: Vec<String>,
+    /// Tensors by name, for what builds on this.
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+}
+
+/// A phase of training.
+pub struct PhaseShape {
+    /// Its name.
+    pub name: String,
+    /// Numbers that are trained.
+    pub trainable: usize,
+    /// Stages at the front whose output is computed once.
+    pub frozen: Vec<String>,
+    /// Whether it fits in closed form or to convergence instead of step by step.
+    pub fitted: bool,
+}
+
+/// What a cell starts from, when it starts from another.
+pub(crate) struct Source<'a> {
+    /// The step it came from.
+    pub(crate) step: &'a str,
+    /// Its tensors.
+    pub(crate) tensors: &'a BTreeMap<String, Tensor>,
+    /// Tasks whose classes are the same there.
+    pub(crate) same_labels: Vec<String>,
+}
+
+/// Builds the network of a cell with everything the strategy asks of it. Key paths of errors start at the step.
+pub(crate) fn shape(
+    cell: &Cell,
+    c: &Components,
+    inputs: &Schema,
+    targets: &Schema,
+    source: Option<Source<'_>>,
+    random: bool,
+) -> Result<Shape, Invalid> {
+    let needs = c.strategy.needs();
+    if needs.source_required && source.is_none() {
+        let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
+        return Err(e.help("add `from = \"STEP\"`"));
+    }
+    let (labelled, unlabelled) = (needs.labelled_streams(), needs.unlabelled.clone());
+    if let Some(other) = labelled.iter().chain(&unlabelled).find(|s| *s != "target") {
+        return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")));
+    }
+    c.architecture.features(inputs).map_err(at("backbone"))?;
+    let parts = parts(c, inputs, targets, &Device::Cpu, Seeds::new(0));
+    let mut model = Model::new(parts).map_err(at("backbone"))?;
+    if let Some(s) = source {
+        model.load_source(s.tensors, s.step, &s.same_labels).map_err(at("from"))?;
+    }
+    let phases = c.strategy.phases(&model.info()).map_err(at(&which_strategy(cell)))?;
+    model.rebuild().map_err(at("strategy"))?;
+    let info = model.info();
+    let numbers = |keep: &dyn Fn(&transplant_core::ParamInfo) -> bool| {
+        info.weights().filter(|p| keep(p)).map(|p| p.shape.iter().product::<usize>()).sum::<usize>()
+    };
+    let phase = |p: &transplant_core::Phase| {
+        let frozen = if random { 0 } else { frozen_stages(&model, &p.plan, &needs.taps) };
+        PhaseShape {
+            name: p.name.clone(),
+            trainable: numbers(&|w| p.plan.use_of(&w.name) != Use::Frozen),
+            frozen: info.stages[..frozen].iter().map(|s| s.name.clone()).collect(),
+            fitted: p.until == Until::Now,
+        }
+    };
+    let streams = labelled.iter().map(|s| format!("{s} (labelled)"));
+    let streams = streams.chain(unlabelled.iter().map(|s| format!("{s} (unlabelled)"))).collect();
+    Ok(Shape {
+        inputs: inputs.clone(),
+        stages: info
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(i, s)| (s.name.clone(), numbers(&|w| w.stage == Some(i))))
+            .collect(),
+        parameters: numbers(&|_| true),
+        phases: phases.iter().map(phase).collect(),
+        streams,
+        tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
+    })
+}
+
+/// What a model is made of.
+pub(crate) fn parts(c: &Components, inputs: &Schema, targets: &Schema, device: &Device, seeds: Seeds) -> Parts {
+    Parts {
+        architecture: c.architecture.clone(),
+        inputs: inputs.clone(),
+        tasks: c.tasks.clone(),
+        targets: targets.clone(),
+        strategy: Arc::clone(&c.strategy) as Arc<dyn Strategy>,
+        params: Params::new(device),
+        seeds,
+    }
+}
+
+/// Tasks whose classes are the same in both of two data sets.
+pub(crate) fn same_labels(here: &Components, targets: &Schema, there: &Components, source: &Schema) -> Vec<String> {
+    let field = |c: &Components, schema: &Schema, task: &str| {
+        c.tasks.get(task).and_then(|t| schema.get(t.target())).filter(|f| matches!(f, Field::Class { .. })).cloned()
+    };
+    let same = |task: &&String| field(here, targets, task).is_some_and(|f| field(there, source, task) == Some(f));
+    here.tasks.keys().filter(same).cloned().collect()
+}
+
+/// Where an error of the composed strategy stands: with one strategy, at that one.
+fn which_strategy(cell: &Cell) -> String {
+    if cell.strategies.len() == 1 { "strategy.0".to_owned() } else { "strategy".to_owned() }
+}

@@ -1,0 +1,177 @@
+//! The tables at the end of a run, for the report and for the terminal.
+
+use std::collections::BTreeMap;
+
+use super::compare::{Comparison, label};
+
+/// A table of text; the first row is its head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// What it shows.
+    pub title: String,
+    /// Head and rows, each as long as the head.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// The main table of each step: one line a strategy, by the metric that judges the step. `majority` holds what always
+/// saying the most frequent class scores, by step.
+pub(crate) fn tables(
+    comparison: &[Comparison],
+    main: &BTreeMap<String, String>,
+    majority: &BTreeMap<String, f64>,
+) -> Vec<Table> {
+    let mut steps: Vec<&str> = Vec::new();
+    for c in comparison.iter().filter(|c| main.get(&c.step) == Some(&c.metric)) {
+        if !steps.contains(&c.step.as_str()) {
+            steps.push(&c.step);
+        }
+    }
+    let of = |step: &&str| {
+        let lines: Vec<_> =
+            comparison.iter().filter(|c| c.step == *step && main.get(*step) == Some(&c.metric)).collect();
+        table(step, &lines, majority.get(*step).copied())
+    };
+    steps.iter().map(of).collect()
+}
+
+fn table(step: &str, lines: &[&Comparison], majority: Option<f64>) -> Table {
+    let metric = lines.first().map(|c| c.metric.clone()).unwrap_or_default();
+    let paired = lines.iter().any(|c| c.paired.is_some());
+    let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone()).unwrap_or_default();
+    let head = ["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
+    let compared = [format!("difference to {against}"), "95 % interval".into(), "p (Holm)".into(), String::new()];
+    let mut rows = vec![head.to_vec()];
+    if paired {
+        rows[0].extend(compared);
+    }
+    for c in lines {
+        let mut row = vec![label(&c.strategy, &c.swept), number(c.mean), interval(c.ci95), c.runs.to_string()];
+        if let Some(p) = &c.paired {
+            let worse = if p.negative { "negative transfer" } else { "" };
+            row.extend([signed(p.difference), signed_interval(p.ci95), chance(p.p_holm), worse.to_owned()]);
+        }
+        let beaten = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
+        row.resize(rows[0].len(), String::new());
+        if let (Some(last), true) = (row.last_mut().filter(|_| paired), majority.is_some_and(beaten)) {
+            *last = "below the majority class".to_owned();
+        }
+        rows.push(row);
+    }
+    if let Some(m) = majority {
+        let mut row = vec!["majority class".to_owned(), number(m)];
+        row.resize(rows[0].len(), String::new());
+        rows.push(row);
+    }
+    Table { title: format!("{step}: {metric} on test"), rows }
+}
+
+impl Table {
+    /// As Markdown.
+    pub fn markdown(&self) -> String {
+        let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
+        let mut out = String::new();
+        for (i, row) in self.rows.iter().enumerate() {
+            out.push_str(&line(row));
+            if i == 0 {
+                let rule = |c: usize| if c == 0 { "---" } else { "--:" };
+                out.push_str(&line(&(0..row.len()).map(|c| rule(c).to_owned()).collect()));
+            }
+        }
+        out
+    }
+
+    /// In columns for a terminal.
+    pub fn plain(&self) -> String {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |c: usize| self.rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut out = format!("{}\n", self.title);
+        for (i, row) in self.rows.iter().enumerate() {
+            let cell = |(c, text): (usize, &String)| {
+                if c == 0 || c == 7 {
+                    format!("{text:<w$}", w = widths[c])
+                } else {
+                    format!("{text:>w$}", w = widths[c])
+                }
+            };
+            let line = row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ");
+            out.push_str(&format!("  {}\n", line.trim_end()));
+            if i == 0 {
+                let rule = widths.iter().map(|w| "─".repeat(*w)).collect::<Vec<_>>().join("  ");
+                out.push_str(&format!("  {}\n", rule.trim_end()));
+            }
+        }
+        out
+    }
+}
+
+/// Three digits after the point.
+pub(crate) fn number(v: f64) -> String {
+    if v.is_finite() { format!("{v:.3}") } else { "–".to_owned() }
+}
+
+fn signed(v: f64) -> String {
+    if v.is_finite() { format!("{v:+.3}") } else { "–".to_owned() }
+}
+
+fn interval([low, high]: [f64; 2]) -> String {
+    format!("[{}, {}]", number(low), number(high))
+}
+
+fn signed_interval([low, high]: [f64; 2]) -> String {
+    format!("[{}, {}]", signed(low), signed(high))
+}
+
+fn chance(p: Option<f64>) -> String {
+    match p {
+        None => "–".to_owned(),
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::compare::Paired;
+
+    fn line(strategy: &str, mean: f64, paired: Option<f64>) -> Comparison {
+        let paired = paired.map(|difference| Paired {
+            against: "structure".into(),
+            difference,
+            ci95: [difference - 0.1, difference + 0.1],
+            runs: 9,
+            p: Some(0.0004),
+            p_holm: Some(0.0008),
+            negative: difference < 0.0,
+        });
+        Comparison {
+            step: "transfer".into(),
+            strategy: strategy.into(),
+            swept: BTreeMap::new(),
+            metric: "accuracy".into(),
+            split: "test".into(),
+            mean,
+            ci95: [mean - 0.02, mean + 0.02],
+            runs: 9,
+            higher_is_better: true,
+            paired,
+        }
+    }
+
+    #[test]
+    fn a_table_shows_differences_and_flags_what_is_worse() {
+        let lines =
+            [line("parameter", 0.8, Some(0.25)), line("frozen", 0.4, Some(-0.15)), line("structure", 0.55, None)];
+        let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
+        let tables = tables(&lines, &main, &BTreeMap::from([("transfer".to_owned(), 0.101)]));
+        assert_eq!(tables.len(), 1);
+        let text = tables[0].plain();
+        assert!(text.starts_with("transfer: accuracy on test\n"), "{text}");
+        assert!(text.contains("+0.250  [+0.150, +0.350]   < 0.001"), "{text}");
+        assert!(text.lines().any(|l| l.contains("frozen") && l.ends_with("negative transfer")), "{text}");
+        assert!(text.contains("majority class"), "{text}");
+        let markdown = tables[0].markdown();
+        assert!(markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  |  |"), "{markdown}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Several strategies as one: `strategy = ["lora", "l2_sp"]`.
+//!
+//! What they need is joined, their plans are merged phase by phase and their loss terms added up; the supervised terms,
+//! which each brings along, count once. Where two of them want to decide the same thing, it is an error that names both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use candle_core::TensorId;
+use transplant_core::{
+    Boundary, Gradients, HeadFit, Invalid, Load, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step, Strategy,
+    Term, Until, Update,
+};
+
+use crate::once::Once;
+
+struct Composed {
+    parts: Vec<(String, Box<dyn Strategy>)>,
+    needs: Needs,
+    combiner: Option<usize>,
+}
+
+/// Makes one strategy of several; names are for errors. A single one is returned as it is.
+///
+/// # Errors
+/// When there is none, one stands there twice, one wants fresh weights where another loads them, or two bring a head or
+/// combine gradients.
+pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn Strategy>> {
+    if parts.len() < 2 {
+        return parts.pop().map(|(_, s)| s).ok_or_else(|| Invalid::new("needs at least one strategy").into());
+    }
+    for (i, (name, _)) in parts.iter().enumerate() {
+        if parts[..i].iter().any(|(n, _)| n == name) {
+            return Err(Invalid::new(format!("strategy `{name}` stands there twice")).into());
+        }
+    }
+    only_one(&parts, "bring a head", |s| s.head().is_some())?;
+    let combiner = only_one(&parts, "combine gradients", |s| s.combines())?;
+    let fresh = parts.iter().find(|(_, s)| s.needs().fresh);
+    let loads = parts.iter().find(|(_, s)| s.needs().load != Load::Nothing || s.needs().source_required);
+    if let (Some((a, _)), Some((b, _))) = (fresh, loads) {
+        return Err(Invalid::new(format!("`{a}` starts from fresh weights and `{b}` from loaded ones")).into());
+    }
+    let mut needs = Needs::default();
+    for n in parts.iter().map(|(_, s)| s.needs()) {
+        needs.load = if rank(n.load) > rank(needs.load) { n.load } else { needs.load };
+        needs.source_required |= n.source_required;
+        needs.fresh |= n.fresh;
+        join(&mut needs.labelled, n.labelled);
+        join(&mut needs.unlabelled, n.unlabelled);
+        join(&mut needs.taps, n.taps);
+    }
+    Ok(Box::new(Composed { parts, needs, combiner }))
+}
+
+fn rank(load: Load) -> u8 {
+    match load {
+        Load::Nothing => 0,
+        Load::Backbone => 1,
+        Load::BackboneAndHeads => 2,
+    }
+}
+
+fn join(into: &mut Vec<String>, more: Vec<String>) {
+    for m in more {
+        if !into.contains(&m) {
+            into.push(m);
+        }
+    }
+}
+
+type Part = (String, Box<dyn Strategy>);
+
+fn only_one(parts: &[Part], what: &str, does: impl Fn(&dyn Strategy) -> bool) -> Result<Option<usize>> {
+    let mut all = (0..parts.len()).filter(|&i| does(parts[i].1.as_ref()));
+    match (all.next(), all.next()) {
+        (Some(a), Some(b)) => {
+            Err(Invalid::new(format!("`{}` and `{}` both {what}; at most one may", parts[a].0, parts[b].0)).into())
+        }
+        (first, _) => Ok(first),
+    }
+}
+
+impl Composed {
+    /// The phases of each part, and which part says how many there are and how long.
+    fn all_phases(&self, model: &ModelInfo) -> Result<(Vec<Vec<Phase>>, usize)> {
+        let all = self.parts.iter().map(|(_, s)| s.phases(model)).collect::<Result<Vec<_>>>()?;
+        let own = |p: &[Phase]| p.len() != 1 || p[0].until != Until::Budget || !p[0].updates.is_empty();
+        let mut owners = (0..all.len()).filter(|&i| own(&all[i]));
+        match (owners.next(), owners.next()) {
+            (Some(a), Some(b)) => {
+                let (a, b) = (&self.parts[a].0, &self.parts[b].0);
+                Err(Invalid::new(format!("`{a}` and `{b}` both own the phases; at most one may")).into())
+            }
+            (first, _) => Ok((all, first.unwrap_or(0))),
+        }
+    }
+}
+
+impl Strategy for Composed {
+    fn needs(&self) -> Needs {
+        self.needs.clone()
+    }
+
+    fn phases(&self, model: &ModelInfo) -> Result<Vec<Phase>> {
+        let (mut all, owner) = self.all_phases(model)?;
+        let mut phases = std::mem::take(&mut all[owner]);
+        for (i, other) in all.into_iter().enumerate() {
+            for plan in other.into_iter().map(|p| p.plan) {
+                for phase in &mut phases {
+                    phase.plan.merge(plan.clone(), &self.parts[owner].0, &self.parts[i].0)?;
+                }
+            }
+        }
+        Ok(phases)
+    }
+
+    fn head(&self) -> Option<Arc<dyn HeadFit>> {
+        self.parts.iter().find_map(|(_, s)| s.head())
+    }
+
+    fn modules(&self, model: &ModelInfo, scope: &Scope) -> Result<Modules> {
+        let mut out = BTreeMap::new();
+        for (name, s) in &self.parts {
+            for (module, m) in s.modules(model, scope)? {
+                if out.insert(module.clone(), m).is_some() {
+                    return Err(
+                        Invalid::new(format!("`{name}` and another strategy both have a module `{module}`")).into()
+                    );
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn terms(&self, update: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
+        let mut once = Once::new(step, self.needs.labelled_streams());
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        let mut shared: Vec<(TensorId, f64, String)> = Vec::new();
+        let mut out = Vec::new();
+        for (name, s) in &self.parts {
+            once.any_stream = s.needs().labelled.is_empty();
+            for mut term in s.terms(update, &mut once)? {
+                // The same tensor again is the supervised term that another part brought already.
+                match shared.iter().find(|(id, _, _)| *id == term.value.id()) {
+                    Some((_, weight, _)) if *weight == term.weight => continue,
+                    Some((_, _, other)) => {
+                        let term = &term.name;
+                        return Err(Invalid::new(format!(
+                            "`{other}` and `{name}` weigh the term `{term}` differently"
+                        ))
+                        .into());
+                    }
+                    None => shared.push((term.value.id(), term.weight, name.clone())),
+                }
+                if !seen.insert(term.name.clone()) {
+                    term.name = format!("{name}.{}", term.name);
+                }
+                out.push(term);
+            }
+        }
+        Ok(out)
+    }
+
+    fn combines(&self) -> bool {
+        self.combiner.is_some()
+    }
+
+    fn combine(&self, gradients: Vec<Gradients>, step: &dyn Step) -> Result<Gradients> {
+        self.parts[self.combiner.unwrap_or(0)].1.combine(gradients, step)
+    }
+
+    fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
+        let (all, owner) = self.all_phases(&pass.info().clone())?;
+        let last = all[owner].len().saturating_sub(1);
+        for (i, (_, s)) in self.parts.iter().enumerate() {
+            // A part with one phase lives through all of the owner's as through its own.
+            let seen = match boundary {
+                b if i == owner => Some(b),
+                Boundary::PhaseStart(0) => Some(boundary),
+                Boundary::EpochEnd(_, epoch) => Some(Boundary::EpochEnd(0, epoch)),
+                Boundary::PhaseEnd(p) if p == last => Some(Boundary::PhaseEnd(0)),
+                Boundary::PhaseStart(_) | Boundary::PhaseEnd(_) => None,
+            };
+            seen.map_or(Ok(()), |b| s.at(b, pass))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::tests::model;
+    use crate::{Feature, Lora, Parameter, Structure};
+    use candle_core::{Device, Tensor};
+    use std::rc::Rc;
+    use transplant_core::{Acts, Batch, Ctx, Error, Forward, Params, Progress, Seeds, Use};
+
+    /// Adds a term of its own to the supervised ones, and remembers nothing.
+    struct Extra {
+        weight: f64,
+        phases: usize,
+    }
+
+    impl Strategy for Extra {
+        fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
+            Ok((0..self.phases).map(|i| Phase::new(&format!("p{i}"), Default::default())).collect())
+        }
+        fn terms(&self, _: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
+            let mut terms = step.supervised("target")?;
+            terms.iter_mut().for_each(|t| t.weight = self.weight);
+            terms.push(Term::new("extra", Tensor::new(1f32, &Device::Cpu)?));
+            Ok(terms)
+        }
+    }
+
+    struct OneLoss;
+
+    impl Step for OneLoss {
+        fn streams(&self) -> Vec<String> {
+            vec!["target".into()]
+        }
+        fn batch(&self, _: &str) -> Result<Rc<Batch>> {
+            Err(Error::contract("not in this test"))
+        }
+        fn forward(&mut self, _: &str) -> Result<Rc<Forward>> {
+            Err(Error::contract("not in this test"))
+        }
+        fn forward_on(&mut self, _: Acts, _: &str) -> Result<Forward> {
+            Err(Error::contract("not in this test"))
+        }
+        fn module(&mut self, _: &str, _: &Acts) -> Result<Acts> {
+            Err(Error::contract("not in this test"))
+        }
+        fn supervised(&mut self, _: &str) -> Result<Vec<Term>> {
+            Ok(vec![Term::new("class", Tensor::new(2f32, &Device::Cpu)?)])
+        }
+        fn params(&self) -> &Params {
+            unreachable!("not in this test")
+        }
+        fn progress(&self) -> Progress {
+            Progress { step: 0, steps: 1, steps_per_epoch: 1 }
+        }
+        fn seeds(&self) -> Seeds {
+            Seeds::new(0)
+        }
+        fn ctx(&self) -> Ctx {
+            Ctx::eval(&[])
+        }
+    }
+
+    fn of(parts: Vec<(&str, Box<dyn Strategy>)>) -> Result<Box<dyn Strategy>> {
+        compose(parts.into_iter().map(|(n, s)| (n.to_owned(), s)).collect())
+    }
+
+    fn extra(weight: f64, phases: usize) -> Box<dyn Strategy> {
+        Box::new(Extra { weight, phases })
+    }
+
+    fn fails(parts: Vec<(&str, Box<dyn Strategy>)>) -> String {
+        of(parts).and_then(|s| s.phases(&model()).map(|_| ())).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn supervised_terms_count_once() -> Result<()> {
+        let both = of(vec![("parameter", Box::<Parameter>::default()), ("a", extra(1.0, 1)), ("b", extra(1.0, 1))])?;
+        let terms = both.terms(&Update::default(), &mut OneLoss)?;
+        let names: Vec<&str> = terms.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names, ["class", "extra", "b.extra"]);
+        let unequal = of(vec![("a", extra(1.0, 1)), ("b", extra(0.5, 1))])?;
+        let e = unequal.terms(&Update::default(), &mut OneLoss).unwrap_err().to_string();
+        assert_eq!(e, "`a` and `b` weigh the term `class` differently");
+        Ok(())
+    }
+
+    #[test]
+    fn plans_merge_into_each_phase_of_the_one_that_owns_them() -> Result<()> {
+        let both = of(vec![("parameter", Box::<Parameter>::default()), ("gradual", extra(1.0, 3))])?;
+        let phases = both.phases(&model())?;
+        assert_eq!(phases.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["p0", "p1", "p2"]);
+        assert!(phases.iter().all(|p| p.plan.use_of("heads.class.weight") == Use::TRAINED && p.plan.uses.len() == 8));
+        assert!(both.needs().source_required && both.needs().load == Load::BackboneAndHeads);
+        Ok(())
+    }
+
+    #[test]
+    fn two_that_want_to_decide_the_same_are_both_named() {
+        let parameter = || -> Box<dyn Strategy> { Box::<Parameter>::default() };
+        let e = fails(vec![("structure", Box::new(Structure)), ("parameter", parameter())]);
+        assert_eq!(e, "`structure` starts from fresh weights and `parameter` from loaded ones");
+        let e = fails(vec![("parameter", parameter()), ("lora", Box::<Lora>::default())]);
+        assert!(e.contains("`parameter` and `lora` disagree about the use of `backbone."), "{e}");
+        let e = fails(vec![("a", extra(1.0, 2)), ("b", extra(1.0, 3))]);
+        assert!(e.contains("`a` and `b` both own the phases"), "{e}");
+        assert!(fails(vec![("a", parameter()), ("a", parameter())]).contains("`a` stands there twice"));
+        assert!(of(vec![]).is_err() && of(vec![("feature", Box::new(Feature::linear()))]).is_ok());
+    }
+}

@@ -1,0 +1,39 @@
+//! How what one network learned is moved to a new task, one file a strategy.
+//!
+//! | strategy | backbone | head | when |
+//! |---|---|---|---|
+//! | [`Parameter`] | loaded, fine-tuned | kept where the labels are the same | by default |
+//! | [`Feature`] | loaded, frozen | fitted on features | few labels, little time, or many tasks on one network |
+//! | [`Lora`] | loaded, frozen, with low-rank updates beside | trained | many tasks on one large network |
+//! | [`L2Sp`] | fine-tuned, pulled to where it came from | trained | fine-tuning overfits |
+//! | [`Structure`] | fresh weights | fresh | to see what transfer is worth, and to pretrain |
+//!
+//! Several become one by [`compose`]. A strategy decides; the trainer acts: nothing here opens a file or owns a loop.
+#![forbid(unsafe_code)]
+
+mod compose;
+mod feature;
+mod l2_sp;
+mod lora;
+mod once;
+mod parameter;
+mod structure;
+mod weights;
+
+pub use compose::compose;
+pub use feature::{Feature, FeatureOptions};
+pub use l2_sp::{L2Sp, L2SpOptions};
+pub use lora::{Lora, LoraOptions};
+pub use parameter::{Parameter, ParameterHead, ParameterNorm, ParameterOptions};
+pub use structure::{Structure, StructureOptions};
+
+use transplant_core::{Plugins, Strategy};
+
+/// Registers all strategies.
+pub fn plugin(p: &mut Plugins) {
+    p.add::<dyn Strategy, Parameter>();
+    p.add::<dyn Strategy, Structure>();
+    p.add::<dyn Strategy, Feature>();
+    p.add::<dyn Strategy, Lora>();
+    p.add::<dyn Strategy, L2Sp>();
+}

@@ -1,0 +1,149 @@
+"""Writes crates/ops/goldens/ops.json: outputs and gradients of PyTorch's operations on small shapes.
+
+    pip install torch==2.15.0
+    python tests/goldens/generate_ops.py          # from the repository's root
+
+Computed in float64 and written with nine significant digits. In a case, `inputs` are the operands, `upstream` is the gradient
+that the output receives, `outputs` are the results (`out` first) and `grads` are the gradients of the inputs of the same name.
+Shapes are [batch, channels, height, width], weights [out, in / groups, height, width] or [out, in].
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+
+
+def draw(*shape):
+    """Values in 256ths: nine digits hold them exactly."""
+    return torch.randn(shape, dtype=torch.float64).mul(256).round() / 256
+
+
+def distinct(*shape):
+    """Values without ties, so that a maximum is reached once."""
+    size = torch.Size(shape).numel()
+    return (torch.randperm(size).to(torch.float64) - size // 2).reshape(shape) / 32
+
+
+def written(tensor):
+    tensor = tensor.detach()
+    whole = not tensor.is_floating_point()
+    data = tensor.flatten().tolist()
+    return {"shape": list(tensor.shape), "data": data if whole else [float(f"{v:.9g}") for v in data]}
+
+
+def case(name, op, function, inputs, attrs, fixed=(), more=()):
+    """Runs `function(**inputs)` and its gradient; `fixed` inputs get none, `more` names tensors that it changes in place."""
+    given = {n: written(v) for n, v in inputs.items()}
+    for n, v in inputs.items():
+        v.requires_grad_(n not in fixed)
+    out = function(**inputs)
+    upstream = draw(*out.shape)
+    out.backward(upstream)
+    return {
+        "name": name,
+        "op": op,
+        "inputs": given,
+        "attrs": attrs,
+        "upstream": written(upstream),
+        "outputs": {"out": written(out), **{n: written(inputs[n]) for n in more}},
+        "grads": {n: written(v.grad) for n, v in inputs.items() if n not in fixed},
+    }
+
+
+def conv2d(name, x, weight, bias=True, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    inputs = {"x": draw(*x), "weight": draw(*weight)} | ({"bias": draw(weight[0])} if bias else {})
+    run = lambda x, weight, bias=None: F.conv2d(x, weight, bias, **attrs)
+    return case(f"conv2d_{name}", "conv2d", run, inputs, attrs)
+
+
+def linear(name, x, weight, bias=True):
+    inputs = {"x": draw(*x), "weight": draw(*weight)} | ({"bias": draw(weight[0])} if bias else {})
+    return case(f"linear_{name}", "linear", lambda x, weight, bias=None: F.linear(x, weight, bias), inputs, {})
+
+
+def pool(op, name, x, **attrs):
+    run = lambda x: getattr(F, op)(x, **attrs)
+    return case(f"{op}_{name}", op, run, {"x": distinct(*x)}, attrs)
+
+
+def batch_norm(name, x, train):
+    channels = x[1]
+    inputs = {
+        "x": draw(*x),
+        "weight": draw(channels),
+        "bias": draw(channels),
+        "running_mean": draw(channels),
+        "running_var": draw(channels).abs() + 0.5,
+    }
+    attrs = {"training": train, "momentum": 0.1, "eps": 1e-5}
+    run = lambda x, weight, bias, running_mean, running_var: F.batch_norm(
+        x, running_mean, running_var, weight, bias, train, attrs["momentum"], attrs["eps"]
+    )
+    running = ("running_mean", "running_var")
+    return case(f"batch_norm_{name}", "batch_norm", run, inputs, attrs, fixed=running, more=running)
+
+
+def cross_entropy(name, rows, classes, smoothing=0.0, weighted=False, ignore=None, reduction="none"):
+    labels = torch.arange(rows) * 3 % classes
+    if ignore is not None:
+        labels[1::3] = ignore
+    inputs = {"logits": draw(rows, classes) * 2, "labels": labels} | ({"weights": draw(classes).abs() + 0.25} if weighted else {})
+    attrs = {"label_smoothing": smoothing, "ignore_index": ignore, "reduction": reduction}
+    run = lambda logits, labels, weights=None: F.cross_entropy(
+        logits, labels, weights, ignore_index=-100 if ignore is None else ignore, label_smoothing=smoothing, reduction=reduction
+    )
+    return case(f"cross_entropy_{name}", "cross_entropy", run, inputs, attrs, fixed=("labels", "weights"))
+
+
+def cases():
+    yield conv2d("1x1", (2, 3, 5, 4), (4, 3, 1, 1))
+    yield conv2d("3x3_padding", (2, 3, 6, 6), (4, 3, 3, 3), bias=False, padding=(1, 1))
+    yield conv2d("3x3_stride_2_odd", (2, 2, 7, 5), (3, 2, 3, 3), stride=(2, 2), padding=(1, 1))
+    yield conv2d("3x3_stride_2_even", (1, 2, 6, 8), (3, 2, 3, 3), bias=False, stride=(2, 2), padding=(1, 1))
+    yield conv2d("1x1_stride_2", (2, 3, 5, 5), (2, 3, 1, 1), bias=False, stride=(2, 2))
+    yield conv2d("5x3_uneven", (1, 2, 9, 8), (3, 2, 5, 3), stride=(2, 1), padding=(2, 0))
+    yield conv2d("dilation", (1, 2, 9, 8), (2, 2, 3, 3), padding=(2, 2), dilation=(2, 2))
+    yield conv2d("dilation_stride", (1, 2, 9, 7), (2, 2, 3, 2), stride=(2, 2), padding=(1, 1), dilation=(2, 3))
+    yield conv2d("groups", (2, 4, 5, 5), (6, 2, 3, 3), padding=(1, 1), groups=2)
+    yield conv2d("depthwise", (2, 4, 5, 6), (4, 1, 3, 3), bias=False, padding=(1, 1), groups=4)
+    yield conv2d("depthwise_5x5_stride_2", (1, 3, 9, 7), (3, 1, 5, 5), stride=(2, 2), padding=(2, 2), groups=3)
+    yield conv2d("depthwise_doubled", (1, 3, 6, 5), (6, 1, 3, 3), padding=(1, 1), groups=3)
+    yield conv2d("7x7_stride_2", (1, 2, 11, 10), (2, 2, 7, 7), bias=False, stride=(2, 2), padding=(3, 3))
+    yield linear("bias", (5, 4), (3, 4))
+    yield linear("no_bias", (5, 4), (3, 4), bias=False)
+    yield linear("three_dims", (2, 3, 4), (5, 4))
+    yield pool("max_pool2d", "3x3_stride_2_padding", (2, 2, 7, 8), kernel_size=[3, 3], stride=[2, 2], padding=[1, 1])
+    yield pool("max_pool2d", "2x2_odd", (2, 2, 7, 5), kernel_size=[2, 2], stride=[2, 2], padding=[0, 0])
+    yield pool("avg_pool2d", "2x2_odd", (2, 2, 7, 5), kernel_size=[2, 2], stride=[2, 2], padding=[0, 0])
+    yield pool("avg_pool2d", "3x3_overlapping", (1, 2, 6, 7), kernel_size=[3, 3], stride=[2, 2], padding=[0, 0])
+    yield batch_norm("train", (3, 4, 3, 2), True)
+    yield batch_norm("train_rows", (6, 3), True)
+    yield batch_norm("eval", (3, 4, 3, 2), False)
+    x = draw(3, 7)
+    x[0, :2] = 0  # the gradient at 0 is 0
+    yield case("relu", "relu", lambda x: F.relu(x), {"x": x}, {})
+    yield cross_entropy("plain", 6, 5)
+    yield cross_entropy("smoothing", 6, 5, smoothing=0.1)
+    yield cross_entropy("weights", 6, 5, weighted=True)
+    yield cross_entropy("smoothing_weights", 6, 5, smoothing=0.2, weighted=True)
+    yield cross_entropy("ignore", 7, 4, ignore=3)
+    yield cross_entropy("everything", 8, 4, smoothing=0.1, weighted=True, ignore=255)
+    yield cross_entropy("everything_mean", 8, 4, smoothing=0.1, weighted=True, ignore=255, reduction="mean")
+
+
+def main():
+    golden = {
+        "generator": {"script": "tests/goldens/generate_ops.py", "torch": torch.__version__.split("+")[0]},
+        "cases": list(cases()),
+    }
+    Path("crates/ops/goldens/ops.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()

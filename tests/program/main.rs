@@ -1,0 +1,120 @@
+//! Tests of the whole program: files in, exit codes, messages and run folders out.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod configs;
+mod help;
+mod outside;
+mod resume;
+mod run;
+mod same_bytes;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A pipeline of seconds: one epoch on MNIST, then a few steps on two labels a digit.
+const SMALL: &str = r#"schema = 1
+name = "small"
+
+[datasets.mnist]
+type = "mnist_5k"
+labels_per_class = 40
+
+[datasets.scans]
+type = "optdigits"
+labels_per_class = 2
+transforms = [{ type = "resize", height = 20, width = 20 }, { type = "pad", height = 28, width = 28 }]
+
+[backbones.net]
+type = "convnet"
+widths = [4, 8]
+
+[steps.pretrain]
+type = "train"
+dataset = "mnist"
+backbone = "net"
+strategy = "structure"
+trainer = { epochs = 2, batch_size = 16, optimiser = { type = "sgd", lr = 0.05 } }
+
+[steps.transfer]
+type = "train"
+dataset = "scans"
+from = "pretrain"
+strategy = "parameter"
+trainer = { epochs = 3, batch_size = 10, optimiser = { type = "sgd", lr = 0.01 } }
+"#;
+
+/// The binary, with nothing of the caller's environment that could change what it does.
+fn transplant() -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_transplant-under-test"));
+    for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("TRANSPLANT_")) {
+        c.env_remove(key);
+    }
+    c
+}
+
+/// A folder with a pipeline file.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(text: &str) -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        std::fs::write(bench.file(), text).unwrap();
+        bench
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("pipeline.toml")
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, out: &str, more: &[&str]) -> Command {
+        let mut c = transplant();
+        c.current_dir(self.dir.path()).arg("run").arg("pipeline.toml").arg("--out").arg(self.out(out)).args(more);
+        c
+    }
+
+    /// Runs to the end and succeeds.
+    fn run(&self, out: &str, more: &[&str]) -> PathBuf {
+        succeeded(&self.command(out, more).output().unwrap());
+        self.out(out)
+    }
+}
+
+fn succeeded(o: &Output) -> String {
+    assert!(o.status.success(), "{}\n{}", String::from_utf8_lossy(&o.stdout), String::from_utf8_lossy(&o.stderr));
+    String::from_utf8_lossy(&o.stdout).into_owned()
+}
+
+/// The bytes of every `model.safetensors` below a run folder, by path; and the metrics of every cell.
+fn results(run: &Path) -> (Vec<(PathBuf, Vec<u8>)>, serde_json::Value) {
+    let mut models = Vec::new();
+    let mut folders = vec![run.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.ends_with("model.safetensors") {
+                models.push((path.strip_prefix(run).unwrap().to_owned(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    models.sort();
+    assert!(!models.is_empty(), "no model below {}", run.display());
+    let mut summary = summary(run);
+    for step in summary["steps"].as_array_mut().unwrap() {
+        // Times and memory are the run's own.
+        step.as_object_mut().unwrap().retain(|k, _| k != "seconds" && k != "peak_rss_mb");
+    }
+    (models, summary)
+}
+
+fn summary(run: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap()
+}

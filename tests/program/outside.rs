@@ -1,0 +1,38 @@
+//! Crates outside the workspace: a strategy of one's own in a runner of three lines, and crates used alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Bench, SMALL, succeeded, summary};
+
+/// Builds the crates in `tests/outside` into the target folder of this workspace, with its lock file.
+fn build() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let outside = here.join("outside");
+    std::fs::copy(here.join("../Cargo.lock"), outside.join("Cargo.lock")).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_transplant-under-test"));
+    let target = binary.parent().and_then(Path::parent).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--manifest-path"]).arg(outside.join("Cargo.toml")).arg("--target-dir").arg(target);
+    succeeded(&cargo.output().unwrap());
+    target.join("release")
+}
+
+#[test]
+fn a_strategy_and_single_crates_work_outside() {
+    let bin = build();
+
+    let bench = Bench::new(&SMALL.replace("strategy = \"parameter\"", "strategy = \"bitfit\""));
+    let mut runner = Command::new(bin.join("bitfit"));
+    succeeded(&runner.args(["run"]).arg(bench.file()).arg("--out").arg(bench.out("out")).output().unwrap());
+    let run = summary(&bench.out("out"));
+    let of = |name: &str| run["steps"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap()["trainable_parameters"].as_u64();
+    assert!(of("transfer") < of("pretrain"), "{run}");
+
+    let said = succeeded(&Command::new(bin.join("datasets_alone")).output().unwrap());
+    assert!(said.contains("[13, 1, 8, 8] [13]") || said.contains("[12, 1, 8, 8] [12]"), "{said}");
+
+    let said = succeeded(&Command::new(bin.join("without_pipeline")).output().unwrap());
+    let accuracy: f64 = said.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(accuracy > 0.9, "{said}");
+}
