@@ -69,13 +69,13 @@ fn adversarial_features_carry_over_where_plain_ones_fail() {
     let accuracy = |adversarial| {
         let net = Net::new(8).stage(Stage::new("mlp"), |s| {
             let (a, b) = (s.pp("a").linear(2, 16)?, s.pp("b").linear(16, 8)?);
-            Ok(move |acts: Acts, _: &mut Ctx| Ok(Acts::hidden(relu(&b.forward(&relu(&a.forward(acts.get(HIDDEN)?)?)?)?)?)))
+            Ok(move |acts: Acts, _: &mut Ctx| Ok(Acts::hidden(b.forward(&relu(&a.forward(acts.get(HIDDEN)?)?)?)?)))
         });
         let mut m = model(net, &source, &[("class", classify("class"))], Arc::new(Dann { adversarial }));
         let mut data = Data::default();
         data.labelled.insert("source".into(), Loader::train(&source.train(), loader(50)).unwrap());
         data.unlabelled.insert("target".into(), Loader::unlabelled(&target.unlabelled(), loader(50)).unwrap());
-        train(&mut m, &recipe(60, "sgd", 0.05), &data);
+        train(&mut m, &recipe(150, "sgd", 0.003), &data);
         tested(&m, &target, "accuracy")
     };
     let (plain, adversarial) = (accuracy(false), accuracy(true));

@@ -47,8 +47,9 @@ impl Strategy for Gan {
         let n = step.batch("target")?.rows.len();
         let z = noise(&mut step.seeds().stream(&update.name, &[]), n)?;
         let fake = step.module("generator", &z)?;
-        let judged = |out: &Acts, real: u32| {
-            cross_entropy_rows(out.get("logits")?, &Tensor::full(real, n, &Device::Cpu)?, 0.0, None, None)?.mean_all().map_err(Into::into)
+        let judged = |out: &Acts, real: u32| -> Result<Tensor> {
+            let labels = Tensor::full(real, n, &Device::Cpu)?;
+            Ok(cross_entropy_rows(out.get("logits")?, &labels, 0.0, None, None)?.mean_all()?)
         };
         if update.name == "generator" {
             let out = step.forward_on(fake, "target")?;

@@ -85,7 +85,8 @@ fn a_damaged_checkpoint_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let (_, reference) = go(&data, &recipe, &Go { folder: dir.path(), resume: false, stop_after: None });
     let other = tempfile::tempdir().unwrap();
-    go(&data, &recipe, &Go { folder: other.path(), resume: false, stop_after: Some(6) });
+    let (first, _) = go(&data, &recipe, &Go { folder: other.path(), resume: false, stop_after: Some(6) });
+    assert!(matches!(first, Err(Error::Interrupted)));
     let newest = std::fs::read_dir(other.path()).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     let bytes = std::fs::read(&newest).unwrap();
     std::fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();

@@ -1,4 +1,4 @@
-//! A small convolutional network: blocks of 3×3 convolution, batch normalisation, ReLU and 2×2 max pooling.
+//! A small convolutional network: blocks of 3×3 convolution, batch normalisation and ReLU, with 2×2 max pooling between.
 //!
 //! After the last block each channel is averaged over all positions, so images of any size that survives the pooling fit.
 //! Use it for small images such as digits: it trains in seconds on a CPU.
@@ -47,7 +47,7 @@ impl ConvNet {
         Ok(Self { widths, stages })
     }
 
-    /// Image channels, when the image is large enough to be halved after every block.
+    /// Image channels, when the image is large enough to be halved between blocks.
     fn channels(&self, inputs: &Schema) -> Result<usize> {
         let Some(Field::Image { channels, height, width }) = inputs.get(HIDDEN) else {
             let there: Vec<&str> = inputs.keys().map(String::as_str).collect();
@@ -56,12 +56,12 @@ impl ConvNet {
                 there.join(", ")
             )));
         };
-        let least = 1usize << self.widths.len();
+        let halvings = self.widths.len() - 1;
+        let least = 1usize << halvings;
         if (*height).min(*width) < least {
-            let n = self.widths.len();
             return Err(Invalid::key(
                 "widths",
-                format!("{n} blocks halve an image {n} times, and {height}×{width} is too small"),
+                format!("these blocks halve an image {halvings} times, and {height}×{width} is too small"),
             )
             .into());
         }
@@ -124,7 +124,10 @@ impl Backbone for Built {
     fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
         let x = acts.get(HIDDEN)?;
         let y = match self.blocks.get(index) {
-            Some(b) => max_pool2d(&b.bn.forward_relu(&b.conv.forward(x)?, cx)?, Pool2d::square(2))?,
+            Some(b) => {
+                let y = b.bn.forward_relu(&b.conv.forward(x)?, cx)?;
+                if index + 1 < self.blocks.len() { max_pool2d(&y, Pool2d::square(2))? } else { y }
+            }
             None => global_avg_pool(x)?,
         };
         Ok(acts.with(HIDDEN, y))
@@ -213,7 +216,7 @@ mod tests {
         assert!(net(&[]).unwrap_err().to_string().starts_with("widths: "));
         assert!(net(&[4, 0]).is_err());
         let net = net(&[4, 4, 4]).unwrap();
-        assert!(error(net.features(&images(7, 28))).contains("7×28 is too small"));
+        assert!(error(net.features(&images(3, 28))).contains("3×28 is too small"));
         assert!(error(net.features(&Schema::new())).contains("reads an image `hidden`"));
     }
 }

@@ -46,7 +46,9 @@ impl Failure {
     /// What the user is told; with a picture of the line where there is a terminal to show it.
     pub(crate) fn text(&self) -> Option<String> {
         match self {
-            Self::File(e) if std::io::stderr().is_terminal() => Some(picture(e).unwrap_or_else(|| format!("error: {e}"))),
+            Self::File(e) if std::io::stderr().is_terminal() => {
+                Some(picture(e).unwrap_or_else(|| format!("error: {e}")))
+            }
             Self::File(e) => Some(format!("error: {e}")),
             Self::Request(text) => Some(format!("error: {text}")),
             Self::Error(Error::Interrupted) => Some(Error::Interrupted.to_string()),

@@ -18,8 +18,8 @@ mod verbs;
 use std::process::ExitCode;
 
 use clap::Parser;
-use transplant_core::Plugins;
 use tracing_subscriber::EnvFilter;
+use transplant_core::Plugins;
 
 use args::Cli;
 use failure::Failure;

@@ -1,5 +1,6 @@
 //! Progress of a run: a bar with the time left on a terminal, plain lines elsewhere.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub(crate) struct Progress {
     cell: usize,
     of: usize,
     cells: Vec<String>,
+    /// Notes that were shown: one that every cell makes is shown once.
+    notes: BTreeSet<String>,
 }
 
 impl Progress {
@@ -28,7 +31,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, cell: 0, of, cells }
+        Self { bar, cell: 0, of, cells, notes: BTreeSet::new() }
     }
 
     /// Removes the bar.
@@ -83,7 +86,7 @@ impl Listener for Progress {
                 self.say(&format!("[{}/{}] {cell}: {seconds:.1} s{splits}", self.cell + 1, self.of));
             }
             Event::Warning { text } => self.say(&format!("warning: {text}")),
-            Event::Note { text } => self.say(&format!("note: {text}")),
+            Event::Note { text } if self.notes.insert(text.clone()) => self.say(&format!("note: {text}")),
             _ => {}
         }
     }

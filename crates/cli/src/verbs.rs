@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use transplant_core::{Plugins, write_atomically};
 use transplant_pipeline::file::{self, Overrides};
+use transplant_pipeline::reference;
 use transplant_pipeline::resolved::{DeviceChoice, Pipeline};
 use transplant_pipeline::run::{self, Folder, Outcome, prepare};
-use transplant_pipeline::reference;
 
 use crate::args::{self, Verb};
 use crate::failure::Failure;
@@ -46,9 +46,13 @@ fn train(a: &args::Pipeline, resume: bool, plugins: &Plugins, signals: &Signals)
     let outcome = run::run(&prepared, resume, &mut progress, signals.stop());
     progress.end();
     let mut out = tables(&outcome?);
-    let cpu = run::cpu_seconds().map(|s| format!(" ({s:.0} CPU-seconds, build included)")).unwrap_or_default();
-    let folder = prepared.folder.root().display();
-    let _ = writeln!(out, "{:.0} s{cpu}; everything is in {folder}, the report in {folder}/report.md", started.elapsed().as_secs_f64());
+    let cpu = match run::cpu_seconds() {
+        Some((own, build)) if build > 0.0 => format!(" ({:.0} CPU-seconds, build included)", own + build),
+        Some((own, _)) => format!(" ({own:.0} CPU-seconds)"),
+        None => String::new(),
+    };
+    let (secs, folder) = (started.elapsed().as_secs_f64(), prepared.folder.root().display());
+    let _ = writeln!(out, "{secs:.0} s{cpu}; the run folder is {folder}, its report {folder}/report.md");
     say(&out)
 }
 

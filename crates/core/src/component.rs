@@ -191,10 +191,10 @@ impl Plugins {
         for (key, value) in &mut full {
             let Some(property) = entry.schema.pointer(&format!("/properties/{key}")) else { continue };
             let filled = match (kind_of(property), kind_of(&property["items"]), &*value) {
-                (Some(kind), ..) => self.fill(kind, value),
-                (_, Some(kind), Value::Array(list)) => {
+                (Some(nested), ..) => self.fill(nested, value),
+                (_, Some(nested), Value::Array(list)) => {
                     let each = list.iter().enumerate();
-                    let each = each.map(|(i, v)| self.fill(kind, v).map_err(|e| e.under(&i.to_string())));
+                    let each = each.map(|(i, v)| self.fill(nested, v).map_err(|e| e.under(&i.to_string())));
                     each.collect::<Result<_, _>>().map(Value::Array)
                 }
                 _ => continue,
@@ -204,15 +204,18 @@ impl Plugins {
         Ok(full)
     }
 
-    /// A nested component with its defaults; what is no component (`null`) stays.
-    fn fill(&self, kind: &str, value: &Value) -> Result<Value, Invalid> {
+    /// A nested component with its defaults. What is none (`null`, a word of the component's own) stays.
+    fn fill(&self, nested: Nested<'_>, value: &Value) -> Result<Value, Invalid> {
         let (tag, options) = match value {
             Value::String(tag) => (tag.as_str(), Map::new()),
             Value::Object(map) => (map.get("type").and_then(Value::as_str).unwrap_or_default(), map.clone()),
             other => return Ok(other.clone()),
         };
+        if nested.or_else && self.entry(nested.kind, tag).is_err() {
+            return Ok(value.clone());
+        }
         let options = options.into_iter().filter(|(key, _)| key != "type").collect();
-        let full = self.check_options(kind, tag, &options)?;
+        let full = self.check_options(nested.kind, tag, &options)?;
         let named = [("type".to_owned(), Value::String(tag.to_owned()))];
         Ok(if full.is_empty() { tag.into() } else { named.into_iter().chain(full).collect::<Map<_, _>>().into() })
     }
@@ -230,10 +233,19 @@ impl Plugins {
     }
 }
 
-/// The kind of component that a schema stands for, which may be left out (`Option`).
-fn kind_of(schema: &Value) -> Option<&str> {
+/// A component within the options of another.
+#[derive(Clone, Copy)]
+struct Nested<'a> {
+    kind: &'a str,
+    /// Whether something else may stand in its place.
+    or_else: bool,
+}
+
+/// The component that a schema stands for, alone or among other things.
+fn kind_of(schema: &Value) -> Option<Nested<'_>> {
     let own = schema["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/kind_"));
-    own.or_else(|| schema["anyOf"].as_array()?.iter().find_map(kind_of))
+    let among = || schema["anyOf"].as_array()?.iter().find_map(kind_of).map(|n| Nested { or_else: true, ..n });
+    own.map(|kind| Nested { kind, or_else: false }).or_else(among)
 }
 
 #[cfg(test)]
@@ -299,8 +311,10 @@ mod tests {
         assert_eq!(Value::Object(full.unwrap()), expected);
         let error = chain(serde_json::json!({"rest": ["halve", {"type": "halve", "every_steps": 0}]}));
         assert_eq!(error.unwrap_err().to_string(), "rest.1.every_steps: must be at least 1");
-        let error = chain(serde_json::json!({"first": "halv"})).unwrap_err();
-        assert_eq!(error.to_string(), "first: there is no schedule `halv` (did you mean `halve`?)");
+        let error = chain(serde_json::json!({"rest": ["halv"]})).unwrap_err();
+        assert_eq!(error.to_string(), "rest.0: there is no schedule `halv` (did you mean `halve`?)");
+        // Whether something else than a component may stand there is for the component's own check to say.
+        assert_eq!(chain(serde_json::json!({"first": "word"})).unwrap()["first"], "word");
     }
 
     #[test]

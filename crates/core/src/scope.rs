@@ -80,8 +80,9 @@ impl Scope {
     pub fn stage(&self, name: &str, prefix: &str) -> Self {
         let below = self.pp(prefix);
         let inside = format!("{}.", below.prefix);
-        let mut uses = self.plan.uses.range(inside.clone()..).take_while(|(n, _)| n.starts_with(&inside)).peekable();
-        let frozen = uses.peek().is_some() && uses.all(|(_, u)| *u == Use::Frozen);
+        let weights = self.params.all().into_iter().filter(|(n, p)| p.role == Role::Weight && n.starts_with(&inside));
+        let mut uses = weights.map(|(n, _)| self.plan.use_of(&n)).peekable();
+        let frozen = uses.peek().is_some() && uses.all(|u| u == Use::Frozen);
         let default = if frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
         Self { norm: self.plan.norms.get(name).copied().unwrap_or(default), ..below }
     }
@@ -215,6 +216,8 @@ mod tests {
         assert!(!s.pp("a").weight("w", 3, Init::Const(1.0))?.track_op());
         assert!(s.pp("b").weight("w", 3, Init::Const(1.0))?.track_op());
         assert_eq!(s.stage("a", "a").norm_policy(), NormPolicy::Frozen);
+        s.pp("a").weight("v", 3, Init::Const(1.0))?;
+        assert_eq!(s.stage("a", "a").norm_policy(), NormPolicy::Batch);
         assert_eq!(s.stage("b", "b").norm_policy(), NormPolicy::Batch);
         Ok(())
     }

@@ -47,7 +47,7 @@ struct CorrectedT {
 }
 
 fn goldens() -> Goldens {
-    serde_json::from_str(include_str!("../goldens/metrics.json")).unwrap()
+    serde_json::from_str(include_str!("../goldens/metrics.json")).expect("the golden file has these fields")
 }
 
 fn near(what: &str, found: f64, expected: f64) {

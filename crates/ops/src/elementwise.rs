@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::host::{Element, zeros};
+use crate::host::{Element, vectorised, zeros};
 
 /// Elements a task works on.
 const CHUNK: usize = 1 << 14;
@@ -11,7 +11,12 @@ const CHUNK: usize = 1 << 14;
 pub(crate) fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     let mut out = zeros(x.len());
     let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(o, x)| *o = f(*x)));
+    chunks.for_each(|(out, x)| {
+        vectorised(
+            #[inline(always)]
+            || out.iter_mut().zip(x).for_each(|(o, x)| *o = f(*x)),
+        )
+    });
     out
 }
 
@@ -19,6 +24,11 @@ pub(crate) fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
 pub(crate) fn map2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     let mut out = zeros(x.len());
     let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK));
-    chunks.for_each(|((out, x), y)| out.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (x, y))| *o = f(*x, *y)));
+    chunks.for_each(|((out, x), y)| {
+        vectorised(
+            #[inline(always)]
+            || out.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (x, y))| *o = f(*x, *y)),
+        );
+    });
     out
 }

@@ -114,6 +114,13 @@ pub(crate) fn read3<T: Element, R>(
     read(a, |a| read2(b, c, |b, c| f(a, b, c)))?
 }
 
+/// Runs `f`, compiled for the widest vectors that this machine has. What `f` calls takes part only when it is inlined.
+/// Vectors change the speed and not the bits: the order of sums is the code's.
+#[inline]
+pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
 /// A buffer of zeros.
 pub(crate) fn zeros<T: Element>(len: usize) -> Vec<T> {
     vec![T::default(); len]

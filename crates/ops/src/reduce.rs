@@ -5,19 +5,19 @@ use crate::host::Element;
 const LANES: usize = 16;
 
 /// Adds the lanes up in double precision.
-#[inline]
+#[inline(always)]
 fn total<T: Element>(lanes: [T; LANES]) -> f64 {
     lanes.iter().map(|a| a.to_f64()).sum()
 }
 
 /// The sum of a slice.
-#[inline]
+#[inline(always)]
 pub(crate) fn sum<T: Element>(x: &[T]) -> f64 {
     sum_of(x, |x| x)
 }
 
 /// The sum of `f` over a slice.
-#[inline]
+#[inline(always)]
 pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut lanes = [T::default(); LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
@@ -31,7 +31,7 @@ pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 }
 
 /// The sum of `f` over two slices of one length.
-#[inline]
+#[inline(always)]
 pub(crate) fn sum_of2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
     let mut lanes = [T::default(); LANES];
     let ((xs, x), (ys, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
@@ -45,7 +45,7 @@ pub(crate) fn sum_of2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f6
 }
 
 /// The sums of both parts of `f` over three slices of one length.
-#[inline]
+#[inline(always)]
 pub(crate) fn sums_of3<T: Element>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> (T, T)) -> (f64, f64) {
     let (mut first, mut second) = ([T::default(); LANES], [T::default(); LANES]);
     let ((xs, x), (ys, y), (zs, z)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), z.as_chunks::<LANES>());

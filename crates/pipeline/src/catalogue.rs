@@ -16,7 +16,7 @@ pub fn builtin() -> Plugins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::SharedSection;
+    use crate::file::{Overrides, SharedSection, open};
     use crate::reference::{schema, undescribed};
     use serde_json::{Map, Value};
 
@@ -39,14 +39,16 @@ mod tests {
     fn defaults_stay_what_they_are() {
         let plugins = builtin();
         for entry in plugins.entries().filter(|e| e.schema["required"].as_array().is_none_or(Vec::is_empty)) {
-            let check = |options: &Map<String, Value>| {
-                let checked = plugins.check_options(entry.kind, entry.tag, options);
-                checked.unwrap_or_else(|e| panic!("{}.{}: {e}", entry.kind, entry.tag))
+            let check = |options: &Map<String, Value>| plugins.check_options(entry.kind, entry.tag, options);
+            let once = match check(&Map::new()) {
+                Ok(options) => options,
+                // Some components ask for one of several options, and say so.
+                Err(e) if e.help.is_some() => continue,
+                Err(e) => panic!("{}.{}: {e}", entry.kind, entry.tag),
             };
-            let once = check(&Map::new());
             // TOML has no null, so what is left out must come back.
             let written = once.clone().into_iter().filter(|(_, v)| !v.is_null()).collect();
-            assert_eq!(once, check(&written), "{}.{}", entry.kind, entry.tag);
+            assert_eq!(Ok(once), check(&written), "{}.{}", entry.kind, entry.tag);
         }
     }
 
@@ -55,6 +57,20 @@ mod tests {
         for entry in builtin().entries().filter(|e| e.kind == "dataset") {
             for key in SharedSection::KEYS {
                 assert!(entry.schema["properties"].get(key).is_none(), "{}.{key}", entry.tag);
+            }
+        }
+    }
+
+    #[test]
+    fn every_shipped_pipeline_opens() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
+        for file in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|f| f.path()) {
+            if file.extension().is_some_and(|e| e == "toml") {
+                let opened = open(&file, &Overrides::default(), &builtin()).unwrap_or_else(|e| panic!("{e}"));
+                let again = tempfile::NamedTempFile::new().unwrap();
+                std::fs::write(again.path(), &opened.text).unwrap();
+                let again = open(again.path(), &Overrides::default(), &builtin()).unwrap_or_else(|e| panic!("{e}"));
+                assert!(again.cells == opened.cells && !again.cells.is_empty(), "{}", file.display());
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Whole runs of small pipelines: what they leave behind, that they go on where they stopped, and what is met at the door.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -22,7 +22,7 @@ pub struct Recipe {
     pub clip_norm: Option<f64>,
     /// Batches whose gradients are averaged for one optimiser step; at least 1.
     pub accumulate: u64,
-    /// Seconds between checkpoints of the training state; 0: after every step.
+    /// Seconds between checkpoints of the training state; 0: after every step, infinity: only when stopped.
     pub checkpoint_every_secs: f64,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
@@ -187,7 +187,7 @@ impl<'r, 'io> Run<'r, 'io> {
                     self.save()?;
                     return Err(Error::Interrupted);
                 }
-                if self.saved.elapsed() >= Duration::from_secs_f64(self.recipe.checkpoint_every_secs) {
+                if self.saved.elapsed().as_secs_f64() >= self.recipe.checkpoint_every_secs {
                     self.save()?;
                 }
             }
@@ -339,7 +339,9 @@ impl<'r, 'io> Run<'r, 'io> {
                 }
                 Action::Save { name } => drop(self.kept.insert(name, self.model.params().snapshot(|_| true)?)),
                 Action::Restore { name } => {
-                    for (n, t) in self.kept.get(&name).into_iter().flatten() {
+                    // What a strategy kept for itself may be gone by the end.
+                    let there = |n: &str| self.model.params().find(n).is_some();
+                    for (n, t) in self.kept.get(&name).into_iter().flatten().filter(|(n, _)| there(n)) {
                         self.model.params().set(n, t)?;
                     }
                 }

@@ -133,28 +133,56 @@ impl Model {
             self.params().set(name, value)?;
             self.params().set_origin(name, loaded());
         }
+        if let Some(name) = source.keys().find(|n| n.starts_with("backbone.") && self.params().find(n).is_none()) {
+            let e = Invalid::new(format!("the source `{from}` has `{name}`, which this network has no place for"));
+            return Err(e.help("an adapted source must be merged first (`merge = true` of `lora`)").into());
+        }
         for task in self.parts.tasks.keys() {
-            let prefix = format!("heads.{task}.");
-            let keep = load == Load::BackboneAndHeads && same_labels.contains(task);
-            for (name, value) in source.iter().filter(|(n, _)| n.starts_with(&prefix)) {
-                match self.params().find(name) {
-                    _ if !keep => {
-                        let why =
-                            if same_labels.contains(task) { "the strategy resets it" } else { "the labels differ" };
-                        self.params().set_origin(name, Origin::Reset { why: why.into() });
-                    }
-                    Some(p) if p.var().shape() == value.shape() => {
-                        self.params().set(name, value)?;
-                        self.params().set_origin(name, loaded());
-                    }
-                    _ => self.params().insert(name, value, Role::Buffer, loaded())?,
-                }
-            }
-            if keep {
+            let same = same_labels.contains(task);
+            if self.load_head(&format!("heads.{task}."), source, from, same && load == Load::BackboneAndHeads, same)? {
                 self.kept_heads.push(task.clone());
             }
         }
         self.rebuild()
+    }
+
+    /// Takes the tensors of one head, or notes why not. A head that was fitted in another form than this model's is not
+    /// taken; one that will be fitted anew sees the source's as its starting point. Returns whether it was taken whole.
+    fn load_head(
+        &self,
+        prefix: &str,
+        source: &BTreeMap<String, Tensor>,
+        from: &str,
+        keep: bool,
+        same_labels: bool,
+    ) -> Result<bool> {
+        let theirs: Vec<_> = source.iter().filter(|(n, _)| n.starts_with(prefix)).collect();
+        let ours: Vec<String> = self.params().names().into_iter().filter(|n| n.starts_with(prefix)).collect();
+        let fits = |name: &String| {
+            let shape = self.params().find(name).map(|p| p.var().shape().clone());
+            source.get(name).is_some_and(|t| Some(t.shape()) == shape.as_ref())
+        };
+        let fitted = self.parts.strategy.head().is_some();
+        let keep = keep && !theirs.is_empty() && (fitted || ours.iter().all(fits));
+        let why = match (same_labels, keep) {
+            (_, true) => "",
+            (false, _) => "the labels differ",
+            (true, false) => "the strategy resets it, or it was fitted in another form",
+        };
+        for name in ours.iter().filter(|_| !keep) {
+            self.params().set_origin(name, Origin::Reset { why: why.into() });
+        }
+        for (name, value) in theirs.into_iter().filter(|_| keep) {
+            let origin = Origin::Loaded { from: from.to_owned() };
+            match self.params().find(name) {
+                Some(_) if fits(name) => {
+                    self.params().set(name, value)?;
+                    self.params().set_origin(name, origin);
+                }
+                _ => self.params().insert(name, value, Role::Buffer, origin)?,
+            }
+        }
+        Ok(keep)
     }
 
     /// Builds the evaluating network again, after parameters were inserted or a head was fitted.

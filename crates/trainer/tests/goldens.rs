@@ -48,9 +48,14 @@ fn optimisers_take_pytorchs_steps() {
             let mut slots: Vec<Tensor> = optimiser.slots().iter().map(|_| value.zeros_like().unwrap()).collect();
             for (step, expected) in case["values"].as_array().unwrap().iter().enumerate() {
                 let grad = Tensor::new(numbers(&g["gradients"][step][tensor]), &Device::Cpu).unwrap();
-                let at = UpdateAt { lr: number("lr", 0.0), weight_decay: number("weight_decay", 0.0), step: step as u64 };
+                let at =
+                    UpdateAt { lr: number("lr", 0.0), weight_decay: number("weight_decay", 0.0), step: step as u64 };
                 value = optimiser.update(at, &value, &grad, &mut slots).unwrap();
-                close(&value.to_vec1().unwrap(), &numbers(&expected[tensor]), &format!("{name}, {tensor}, step {step}"));
+                close(
+                    &value.to_vec1().unwrap(),
+                    &numbers(&expected[tensor]),
+                    &format!("{name}, {tensor}, step {step}"),
+                );
             }
         }
     }
@@ -63,7 +68,9 @@ fn schedules_follow_pytorchs_rates() {
         let (name, o, lr) = (case["name"].as_str().unwrap(), &case["options"], case["lr"].as_f64().unwrap());
         let spec = match case["schedule"].as_str().unwrap() {
             "CosineAnnealingLR" => Spec::new("cosine").with("floor", o["eta_min"].as_f64().unwrap() / lr),
-            "StepLR" => Spec::new("step").with("every_epochs", o["step_size"].clone()).with("factor", o["gamma"].clone()),
+            "StepLR" => {
+                Spec::new("step").with("every_epochs", o["step_size"].clone()).with("factor", o["gamma"].clone())
+            }
             "OneCycleLR" => Spec::new("one_cycle"),
             _ => Spec::new("warmup").with("steps", o["total_iters"].clone()).with("start", o["start_factor"].clone()),
         };

@@ -173,7 +173,7 @@ impl CustomOp3 for BatchNorm {
         by_dtype!(g.dtype(), T => {
             let (wants, inputs) = (wants_gradient(gamma) || wants_gradient(beta), wants_gradient(x));
             let sums = if wants || (inputs && self.by_batch) {
-                read3::<T, _>(x, y, g, |x, y, g| cpu::sums(d, x, y, g, used, self.eps, self.relu))?
+                read3::<T, _>(x, y, g, |x, y, g| cpu::sums(d, [x, y, g], used, self.eps, self.relu))?
             } else {
                 cpu::Sums::default()
             };

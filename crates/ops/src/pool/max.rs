@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use transplant_core::wants_gradient;
 
 use super::window::{Dims, Pool2d};
-use crate::host::{Element, by_dtype, dtype, is_fast, own, read, slice, zeros};
+use crate::host::{Element, by_dtype, dtype, is_fast, own, read, slice, vectorised, zeros};
 
 /// The largest value of each window of `x [n, c, h, w]`: `[n, c, oh, ow]` with `oh = (h + 2 padding - kernel) / stride + 1`.
 /// Windows may overlap; padding never wins.
@@ -42,12 +42,13 @@ struct MaxPool {
 }
 
 /// Whether a later value wins over an earlier one: when it is larger, or NaN, as in PyTorch.
-#[inline]
+#[inline(always)]
 fn beats<T: Element>(later: T, best: T) -> bool {
     (later > best) | later.partial_cmp(&later).is_none()
 }
 
 /// Outputs and winners of one plane.
+#[inline(always)]
 fn plane<T: Element>(d: &Dims, x: &[T], y: &mut [T], winners: &mut [u32]) {
     for (oy, (y, winners)) in y.chunks_exact_mut(d.x.out).zip(winners.chunks_exact_mut(d.x.out)).enumerate() {
         let rows = d.y.window(oy);
@@ -72,6 +73,7 @@ fn plane<T: Element>(d: &Dims, x: &[T], y: &mut [T], winners: &mut [u32]) {
 }
 
 /// Windows of 2 × 2 side by side in two rows, whose first element is number `from` of the plane.
+#[inline(always)]
 fn pairs<T: Element>(rows: &[T], from: usize, width: usize, y: &mut [T], winners: &mut [u32]) {
     let (upper, lower) = rows.split_at(width);
     let windows = upper.chunks_exact(2).zip(lower.chunks_exact(2));
@@ -98,7 +100,7 @@ impl CustomOp1 for MaxPool {
             let (mut y, mut winners) = (zeros::<T>(d.n * d.c * d.out()), vec![0; d.n * d.c * d.out()]);
             let outputs = y.par_chunks_mut(d.out()).zip(winners.par_chunks_mut(d.out()));
             let planes = outputs.zip(slice::<T>(x, l)?.par_chunks(d.plane())).with_min_len(8);
-            planes.for_each(|((y, winners), x)| plane(d, x, y, winners));
+            planes.for_each(|((y, winners), x)| vectorised(#[inline(always)] || plane(d, x, y, winners)));
             let _ = self.winners.set(winners);
             Ok((own(y), d.shape().into()))
         })

@@ -86,8 +86,12 @@ fn labels(step: &Step, axis: usize) -> Result<Vec<String>, Invalid> {
         let mut apart = Vec::new();
         for (n, part) in parts(value).iter().enumerate() {
             for (key, option) in part.as_object().into_iter().flatten() {
-                if twins.iter().any(|t| parts(t).get(n).and_then(|p| p.get(key)) != Some(option)) {
-                    apart.push(format!("{key}={}", shown(option)));
+                let others = || twins.iter().map(|t| parts(t).get(n).and_then(|p| p.get(key)));
+                if others().any(|other| other != Some(option)) {
+                    // A component's tag will do where no other value has it.
+                    let tag = names(option).join("+");
+                    let alone = others().all(|other| other.is_none_or(|o| names(o).join("+") != tag));
+                    apart.push(format!("{key}={}", if alone { tag } else { shown(option) }));
                 }
             }
         }

@@ -231,8 +231,8 @@ fn sweeps() {
     sweep("strategy = [{ type = \"parameter\", x = 1 }]", "p.toml:22:35: steps.two.sweep.strategy.0.x: unknown", "");
     let same = "strategy = [\"parameter\", { type = \"parameter\", decay = 1 }]";
     sweep(same, "p.toml:22:26: steps.two.sweep.strategy.1: means the same as number 0", "");
-    sweep("dataset.x = [1]", "p.toml:22:11: steps.two.sweep.dataset.x: ", "invalid type");
-    sweep("draw.x = [1]", "p.toml:22:8: steps.two.sweep.draw.x: ", "");
+    sweep("dataset.x = [1]", "p.toml:22:13: steps.two.sweep.dataset.x: ", "invalid type");
+    sweep("draw.x = [1]", "p.toml:22:10: steps.two.sweep.draw.x: ", "invalid type: a table");
     sweep("strategy = [\"feature\"]\n\"strategy.head\" = [\"linear\"]", "p.toml:23:19: ", "together with `strategy`");
     let draw: Vec<String> = (0..10_001).map(|i| i.to_string()).collect();
     sweep(&format!("draw = [{}]", draw.join(",")), "p.toml:21:1: steps.two.sweep: makes more than", "");

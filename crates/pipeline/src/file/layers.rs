@@ -175,13 +175,11 @@ fn with_defaults(merged: &Value) -> Value {
     let steps = all.get_mut("steps").and_then(Value::as_object_mut);
     for step in steps.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
         let default = json!(TrainerSpec::default());
-        match step.entry("trainer").or_insert_with(|| json!({})) {
-            Value::Object(trainer) => {
-                for key in ["optimiser", "schedule"] {
-                    trainer.entry(key).or_insert_with(|| default[key].clone());
-                }
+        let trainer = step.entry("trainer").or_insert_with(|| json!({})).as_object_mut();
+        if let Some(trainer) = trainer {
+            for key in ["optimiser", "schedule"] {
+                trainer.entry(key).or_insert_with(|| default[key].clone());
             }
-            _ => {}
         }
     }
     all

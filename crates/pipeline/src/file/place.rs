@@ -98,6 +98,13 @@ enum Node<'a> {
     Leaf,
 }
 
+/// A part of a node and where its name and its value stand.
+struct Part<'a> {
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    node: Node<'a>,
+}
+
 impl<'a> Node<'a> {
     fn of_item(item: &'a Item) -> Self {
         match item {
@@ -116,23 +123,22 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A part, with the places of its name and its value.
-    fn part(&self, name: &str) -> Option<(Option<Range<usize>>, Option<Range<usize>>, Self)> {
+    fn part(&self, name: &str) -> Option<Part<'a>> {
         let index = || name.parse::<usize>().ok();
         match self {
             Self::Table(table) => {
                 let (key, item) = table.get_key_value(name)?;
                 // The table of a dotted key spans from its first key to its last value.
                 let dotted = item.as_table().is_some_and(Table::is_dotted);
-                Some((key.span(), item.span().filter(|_| !dotted), Self::of_item(item)))
+                Some(Part { key: key.span(), value: item.span().filter(|_| !dotted), node: Self::of_item(item) })
             }
             Self::Tables(tables) => {
                 let table = tables.get(index()?)?;
-                Some((None, table.span(), Self::Table(table)))
+                Some(Part { key: None, value: table.span(), node: Self::Table(table) })
             }
             Self::List(list) => {
                 let value = list.get(index()?)?;
-                Some((None, value.span(), Self::of_value(value)))
+                Some(Part { key: None, value: value.span(), node: Self::of_value(value) })
             }
             Self::Leaf => None,
         }
@@ -141,9 +147,9 @@ impl<'a> Node<'a> {
 
 fn walk(node: Node<'_>, path: &[String], key: bool) -> Option<Range<usize>> {
     let (name, rest) = path.split_first()?;
-    let (name, value, child) = node.part(name)?;
-    let own = if key && rest.is_empty() { name.clone().or(value.clone()) } else { value.or(name) };
-    walk(child, rest, key).or(own)
+    let part = node.part(name)?;
+    let own = if key && rest.is_empty() { part.key.or(part.value) } else { part.value.or(part.key) };
+    walk(part.node, rest, key).or(own)
 }
 
 #[cfg(test)]

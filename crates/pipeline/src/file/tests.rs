@@ -151,6 +151,10 @@ fn swept_keys_are_in_the_cells_and_their_names() {
     let labels: Vec<&str> = p.cells.iter().map(|c| c.strategy.as_str()).collect();
     assert_eq!(labels, ["parameter(decay=1.0)", "parameter(decay=0.5)", "parameter+structure"]);
     assert_eq!(ids(&p)[1], "s-parameter_decay_0.5-seed0");
+    let heads = "sweep.strategy = [\"feature\", {type = \"feature\", head = {type = \"k_nearest\", k = 3}}]";
+    let p = open_text(&one_step(heads), &[]).unwrap();
+    let labels: Vec<&str> = p.cells.iter().map(|c| c.strategy.as_str()).collect();
+    assert_eq!(labels, ["feature(head=linear)", "feature(head=k_nearest)"]);
     let p = open_text(&one_step("sweep.\"trainer.optimiser\" = [{ type = \"sgd\", lr = 1 }, \"sgd\"]"), &[]).unwrap();
     assert_eq!(ids(&p), ["s-seed0-optimisersgd_lr_1.0", "s-seed0-optimisersgd_lr_0.05"]);
 }

@@ -17,9 +17,10 @@ pub(super) fn paragraphs(text: &str) -> Vec<String> {
     text.split("\n\n").map(lines).filter(|p| !p.trim().is_empty()).collect()
 }
 
-/// The first paragraph of a doc comment.
+/// The first sentence of a doc comment.
 pub(super) fn one_line(text: &str) -> String {
-    paragraphs(text).into_iter().next().unwrap_or_default()
+    let first = paragraphs(text).into_iter().next().unwrap_or_default();
+    first.split_once(". ").map(|(sentence, _)| format!("{sentence}.")).unwrap_or(first)
 }
 
 /// The options of a schema, in the order of the code.
@@ -51,6 +52,9 @@ fn kind(property: &Value, root: &Value) -> String {
         let values: Vec<String> = values.iter().map(|v| format!("`{}`", v.as_str().unwrap_or_default())).collect();
         format!("one of {}", values.join(", "))
     };
+    if let Some(constant) = property.get("const") {
+        return format!("`{}`", constant.as_str().unwrap_or_default());
+    }
     if let Some(values) = property["enum"].as_array() {
         return quoted(&values.iter().collect::<Vec<_>>());
     }

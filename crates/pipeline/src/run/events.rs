@@ -37,7 +37,7 @@ impl<'a> Log<'a> {
 
     fn line(&mut self, event: &Event) -> std::io::Result<()> {
         let mut line = Map::new();
-        line.insert("seconds".into(), json!((self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3));
+        line.insert("at_secs".into(), json!((self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3));
         if let Some(cell) = &self.cell {
             line.insert("cell".into(), json!(cell));
         }

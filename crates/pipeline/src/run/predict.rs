@@ -90,7 +90,12 @@ fn one(a: &Artefact, file: &Path) -> Result<Vec<(String, Predictions)>> {
     });
     let (name, channels) =
         image.ok_or_else(|| Invalid::new("this model is not given images, and predicts for images only"))?;
-    let pixels = read_image(file, channels)?.unsqueeze(0)?;
+    let pixels = read_image(file, channels).map_err(|e| match e {
+        // A file the user named is the user's to get right.
+        Error::Io { .. } => Invalid::new(e.to_string()).into(),
+        e => e,
+    })?;
+    let pixels = pixels.unsqueeze(0)?;
     let (height, width) = (pixels.dim(2)?, pixels.dim(3)?);
     let raw = Schema::from([(name.clone(), Field::Image { channels, height, width })]);
     if a.transforms.schema(&raw)? != a.manifest.inputs {

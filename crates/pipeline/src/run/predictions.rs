@@ -45,7 +45,9 @@ pub(crate) fn save(path: &Path, cell: &CellPredictions) -> Result<()> {
                     tensors.insert(at("scores"), Tensor::new(values.as_slice(), &Device::Cpu)?);
                 }
                 _ => {
-                    return Err(Error::contract(format!("predictions of task `{task}` are of a kind that is not kept")));
+                    return Err(Error::contract(format!(
+                        "predictions of task `{task}` are of a kind that is not kept"
+                    )));
                 }
             }
         }

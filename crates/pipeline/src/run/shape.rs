@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
+use transplant_core::{Error, Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
 use transplant_trainer::{Model, Parts, frozen_stages};
 
 use super::parts::{Components, at};
@@ -71,7 +71,11 @@ pub(crate) fn shape(
     let parts = parts(c, inputs, targets, &Device::Cpu, Seeds::new(0));
     let mut model = Model::new(parts).map_err(at("backbone"))?;
     if let Some(s) = source {
-        model.load_source(s.tensors, s.step, &s.same_labels).map_err(at("from"))?;
+        model.load_source(s.tensors, s.step, &s.same_labels).map_err(|e| match e {
+            // Loading ends in asking the strategy for its plan.
+            Error::Invalid(_) => at(&which_strategy(cell))(e),
+            e => at("from")(e),
+        })?;
     }
     let phases = c.strategy.phases(&model.info()).map_err(at(&which_strategy(cell)))?;
     model.rebuild().map_err(at("strategy"))?;

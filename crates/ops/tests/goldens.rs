@@ -1,0 +1,113 @@
+//! Every operation against PyTorch: outputs and gradients of `goldens/ops.json` (see `tests/goldens/generate_ops.py`).
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Result, Tensor};
+use serde_json::Value;
+use transplant_core::{Gradients, Origin, Params, Role, backward};
+use transplant_ops::testing::{max_difference, values};
+use transplant_ops::{
+    Conv2dGeometry, Pool2d, avg_pool2d, batch_norm, batch_norm_frozen, conv2d, cross_entropy_rows, linear, max_pool2d,
+    relu,
+};
+
+type Named = BTreeMap<String, Tensor>;
+
+fn tensor(v: &Value) -> Tensor {
+    let list = |key: &str| v[key].as_array().unwrap().iter();
+    let shape: Vec<usize> = list("shape").map(|n| n.as_u64().unwrap() as usize).collect();
+    Tensor::from_vec(list("data").map(|n| n.as_f64().unwrap()).collect(), shape, &Device::Cpu).unwrap()
+}
+
+fn tensors(v: &Value) -> Named {
+    v.as_object().unwrap().iter().map(|(k, v)| (k.clone(), tensor(v))).collect()
+}
+
+fn pair(v: &Value) -> (usize, usize) {
+    (v[0].as_u64().unwrap() as usize, v[1].as_u64().unwrap() as usize)
+}
+
+/// The geometry, when it is the same in both directions, as that of this crate is.
+fn geometry(a: &Value) -> Option<Conv2dGeometry> {
+    let one = |key: &str| Some(pair(&a[key])).filter(|(h, w)| h == w).map(|p| p.0);
+    let groups = a["groups"].as_u64().unwrap() as usize;
+    Some(Conv2dGeometry { stride: one("stride")?, padding: one("padding")?, dilation: one("dilation")?, groups })
+}
+
+fn run_batch_norm(t: &Named, a: &Value) -> Result<Named> {
+    let (momentum, eps) = (a["momentum"].as_f64().unwrap(), a["eps"].as_f64().unwrap());
+    let (x, w, b, mean, var) = (&t["x"], &t["weight"], &t["bias"], &t["running_mean"], &t["running_var"]);
+    if !a["training"].as_bool().unwrap() {
+        return Ok(BTreeMap::from([("out".to_owned(), batch_norm_frozen(x, w, b, mean, var, eps, false)?)]));
+    }
+    let (out, s) = batch_norm(x, w, b, eps, false)?;
+    let moved = |old: &Tensor, new: &Tensor| (old.detach() * (1.0 - momentum))? + (new * momentum)?;
+    let (mean, var) = (moved(mean, &s.mean)?, moved(var, &s.var)?);
+    Ok([("out", out), ("running_mean", mean), ("running_var", var)].map(|(k, v)| (k.to_owned(), v)).into())
+}
+
+fn run_cross_entropy(t: &Named, a: &Value) -> Result<Tensor> {
+    let labels = t["labels"].to_dtype(DType::U32)?;
+    let ignore = a["ignore_index"].as_u64().map(|i| i as u32);
+    let weights = t.get("weights");
+    let rows = cross_entropy_rows(&t["logits"], &labels, a["label_smoothing"].as_f64().unwrap(), weights, ignore)?;
+    if a["reduction"] == "none" {
+        return Ok(rows);
+    }
+    let weight = |l: u32| if Some(l) == ignore { 0.0 } else { weights.map_or(1.0, |w| values(w)[l as usize]) };
+    rows.sum_all()? / labels.to_vec1::<u32>()?.into_iter().map(weight).sum::<f64>()
+}
+
+/// The outputs of a case; `None` where this crate does not offer what it asks for.
+fn run(op: &str, t: &Named, a: &Value) -> Result<Option<Named>> {
+    let pool = || Pool2d { kernel: pair(&a["kernel_size"]), stride: pair(&a["stride"]), padding: pair(&a["padding"]) };
+    let out = match op {
+        "conv2d" => match geometry(a) {
+            None => return Ok(None),
+            Some(at) => conv2d(&t["x"], &t["weight"], t.get("bias"), at)?,
+        },
+        "linear" => linear(&t["x"], &t["weight"], t.get("bias"))?,
+        "max_pool2d" => max_pool2d(&t["x"], pool())?,
+        "avg_pool2d" => avg_pool2d(&t["x"], pool())?,
+        "relu" => relu(&t["x"])?,
+        "batch_norm" => return run_batch_norm(t, a).map(Some),
+        "cross_entropy" => run_cross_entropy(t, a)?,
+        other => panic!("the golden file has an operation `{other}` that this test does not know"),
+    };
+    Ok(Some(BTreeMap::from([("out".to_owned(), out)])))
+}
+
+fn close(case: &str, what: &str, got: &Tensor, want: &Tensor) {
+    let scale = values(want).iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+    let off = max_difference(got, want);
+    assert!(off <= 1e-6 * scale, "{case}: {what} is off by {off}");
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_pytorch() -> transplant_core::Result<()> {
+    let golden: Value = serde_json::from_str(include_str!("../goldens/ops.json")).unwrap();
+    let mut skipped = Vec::new();
+    for case in golden["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let (inputs, outputs, grads) = (tensors(&case["inputs"]), tensors(&case["outputs"]), tensors(&case["grads"]));
+        let params = Params::new(&Device::Cpu);
+        let mut given = inputs.clone();
+        for input in grads.keys() {
+            params.insert(input, &inputs[input], Role::Weight, Origin::Fresh)?;
+            given.insert(input.clone(), params.get(input)?.var().as_tensor().clone());
+        }
+        let Some(found) = run(case["op"].as_str().unwrap(), &given, &case["attrs"])? else {
+            skipped.push(name);
+            continue;
+        };
+        found.iter().for_each(|(what, got)| close(name, what, got, &outputs[what]));
+        let mut g = Gradients::new(&params, |_| true);
+        backward(&(&found["out"] * tensor(&case["upstream"]))?.sum_all()?, &mut g)?;
+        for (input, want) in &grads {
+            close(name, &format!("the gradient of {input}"), g.get(input).unwrap(), want);
+        }
+    }
+    assert_eq!(skipped, ["conv2d_5x3_uneven", "conv2d_dilation_stride"], "these differ in height and width");
+    Ok(())
+}
