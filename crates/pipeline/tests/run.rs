@@ -202,6 +202,9 @@ fn what_the_data_do_not_give_is_met_at_the_door() {
     };
     let e = line(SMALL, "labels_per_class = 2000", "labels_per_class = 2");
     assert!(e.contains("2000 are asked for"), "{e}");
-    let e = line(SMALL, "strategy = { type = \"parameter\", freeze_until = \"blok1\" }", "strategy = \"parameter\"");
-    assert!(e.contains("blok1"), "{e}");
+    let sweep = "strategy = [\"parameter\", \"structure\"]";
+    let e = line(SMALL, "strategy = [{ type = \"parameter\", freeze_until = \"blok1\" }]", sweep);
+    assert!(e.contains("steps.transfer.sweep.strategy.0") && e.contains("did you mean `block1`?"), "{e}");
+    let e = line(SMALL, "transforms = [{ type = \"resize\", height = 9, width = 9 }]", SMALL.lines().nth(11).unwrap());
+    println!("{e}");
 }
