@@ -40,7 +40,7 @@ fn unknown_keys_and_tags_offer_the_nearest() {
     refused("type = \"optdigits\"", "type = \"optdigit\"", "optdigit", &["`optdigit`", "`optdigits`"]);
     refused("strategy = \"parameter\"", "strategy = \"paramter\"", "paramter", &["`paramter`", "`parameter`"]);
     refused("lr = 0.05", "lrr = 0.05", "lrr", &["lrr", "`lr`"]);
-    refused("widths = [4, 8]", "width = [4, 8]", "width = ", &["width", "`widths`"]);
+    refused("widths = [4, 8]", "width = [4, 8]", "width = [", &["width", "`widths`"]);
     refused("name = \"small\"", "name = \"small\"\nsed = 3", "sed = 3", &["sed", "`seed`"]);
 }
 
@@ -58,7 +58,7 @@ fn names_that_lead_nowhere() {
     refused("dataset = \"scans\"", "dataset = \"scan\"", "dataset = \"scan\"", &["`scan`", "`scans`"]);
     refused("from = \"pretrain\"", "from = \"pretran\"", "from = \"pretran\"", &["`pretran`", "`pretrain`"]);
     refused("backbone = \"net\"", "backbone = \"nett\"", "backbone = \"nett\"", &["`nett`", "`net`"]);
-    refused("backbone = \"net\"", "from = \"transfer\"", "from = ", &["cycle", "pretrain", "transfer"]);
+    refused("backbone = \"net\"", "from = \"transfer\"", "from = \"pretrain\"", &["circle", "pretrain", "transfer"]);
 }
 
 #[test]

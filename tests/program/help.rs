@@ -15,5 +15,5 @@ fn the_catalogue_can_be_read_from_the_command_line() {
     assert!(schema["properties"]["steps"].is_object());
     let wrong = transplant().args(["explain", "strategy.paramter"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("`parameter`"));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("`strategy.parameter`"));
 }

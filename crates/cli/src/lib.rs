@@ -26,7 +26,7 @@ use failure::Failure;
 use signals::Signals;
 
 /// Stack of the thread that trains: graphs of some ten thousand nodes are walked recursively.
-const STACK_BYTES: usize = 256 << 20;
+const STACK_BYTES: usize = 64 << 20;
 
 /// Reads the command line, does what it says with these plugins, and tells how it went.
 pub fn main(plugins: Plugins) -> ExitCode {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use transplant_core::{Event, Listener};
 
 /// Parts into which the bar cuts each cell.
 const PARTS: u64 = 1000;
+
+/// Without a bar, an epoch is worth a line when there was none for so long.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Shows events as they come.
 pub(crate) struct Progress {
@@ -18,6 +21,8 @@ pub(crate) struct Progress {
     cells: Vec<String>,
     /// Notes that were shown: one that every cell makes is shown once.
     notes: BTreeSet<String>,
+    /// When a line was last written.
+    said: Instant,
 }
 
 impl Progress {
@@ -31,7 +36,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, cell: 0, of, cells, notes: BTreeSet::new() }
+        Self { bar, cell: 0, of, cells, notes: BTreeSet::new(), said: Instant::now() }
     }
 
     /// Removes the bar.
@@ -41,7 +46,8 @@ impl Progress {
         }
     }
 
-    fn say(&self, line: &str) {
+    fn say(&mut self, line: &str) {
+        self.said = Instant::now();
         match &self.bar {
             Some(bar) => bar.println(line),
             // Nobody may be listening any more, which is no reason to stop training.
@@ -84,6 +90,10 @@ impl Listener for Progress {
                 });
                 let splits: String = splits.collect();
                 self.say(&format!("[{}/{}] {cell}: {seconds:.1} s{splits}", self.cell + 1, self.of));
+            }
+            Event::EpochFinished { report } if self.bar.is_none() && self.said.elapsed() > QUIET => {
+                let (epoch, loss) = (report.epoch + 1, report.train_loss);
+                self.say(&format!("[{}/{}] {} epochs, training loss {loss:.4}", self.cell + 1, self.of, epoch));
             }
             Event::Warning { text } => self.say(&format!("warning: {text}")),
             Event::Note { text } if self.notes.insert(text.clone()) => self.say(&format!("note: {text}")),

@@ -21,6 +21,8 @@ pub(crate) struct Embedded {
     pub(crate) highest: u8,
     /// The last `rows / test_one_in` rows of each class are the test part.
     pub(crate) test_one_in: usize,
+    /// Source and licence, as in `data/SOURCES.md`.
+    pub(crate) licence: &'static str,
 }
 
 impl Embedded {
@@ -53,6 +55,7 @@ impl Embedded {
             classes: (0..classes).map(|c| c.to_string()).collect(),
         };
         Images::new(layout, labels.iter().map(|l| Some(u32::from(*l))).collect(), pixels.to_vec(), roles)
+            .map(|images| images.licensed(self.licence))
     }
 }
 
@@ -85,7 +88,7 @@ mod tests {
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all(content).unwrap();
         let bytes = gz.finish().unwrap().leak();
-        Embedded { name: "fixture", bytes, highest: 16, test_one_in: 2 }.decode()
+        Embedded { name: "fixture", bytes, highest: 16, test_one_in: 2, licence: "none" }.decode()
     }
 
     fn fixture() -> Vec<u8> {

@@ -40,6 +40,7 @@ pub struct Images {
     groups: Option<Vec<u64>>,
     pixels: Pixels,
     hash: String,
+    licence: Option<String>,
 }
 
 #[derive(Clone)]
@@ -103,7 +104,7 @@ impl Images {
         let [channels, height, width] = layout.shape;
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Image { channels, height, width })]);
         let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: layout.classes.clone() })]);
-        Ok(Self { layout, inputs, targets, roles, labels, groups: None, pixels, hash })
+        Ok(Self { layout, inputs, targets, roles, labels, groups: None, pixels, hash, licence: None })
     }
 
     /// Says to which group each row belongs; no group crosses a split.
@@ -120,6 +121,13 @@ impl Images {
         self.hash = hex(&hash.finalize());
         self.groups = Some(groups);
         Ok(self)
+    }
+
+    /// Says where the images come from and under which terms they may be used.
+    #[must_use]
+    pub fn licensed(mut self, licence: &str) -> Self {
+        self.licence = Some(licence.to_owned());
+        self
     }
 
     /// How many rows there are, all roles together.
@@ -206,6 +214,10 @@ impl Dataset for Images {
     fn content_hash(&self) -> String {
         self.hash.clone()
     }
+
+    fn licence(&self) -> Option<String> {
+        self.licence.clone()
+    }
 }
 
 /// Lower-case hexadecimal digits.
@@ -284,6 +296,8 @@ mod tests {
         assert_eq!(a.content_hash(), tiny(&[Some(0), Some(1)])?.content_hash());
         assert_ne!(a.content_hash(), tiny(&[Some(1), Some(1)])?.content_hash());
         assert_ne!(a.content_hash(), a.clone().grouped(vec![0, 0])?.content_hash());
+        let licensed = a.clone().licensed("CC0");
+        assert_eq!((licensed.content_hash(), licensed.licence()), (a.content_hash(), Some("CC0".to_owned())));
         Ok(())
     }
 }

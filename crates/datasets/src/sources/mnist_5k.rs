@@ -34,6 +34,7 @@ impl Mnist5k {
             bytes: include_bytes!("../../data/mnist_5k.bin.gz"),
             highest: 255,
             test_one_in: 10,
+            licence: "MNIST, LeCun, Cortes and Burges, CC BY-SA 3.0",
         };
         FILE.shared(&IMAGES)
     }

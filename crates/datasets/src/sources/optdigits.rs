@@ -36,6 +36,7 @@ impl Optdigits {
             bytes: include_bytes!("../../data/optdigits.bin.gz"),
             highest: 16,
             test_one_in: 2,
+            licence: "Optical Recognition of Handwritten Digits, Alpaydin and Kaynak, doi:10.24432/C50P49, CC BY 4.0",
         };
         FILE.shared(&IMAGES)
     }

@@ -1,6 +1,7 @@
 //! Checks what stands in the named sections: components against the registry, shared keys against their ranges.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde_json::{Map, Value};
 use transplant_core::{
@@ -76,16 +77,20 @@ pub(crate) fn fit_name(name: &str) -> Result<(), Invalid> {
     Err(e.help("up to 64 of A-Z, a-z, 0-9, `-` and `_`, a letter or digit first"))
 }
 
-/// Where a run computes.
-pub(crate) fn device(text: &str) -> Result<DeviceChoice, Invalid> {
-    let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
-    match (text, number) {
-        ("auto", _) => Ok(DeviceChoice::Auto),
-        ("cpu", _) => Ok(DeviceChoice::Cpu),
-        ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
-        ("metal", _) => Ok(DeviceChoice::Metal),
-        (_, Some(n)) => Ok(DeviceChoice::Cuda(n)),
-        _ => Err(unknown("device", text, ["auto", "cpu", "cuda", "cuda:0", "metal"])),
+impl FromStr for DeviceChoice {
+    type Err = Invalid;
+
+    /// Reads `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+        match (text, number) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            ("cuda", _) => Ok(Self::Cuda(0)),
+            ("metal", _) => Ok(Self::Metal),
+            (_, Some(n)) => Ok(Self::Cuda(n)),
+            _ => Err(unknown("device", text, ["auto", "cpu", "cuda", "cuda:0", "metal"])),
+        }
     }
 }
 

@@ -24,9 +24,9 @@ pub use layers::Overrides;
 pub use place::{FileError, FilePlace, Place};
 pub(crate) use section::{FileSection, SharedSection, StepSection};
 
-use crate::resolved::{Cell, Pipeline};
+use crate::resolved::{Cell, DeviceChoice, Pipeline};
 use cells::Origins;
-use check::{Sections, device, fit_name, some, under};
+use check::{Sections, fit_name, some, under};
 use layers::Layers;
 use steps::{Step, spelled};
 
@@ -96,7 +96,7 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
         return Err(Invalid::key("seed", "must be below 2^63"));
     }
     let device_text = file.device.clone().unwrap_or_else(|| "auto".to_owned());
-    let device = device(&device_text).map_err(under("device"))?;
+    let device = device_text.parse::<DeviceChoice>().map_err(under("device"))?;
     let sections = Sections::check(&file, plugins)?;
     let names: Vec<String> = root["steps"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
     let names = some(names).map_err(under("steps"))?;

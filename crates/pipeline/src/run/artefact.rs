@@ -78,6 +78,7 @@ pub(crate) fn save(
     rows: &[u64],
     plugins: &Plugins,
 ) -> Result<()> {
+    super::folder::remove(folder)?;
     super::folder::make(folder)?;
     let weights = folder.join("model.safetensors");
     save_safetensors(&weights, &model.params().snapshot(|_| true)?, &BTreeMap::new())?;

@@ -1,33 +1,9 @@
 //! Opening the device a run computes on.
 
-use std::str::FromStr;
-
 use candle_core::{Device, utils};
-use transplant_core::{Invalid, nearest};
+use transplant_core::Invalid;
 
 use crate::resolved::DeviceChoice;
-
-impl FromStr for DeviceChoice {
-    type Err = Invalid;
-
-    /// Reads `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
-        match (text, number) {
-            ("auto", _) => Ok(Self::Auto),
-            ("cpu", _) => Ok(Self::Cpu),
-            ("cuda", _) => Ok(Self::Cuda(0)),
-            ("metal", _) => Ok(Self::Metal),
-            (_, Some(n)) => Ok(Self::Cuda(n)),
-            _ => {
-                let near = nearest(text, ["auto", "cpu", "cuda", "cuda:0", "metal"]);
-                let help =
-                    near.map_or("there are: auto, cpu, cuda, cuda:N, metal".into(), |n| format!("did you mean `{n}`?"));
-                Err(Invalid::new(format!("there is no device `{text}`")).help(help))
-            }
-        }
-    }
-}
 
 /// Opens the device, and names it for the lock file.
 ///

@@ -58,12 +58,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes the folder.
+    /// Makes the folder. What a killed run left half-written in it is removed.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn create(&self) -> Result<()> {
-        make(&self.root.join("cells"))
+        make(&self.root)?;
+        for path in fs::read_dir(&self.root).into_iter().flatten().flatten().map(|e| e.path()) {
+            if path.is_file() && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".tmp")) {
+                fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a file of the run, whole or not at all.

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{BuildCx, Component, Load, ModelInfo, Needs, Phase, Plan, Plugins, Result, Strategy};
+use transplant_core::{BuildCx, Component, Load, ModelInfo, Needs, Phase, Plan, Result, Strategy};
 
 /// Only biases, norms and the head are trained.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -29,8 +29,4 @@ impl Component<dyn Strategy> for BitFit {
     fn build(_: Options, _: &BuildCx<'_>) -> Result<Box<dyn Strategy>> {
         Ok(Box::new(Self))
     }
-}
-
-pub fn plugin(p: &mut Plugins) {
-    p.add::<dyn Strategy, BitFit>();
 }
