@@ -5,7 +5,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Ctx, HIDDEN, Modules, ModelInfo, Needs, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, Term, Update,
+    Acts, Ctx, HIDDEN, ModelInfo, Modules, Needs, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, Term,
+    Update,
 };
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, cross_entropy_rows, grad_reverse, relu};

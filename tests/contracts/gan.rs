@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use transplant_core::{
-    Acts, Ctx, HIDDEN, Modules, ModelInfo, Pattern, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, Stream, Term, Update,
+    Acts, Ctx, HIDDEN, ModelInfo, Modules, Pattern, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, Stream,
+    Term, Update,
 };
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, cross_entropy_rows, relu};
@@ -22,7 +23,8 @@ fn noise(rng: &mut Stream, n: usize) -> Result<Acts> {
 
 impl Strategy for Gan {
     fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
-        let own = |lr: f64| Some(Arc::from(make(transplant_core::Spec::new("adamw").with("lr", lr).with("beta1", 0.5))));
+        let own =
+            |lr: f64| Some(Arc::from(make(transplant_core::Spec::new("adamw").with("lr", lr).with("beta1", 0.5))));
         let update = |name: &str, trains: &[&str], lr| Update {
             name: name.into(),
             trains: trains.iter().map(|t| Pattern::new(*t)).collect(),
@@ -74,7 +76,8 @@ fn the_generator_learns_where_the_points_are() {
     let mut m = model(discriminator, &data, &[("real", classify("class"))], Arc::new(Gan));
     train(&mut m, &recipe(150, "sgd", 0.1), &Data::target(Loader::train(&data.train(), loader(64)).unwrap()));
 
-    let made = m.module("generator", &noise(&mut rng, 512).unwrap()).unwrap().get(HIDDEN).unwrap().to_vec2::<f32>().unwrap();
+    let made =
+        m.module("generator", &noise(&mut rng, 512).unwrap()).unwrap().get(HIDDEN).unwrap().to_vec2::<f32>().unwrap();
     let mean = |i: usize| made.iter().map(|p| p[i]).sum::<f32>() / 512.0;
     let spread = |i: usize| (made.iter().map(|p| (p[i] - mean(i)).powi(2)).sum::<f32>() / 512.0).sqrt();
     assert!((mean(0) - 2.0).abs() < 0.3 && (mean(1) + 1.0).abs() < 0.3, "centre {} {}", mean(0), mean(1));

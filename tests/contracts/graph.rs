@@ -60,7 +60,8 @@ fn club() -> Arc<Memory> {
         }
     }
     let degree: Vec<f32> = adjacency.iter().map(|row| row.iter().sum()).collect();
-    let normalised: Vec<f32> = (0..n * n).map(|k| adjacency[k / n][k % n] / (degree[k / n] * degree[k % n]).sqrt()).collect();
+    let normalised: Vec<f32> =
+        (0..n * n).map(|k| adjacency[k / n][k % n] / (degree[k / n] * degree[k % n]).sqrt()).collect();
     let device = &Device::Cpu;
     let acts = Acts::hidden(Tensor::eye(n, DType::F32, device).unwrap())
         .with("adjacency", Tensor::from_vec(normalised, (n, n), device).unwrap());

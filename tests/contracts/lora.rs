@@ -32,7 +32,9 @@ fn network() -> Net {
         .stage(Stage::new("conv"), |s| {
             let geometry = Conv2dGeometry { padding: 1, ..Conv2dGeometry::default() };
             let layer = s.pp("conv").conv2d(1, 8, 3, geometry, true)?;
-            Ok(move |acts: Acts, _: &mut Ctx| Ok(Acts::hidden(global_avg_pool(&relu(&layer.forward(acts.get(HIDDEN)?)?)?)?)))
+            Ok(move |acts: Acts, _: &mut Ctx| {
+                Ok(Acts::hidden(global_avg_pool(&relu(&layer.forward(acts.get(HIDDEN)?)?)?)?))
+            })
         })
         .stage(Stage::new("fc"), |s| {
             let layer = s.pp("fc").linear(8, 8)?;
@@ -55,19 +57,22 @@ fn adapters_learn_while_the_base_stays() {
 
     let mut m = model(network(), &dark, &[("class", classify("class"))], strategy("lora"));
     m.load_source(&weights, "light", &["class".to_owned()]).unwrap();
-    let fitted = train(&mut m, &recipe(80, "adamw", 0.02), &Data::target(Loader::train(&dark.train(), loader(30)).unwrap()));
+    let fitted =
+        train(&mut m, &recipe(80, "adamw", 0.02), &Data::target(Loader::train(&dark.train(), loader(30)).unwrap()));
     let after = tested(&m, &dark, "accuracy");
     assert!(before < 0.8 && after > 0.9, "{before} -> {after}");
 
     let names = m.params().names();
-    let (adapters, base): (Vec<_>, Vec<_>) = names.iter().filter(|n| n.starts_with("backbone.")).partition(|n| n.contains("lora"));
+    let (adapters, base): (Vec<_>, Vec<_>) =
+        names.iter().filter(|n| n.starts_with("backbone.")).partition(|n| n.contains("lora"));
     assert!(adapters.len() >= 4, "{names:?}");
     for name in base {
         let bytes = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bytes(&m.params().get(name).unwrap().view()), bytes(&weights[name]), "{name} changed");
     }
     for name in adapters {
-        let moved = m.params().get(name).unwrap().view().to_device(&Device::Cpu).unwrap().sqr().unwrap().sum_all().unwrap();
+        let moved =
+            m.params().get(name).unwrap().view().to_device(&Device::Cpu).unwrap().sqr().unwrap().sum_all().unwrap();
         assert!(moved.to_scalar::<f32>().unwrap() > 0.0, "{name} did not move");
     }
     assert!(fitted.trainable < fitted.parameters);

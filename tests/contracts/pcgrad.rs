@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{Device, Tensor};
 use rand::Rng;
-use transplant_core::{Acts, Ctx, Gradients, HIDDEN, ModelInfo, Phase, Plan, Result, Roles, Seeds, Stage, Step, Strategy, Target};
+use transplant_core::{
+    Acts, Ctx, Gradients, HIDDEN, ModelInfo, Phase, Plan, Result, Roles, Seeds, Stage, Step, Strategy, Target,
+};
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, relu};
 use transplant_tests::{Memory, Net, classes_target, classify, loader, model, normal, recipe, tested, train};
@@ -61,7 +63,8 @@ fn data() -> Arc<Memory> {
     };
     let target = |y: &[u32], odd| {
         // A missing label holds a wrong value, which must not be learned.
-        let y: Vec<u32> = y.iter().enumerate().map(|(i, c)| if i >= 300 || i % 2 == odd { *c } else { 1 - *c }).collect();
+        let y: Vec<u32> =
+            y.iter().enumerate().map(|(i, c)| if i >= 300 || i % 2 == odd { *c } else { 1 - *c }).collect();
         let (field, t) = classes_target(&y, 2);
         (field, Target { present: known(odd), ..t })
     };

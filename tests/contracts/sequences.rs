@@ -72,6 +72,7 @@ fn the_padding_is_neither_learned_from_nor_looked_at() {
     let batch = transplant_core::Dataset::batch(&*data, &rows).unwrap();
     let mask = batch.inputs.get("mask").unwrap().unsqueeze(D::Minus1).unwrap();
     let blank = batch.inputs.get(HIDDEN).unwrap().broadcast_mul(&mask).unwrap();
-    let logits = |inputs: Acts| m.predict(inputs, &rows).unwrap()["class"].get("logits").unwrap().to_vec2::<f32>().unwrap();
+    let logits =
+        |inputs: Acts| m.predict(inputs, &rows).unwrap()["class"].get("logits").unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(logits(batch.inputs.clone()), logits(batch.inputs.clone().with(HIDDEN, blank)));
 }

@@ -31,7 +31,11 @@ fn refused_in(bench: &Bench, args: &[&str], env: &[(&str, &str)], says: &[&str])
 }
 
 fn count(dir: &Path) -> usize {
-    std::fs::read_dir(dir).unwrap().map(|e| e.unwrap()).map(|e| 1 + if e.path().is_dir() { count(&e.path()) } else { 0 }).sum()
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap())
+        .map(|e| 1 + if e.path().is_dir() { count(&e.path()) } else { 0 })
+        .sum()
 }
 
 #[test]
@@ -86,7 +90,8 @@ fn the_environment_and_flags_are_named() {
 
 #[test]
 fn files_that_are_missing_or_not_what_they_say() {
-    let with = |folder: &str| SMALL.replace("type = \"optdigits\"", &format!("type = \"mnist_idx\"\nfolder = \"{folder}\""));
+    let with =
+        |folder: &str| SMALL.replace("type = \"optdigits\"", &format!("type = \"mnist_idx\"\nfolder = \"{folder}\""));
     refused_text(&with("nowhere"), &[], &[], &["nowhere", "pipeline.toml:"]);
 
     let idx = |bench: &Bench, images: &[u8], labels: &[u8]| {

@@ -34,7 +34,8 @@ fn the_reference_is_fresh() {
     };
     assert_eq!(names(dir.path()), names(&committed), "run `cargo xtask docs --write`");
     for name in names(dir.path()) {
-        let (fresh, old) = (std::fs::read(dir.path().join(&name)).unwrap(), std::fs::read(committed.join(&name)).unwrap());
+        let (fresh, old) =
+            (std::fs::read(dir.path().join(&name)).unwrap(), std::fs::read(committed.join(&name)).unwrap());
         assert!(fresh == old, "{name:?} is stale: run `cargo xtask docs --write`");
     }
 }

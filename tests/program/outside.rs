@@ -13,7 +13,11 @@ fn build() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_transplant-under-test"));
     let target = binary.parent().and_then(Path::parent).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--manifest-path"]).arg(outside.join("Cargo.toml")).arg("--target-dir").arg(target);
+    cargo
+        .args(["build", "--release", "--manifest-path"])
+        .arg(outside.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target);
     succeeded(&cargo.output().unwrap());
     target.join("release")
 }

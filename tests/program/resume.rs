@@ -7,14 +7,21 @@ use crate::{Bench, SMALL, results, succeeded};
 
 /// Starts a run, waits until a checkpoint of the pretraining is there, sends a signal, and resumes.
 fn interrupted_by(signal: &str, code: Option<i32>) {
-    let text = SMALL.replace("trainer = { epochs = 2, batch_size = 16,", "trainer = { epochs = 40, batch_size = 16, checkpoint_every_secs = 0.05,");
+    let text = SMALL.replace(
+        "trainer = { epochs = 2, batch_size = 16,",
+        "trainer = { epochs = 40, batch_size = 16, checkpoint_every_secs = 0.05,",
+    );
     let bench = Bench::new(&text);
     let expected = results(&bench.run("whole", &[]));
 
     let mut child = bench.command("cut", &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     let has_checkpoint = || {
-        let found = std::process::Command::new("find").arg(bench.out("cut")).args(["-name", "step-*.safetensors"]).output().unwrap();
+        let found = std::process::Command::new("find")
+            .arg(bench.out("cut"))
+            .args(["-name", "step-*.safetensors"])
+            .output()
+            .unwrap();
         found.stdout.iter().filter(|b| **b == b'\n').count() >= 2
     };
     while !has_checkpoint() {
@@ -22,11 +29,14 @@ fn interrupted_by(signal: &str, code: Option<i32>) {
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let sent = std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+    let sent =
+        std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let status = child.wait().unwrap();
     assert_eq!(status.code(), code);
-    assert!(!bench.out("cut").join("summary.json").is_file() || crate::summary(&bench.out("cut"))["status"] != "finished");
+    assert!(
+        !bench.out("cut").join("summary.json").is_file() || crate::summary(&bench.out("cut"))["status"] != "finished"
+    );
 
     succeeded(&bench.command("cut", &["--resume"]).output().unwrap());
     let events = std::fs::read_to_string(bench.out("cut").join("events.jsonl")).unwrap();

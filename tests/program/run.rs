@@ -8,7 +8,9 @@ use crate::{Bench, SMALL, succeeded, summary, transplant};
 fn a_run_leaves_its_folder_and_the_artefact_can_be_used() {
     let bench = Bench::new(SMALL);
     let run = bench.run("out", &[]);
-    for file in ["pipeline.toml", "lock.json", "events.jsonl", "summary.json", "ledger.md", "predictions.csv", "report.md"] {
+    for file in
+        ["pipeline.toml", "lock.json", "events.jsonl", "summary.json", "ledger.md", "predictions.csv", "report.md"]
+    {
         assert!(run.join(file).is_file(), "{file}");
     }
     let summary = summary(&run);

@@ -4,7 +4,9 @@ use crate::{Bench, SMALL, results, succeeded};
 
 #[test]
 fn models_and_metrics_are_byte_identical() {
-    let bench = Bench::new(&format!("{SMALL}\n[steps.transfer.sweep]\nstrategy = [\"parameter\", \"feature\", \"structure\"]\n"));
+    let bench = Bench::new(&format!(
+        "{SMALL}\n[steps.transfer.sweep]\nstrategy = [\"parameter\", \"feature\", \"structure\"]\n"
+    ));
     let run = |out: &str, threads: &str| {
         succeeded(&bench.command(out, &[]).env("RAYON_NUM_THREADS", threads).output().unwrap());
         results(&bench.out(out))

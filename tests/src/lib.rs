@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, Kind, Params, Plugins, Result, Roles,
-    Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, Target, Targets, Task, Test, Train, Unlabelled,
+    Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, Kind, Params, Plugins,
+    Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, Target, Targets, Task, Test, Train, Unlabelled,
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, Parts, Recipe, evaluate, fit, metrics_of};
@@ -37,7 +37,8 @@ impl Memory {
         let (n, width) = (x.len(), x[0].len());
         let hidden = Tensor::from_vec(x.concat(), (n, width), &Device::Cpu).unwrap();
         let inputs = Schema::from([("hidden".into(), Field::Vector { width })]);
-        let roles = Roles { pool: (0..train as u64).collect(), validation: vec![], test: (train as u64..n as u64).collect() };
+        let roles =
+            Roles { pool: (0..train as u64).collect(), validation: vec![], test: (train as u64..n as u64).collect() };
         Self::new(Acts::hidden(hidden), inputs, BTreeMap::from([("class".into(), classes_target(y, classes))]), roles)
     }
 
@@ -94,7 +95,8 @@ impl Dataset for Memory {
     }
 }
 
-type StageFn = Arc<dyn Fn(&Scope) -> Result<Box<dyn Fn(Acts, &mut Ctx) -> Result<Acts> + Send + Sync>> + Send + Sync>;
+type Forward = Box<dyn Fn(Acts, &mut Ctx) -> Result<Acts> + Send + Sync>;
+type StageFn = Arc<dyn Fn(&Scope) -> Result<Forward> + Send + Sync>;
 
 /// A network given by a function a stage: the shortest way to an [`Architecture`] in a test.
 pub struct Net {
@@ -120,7 +122,7 @@ impl Net {
 
 struct Built {
     stages: Vec<Stage>,
-    run: Vec<Box<dyn Fn(Acts, &mut Ctx) -> Result<Acts> + Send + Sync>>,
+    run: Vec<Forward>,
 }
 
 impl Architecture for Net {
@@ -157,7 +159,9 @@ pub fn make<K: ?Sized + Kind>(spec: Spec<K>) -> Box<K> {
 /// A component of one's own, built from its default options.
 pub fn own<K: ?Sized + Kind, C: Component<K> + 'static>() -> Box<K> {
     let plugins = Plugins::new().with(|p| p.add::<K, C>());
-    plugins.build(&Spec::new(C::TYPE), &BuildCx { plugins: &plugins, base: Path::new("."), seeds: Seeds::new(0) }).unwrap()
+    plugins
+        .build(&Spec::new(C::TYPE), &BuildCx { plugins: &plugins, base: Path::new("."), seeds: Seeds::new(0) })
+        .unwrap()
 }
 
 /// The classification task on the target of this name.
@@ -176,7 +180,12 @@ pub fn recipe(epochs: u64, optimiser: &str, lr: f64) -> Recipe {
     }
 }
 
-pub fn model(net: impl Architecture + 'static, data: &Memory, tasks: &[(&str, Arc<dyn Task>)], strategy: Arc<dyn Strategy>) -> Model {
+pub fn model(
+    net: impl Architecture + 'static,
+    data: &Memory,
+    tasks: &[(&str, Arc<dyn Task>)],
+    strategy: Arc<dyn Strategy>,
+) -> Model {
     Model::new(Parts {
         architecture: Arc::new(net),
         inputs: data.inputs.clone(),

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Architecture, Boundary, Field, Gradients, HIDDEN, HeadFit, Modules, ModelInfo, Needs, Origin, Params, Pass, Phase, Result,
-    Role, Schema, Scope, Seeds, Spec, Step, Strategy, Term, Until, Update, Use,
+    Architecture, Boundary, Field, Gradients, HIDDEN, HeadFit, ModelInfo, Modules, Needs, Origin, Params, Pass, Phase,
+    Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, Term, Until, Update, Use,
 };
 use transplant_datasets::Loader;
 use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
@@ -87,9 +87,19 @@ fn model(backbone: &str, data: &Memory, strategy: Arc<dyn Strategy>, params: Par
 }
 
 /// One step of a strategy with learning rate `lr` from a given source; the spy, the plan's uses and all tensors after it.
-fn step(backbone: &str, tag: &str, source: &BTreeMap<String, Tensor>, lr: f64, moved: &BTreeMap<String, Tensor>) -> (Arc<Spy>, Model, Phase) {
+fn step(
+    backbone: &str,
+    tag: &str,
+    source: &BTreeMap<String, Tensor>,
+    lr: f64,
+    moved: &BTreeMap<String, Tensor>,
+) -> (Arc<Spy>, Model, Phase) {
     let data = data(backbone);
-    let spy = Arc::new(Spy { inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))), gradients: Mutex::default(), loss: Mutex::default() });
+    let spy = Arc::new(Spy {
+        inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))),
+        gradients: Mutex::default(),
+        loss: Mutex::default(),
+    });
     let mut m = model(backbone, &data, spy.clone(), Params::new(&Device::Cpu));
     m.load_source(source, "source", &["class".to_owned()]).unwrap();
     let phase = spy.phases(&m.info()).unwrap().remove(0);
@@ -106,7 +116,8 @@ fn step(backbone: &str, tag: &str, source: &BTreeMap<String, Tensor>, lr: f64, m
 
 fn source(backbone: &str) -> BTreeMap<String, Tensor> {
     let data = data(backbone);
-    let mut m = model(backbone, &data, Arc::from(make(Spec::<dyn Strategy>::new("structure"))), Params::new(&Device::Cpu));
+    let mut m =
+        model(backbone, &data, Arc::from(make(Spec::<dyn Strategy>::new("structure"))), Params::new(&Device::Cpu));
     train(&mut m, &recipe(3, "sgd", 0.05), &Data::target(Loader::train(&data.train(), loader(8)).unwrap()));
     m.params().snapshot(|_| true).unwrap()
 }
@@ -116,7 +127,13 @@ fn values(t: &Tensor) -> Vec<f64> {
 }
 
 /// The derivative of the step's loss along a random direction of one tensor, from two losses.
-fn slope(backbone: &str, tag: &str, source: &BTreeMap<String, Tensor>, at: &BTreeMap<String, Tensor>, name: &str) -> (f64, Tensor) {
+fn slope(
+    backbone: &str,
+    tag: &str,
+    source: &BTreeMap<String, Tensor>,
+    at: &BTreeMap<String, Tensor>,
+    name: &str,
+) -> (f64, Tensor) {
     let value = &at[name];
     let mut rng = Seeds::new(9).stream(name, &[]);
     let direction: Vec<f32> = (0..value.elem_count()).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect();
@@ -163,12 +180,16 @@ fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
                 let gradient = gradients.get(name).unwrap_or_else(|| panic!("{pair}: `{name}` got no gradient"));
                 let (oracle, direction) = slope(backbone, tag, &source, &start, name);
                 let ours: f64 = values(gradient).iter().zip(values(&direction)).map(|(g, d)| g * d).sum();
-                assert!((ours - oracle).abs() < 0.02 + 0.08 * oracle.abs(), "{pair}: `{name}` along a direction: {ours}, from losses {oracle}");
+                assert!(
+                    (ours - oracle).abs() < 0.02 + 0.08 * oracle.abs(),
+                    "{pair}: `{name}` along a direction: {ours}, from losses {oracle}"
+                );
                 if oracle.abs() > 0.05 {
                     assert_ne!(now, values(value), "{pair}: `{name}` did not move");
                 }
             }
-            let learns = gradients.as_ref().map_or(0, |g| g.iter().filter(|(_, t)| values(t).iter().any(|v| *v != 0.0)).count());
+            let learns =
+                gradients.as_ref().map_or(0, |g| g.iter().filter(|(_, t)| values(t).iter().any(|v| *v != 0.0)).count());
             assert!(fitted || learns > 0, "{pair}: nothing was learned");
             pairs += 1;
         }

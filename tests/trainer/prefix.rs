@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use transplant_core::{Acts, Batch, Ctx, Dataset, Event, Fed, Feed, HIDDEN, Result, Schema, Seeds, Spec, Stage, Strategy, Train};
+use transplant_core::{
+    Acts, Batch, Ctx, Dataset, Event, Fed, Feed, HIDDEN, Result, Schema, Seeds, Spec, Stage, Strategy, Train,
+};
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, relu};
 use transplant_tests::{Memory, Net, classify, loader, make, model, normal, recipe};

@@ -20,7 +20,9 @@ fn data() -> Arc<Memory> {
 fn fresh(data: &Memory) -> Model {
     let net = Net::new(8).stage(Stage { random: true, ..Stage::new("mlp") }, |s| {
         let layer = s.pp("fc").linear(4, 8)?;
-        Ok(move |acts: Acts, cx: &mut Ctx| Ok(Acts::hidden(dropout_rows(&relu(&layer.forward(acts.get(HIDDEN)?)?)?, 0.2, "mlp", cx)?)))
+        Ok(move |acts: Acts, cx: &mut Ctx| {
+            Ok(Acts::hidden(dropout_rows(&relu(&layer.forward(acts.get(HIDDEN)?)?)?, 0.2, "mlp", cx)?))
+        })
     });
     let strategy: Arc<dyn Strategy> = Arc::from(make(Spec::<dyn Strategy>::new("structure")));
     model(net, data, &[("class", classify("class"))], strategy)
@@ -48,10 +50,8 @@ fn go(data: &Arc<Memory>, recipe: &Recipe, go: &Go<'_>) -> (Result<Fit, Error>, 
     let rows = data.roles.test.clone();
     let streams = Data::target(Loader::train(&data.train(), loader(16)).unwrap())
         .validated_on(Loader::validation(&Validation::new(data.clone(), rows), loader(16)).unwrap());
-    let policies: Vec<Box<dyn Policy>> = vec![
-        make(Spec::new("early_stopping").with("patience_epochs", 4)),
-        make(Spec::new("best_checkpoint")),
-    ];
+    let policies: Vec<Box<dyn Policy>> =
+        vec![make(Spec::new("early_stopping").with("patience_epochs", 4)), make(Spec::new("best_checkpoint"))];
     let checkpoints = Some(go.folder.to_owned());
     let mut io = Io { checkpoints, resume: go.resume, policies, ..Io::new(&mut listener, &stop) };
     let result = fit(&mut m, recipe, &streams, &mut io);

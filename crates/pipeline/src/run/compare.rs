@@ -101,7 +101,11 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     let groups = groups(done);
     let mut out: Vec<Comparison> = Vec::new();
     for group in &groups {
-        for name in group.runs[0].measures.keys() {
+        // The metric that judges the step comes first.
+        let main = group.runs[0].record.main_metric.as_ref();
+        let mut names: Vec<&String> = group.runs[0].measures.keys().collect();
+        names.sort_by_key(|n| Some(*n) != main);
+        for name in names {
             out.push(group.line(name, reference(group, &groups))?);
         }
     }

@@ -40,7 +40,7 @@ impl Component<dyn Dataset> for Stripes {
         let pixel = |row: u64, p: u64| {
             let (y, x) = (p / 12, p % 12);
             let along = if class(row) == 0 { y } else { x };
-            if (along + row / 2) % (3 + row % 3) < 2 { 255 } else { (row * 37 + p * 11) as u8 % 64 }
+            if (along + row / 2) % 4 < 2 { 255 } else { (row * 37 + p * 11) as u8 % 64 }
         };
         let pixels = (0..o.rows).flat_map(|row| (0..144).map(move |p| pixel(row, p))).collect();
         let (test, pool) = (0..o.rows).partition(|row| row % 5 == 4);
