@@ -1,5 +1,6 @@
 //! Training one cell, or taking it as an earlier run left it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -11,11 +12,12 @@ use transplant_trainer::{Data, Fit, Io, Model, evaluate, fit};
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::Folder;
+use super::peers::Peers;
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::usage::peak_rss_mb;
-use super::{hash, parts, shape};
+use super::{hash, parts, peers, shape};
 
 /// The validation part in records and predictions.
 const VALIDATION: &str = "validation";
@@ -32,12 +34,17 @@ pub(crate) struct Finished {
     pub(crate) predictions: CellPredictions,
 }
 
+/// The labelled rows a cell sees: data set, rows and tasks.
+type Rows = (String, Vec<u64>, Vec<String>);
+
 /// How a cell is run.
 pub(crate) struct Session<'a> {
     pub(crate) run: &'a Prepared<'a>,
     pub(crate) folder: &'a Folder,
     pub(crate) resume: bool,
     pub(crate) stop: &'a AtomicBool,
+    /// Peers that were computed.
+    pub(crate) peers: RefCell<BTreeMap<Rows, Peers>>,
 }
 
 impl Session<'_> {
@@ -154,6 +161,19 @@ impl Session<'_> {
         artefact::save(&folder, manifest, model, feed.plain(&rows)?.inputs, &rows, self.run.plugins)
     }
 
+    /// The peers of a cell: the same for all strategies that see the same rows, and so computed once for them.
+    fn peers(&self, ready: &Ready, test: &SplitPredictions) -> Result<Peers> {
+        let tasks: Vec<_> = ready.cell.tasks.keys().cloned().collect();
+        let rows = (ready.cell.dataset.clone(), ready.parts.train.rows().to_vec(), tasks);
+        if let Some(known) = self.peers.borrow().get(&rows) {
+            return Ok(known.clone());
+        }
+        let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
+        let peers = peers::peers(ready, &self.run.datasets[&ready.cell.dataset], test, &cx)?;
+        self.peers.borrow_mut().insert(rows, peers.clone());
+        Ok(peers)
+    }
+
     fn record(&self, ready: &Ready, fit: Fit, p: &CellPredictions, started: Instant) -> Result<Record> {
         let (cell, parts) = (&ready.cell, &ready.parts);
         let open = &self.run.datasets[&cell.dataset];
@@ -189,7 +209,7 @@ impl Session<'_> {
             labels: parts.train.rows().len() + validation,
             unlabelled,
             metrics: metrics.collect::<Result<_>>()?,
-            majority: p.get(TEST).map(|p| majority(ready, p)).transpose()?.unwrap_or_default(),
+            peers: p.get(TEST).map(|p| self.peers(ready, p)).transpose()?.unwrap_or_default(),
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             ledger: fit.ledger,
@@ -218,24 +238,4 @@ pub(crate) fn metrics(measures: &BTreeMap<String, Measure>, of: &BTreeMap<String
         out.extend(value.filter(|v| v.is_finite()).map(|v| (name.clone(), v)));
     }
     Ok(out)
-}
-
-/// What always saying the most frequent class of the training rows, the first of them when several are, scores.
-fn majority(ready: &Ready, test: &SplitPredictions) -> Result<Metrics> {
-    let mut said = BTreeMap::new();
-    for (name, predictions) in &test.tasks {
-        let Predictions::Class { names, labels, .. } = predictions else { continue };
-        let classes = ready.parts.train.dataset().classes_of(ready.components.tasks[name].target())?;
-        let mut counts = vec![0usize; names.len()];
-        for row in ready.parts.train.rows() {
-            if let Some(class) = classes[*row as usize] {
-                counts[class as usize] += 1;
-            }
-        }
-        let most = counts.iter().enumerate().max_by_key(|(i, n)| (**n, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i);
-        let one: Vec<f32> = (0..names.len()).map(|i| if i == most { 1.0 } else { 0.0 }).collect();
-        let p = Predictions::Class { names: names.clone(), labels: labels.clone(), scores: one.repeat(labels.len()) };
-        said.insert(name.clone(), p);
-    }
-    metrics(&ready.components.measures, &said)
 }

@@ -15,6 +15,7 @@ mod ledger;
 mod lock;
 mod overview;
 mod parts;
+mod peers;
 mod predict;
 mod predictions;
 mod prepare;
@@ -39,7 +40,7 @@ pub use summary::{Status, StepSummary, Summary};
 pub use table::Table;
 pub use usage::{cpu_seconds, peak_rss_mb};
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use transplant_core::{Error, Listener, Result};
@@ -66,7 +67,7 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
     folder.create()?;
     let mut log = Log::open(&folder.file("events.jsonl"), resume, listener)?;
     folder.write("pipeline.toml", &run.pipeline.text)?;
-    let session = Session { run, folder, resume, stop };
+    let session = Session { run, folder, resume, stop, peers: RefCell::default() };
     let mut done = Vec::new();
     let outcome = all_cells(&session, &mut log, &mut done).and_then(|()| finish(run, &done));
     if let Err(e) = &outcome {
@@ -101,9 +102,7 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
     let summary = Summary::new(name, Status::Finished, &records, compare(&all)?);
     let main = Summary::main_metrics(&records);
-    let majority = |(step, metrics): (&String, &Metrics)| Some((step.clone(), *metrics.get(main.get(step)?)?));
-    let majority: BTreeMap<String, f64> = summary.majority.iter().filter_map(majority).collect();
-    let tables = table::tables(&summary.comparison, &main, &majority);
+    let tables = table::tables(&summary.comparison, &main, &summary.peers);
     run.folder.write("report.md", &report::report(&summary, &tables, &all)?)?;
     run.folder.write("ledger.md", &ledger::ledger(name, &records))?;
     let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();

@@ -53,8 +53,8 @@ pub struct Record {
     pub unlabelled: bool,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
-    /// What always saying the most frequent training class scores on the test rows.
-    pub majority: Metrics,
+    /// What peers without a network score on the test rows, by peer.
+    pub peers: BTreeMap<String, Metrics>,
     /// Whether early stopping, the best checkpoint or the like chose on the validation part.
     pub chosen_by: Vec<String>,
     /// The metric by which the cell is judged: the first of its first task.

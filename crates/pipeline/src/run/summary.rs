@@ -37,8 +37,8 @@ pub struct Summary {
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
     pub comparison: Vec<Comparison>,
-    /// What always saying the most frequent training class scores on the test rows: metrics by step, means over the cells.
-    pub majority: BTreeMap<String, Metrics>,
+    /// What peers without a network score on the test rows: by step and peer, means over the cells.
+    pub peers: BTreeMap<String, BTreeMap<String, Metrics>>,
 }
 
 /// One finished cell.
@@ -73,7 +73,7 @@ impl Summary {
     /// The summary of these cells.
     pub fn new(name: &str, status: Status, records: &[&Record], comparison: Vec<Comparison>) -> Self {
         let steps = records.iter().map(|r| StepSummary::new(r)).collect();
-        Self { schema: SCHEMA, status, name: name.to_owned(), steps, comparison, majority: majority(records) }
+        Self { schema: SCHEMA, status, name: name.to_owned(), steps, comparison, peers: peers(records) }
     }
 
     /// Writes it into the run folder, whole or not at all.
@@ -108,14 +108,19 @@ impl StepSummary {
     }
 }
 
-fn majority(records: &[&Record]) -> BTreeMap<String, Metrics> {
-    let mut sums: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
+fn peers(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
+    let mut sums: BTreeMap<(&str, &str, &str), (f64, f64)> = BTreeMap::new();
     for r in records {
-        for (name, value) in &r.majority {
-            let sum = sums.entry(r.cell.step.clone()).or_default().entry(name.clone()).or_default();
-            *sum = (sum.0 + value, sum.1 + 1.0);
+        for (peer, metrics) in &r.peers {
+            for (name, value) in metrics {
+                let sum = sums.entry((&r.cell.step, peer, name)).or_default();
+                *sum = (sum.0 + value, sum.1 + 1.0);
+            }
         }
     }
-    let mean = |of: BTreeMap<String, (f64, f64)>| of.into_iter().map(|(k, (sum, n))| (k, sum / n)).collect();
-    sums.into_iter().map(|(step, of)| (step, mean(of))).collect()
+    let mut means: BTreeMap<String, BTreeMap<String, Metrics>> = BTreeMap::new();
+    for ((step, peer, name), (sum, n)) in sums {
+        means.entry(step.into()).or_default().entry(peer.into()).or_default().insert(name.into(), sum / n);
+    }
+    means
 }

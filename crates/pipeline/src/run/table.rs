@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Comparison, label};
+use super::record::Metrics;
 
 /// A table of text; the first row is its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +14,12 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// The main table of each step: one line a strategy, by the metric that judges the step. `majority` holds what always
-/// saying the most frequent class scores, by step.
+/// The main table of each step: one line a strategy, by the metric that judges the step. `peers` holds what peers
+/// without a network score, by step and peer.
 pub(crate) fn tables(
     comparison: &[Comparison],
     main: &BTreeMap<String, String>,
-    majority: &BTreeMap<String, f64>,
+    peers: &BTreeMap<String, BTreeMap<String, Metrics>>,
 ) -> Vec<Table> {
     let mut steps: Vec<&str> = Vec::new();
     for c in comparison.iter().filter(|c| main.get(&c.step) == Some(&c.metric)) {
@@ -29,12 +30,14 @@ pub(crate) fn tables(
     let of = |step: &&str| {
         let lines: Vec<_> =
             comparison.iter().filter(|c| c.step == *step && main.get(*step) == Some(&c.metric)).collect();
-        table(step, &lines, majority.get(*step).copied())
+        let of_peer = |(name, m): (&String, &Metrics)| Some((name.clone(), *m.get(main.get(*step)?)?));
+        let peers: Vec<_> = peers.get(*step).into_iter().flatten().filter_map(of_peer).collect();
+        table(step, &lines, &peers)
     };
     steps.iter().map(of).collect()
 }
 
-fn table(step: &str, lines: &[&Comparison], majority: Option<f64>) -> Table {
+fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
     let metric = lines.first().map(|c| c.metric.clone()).unwrap_or_default();
     let paired = lines.iter().any(|c| c.paired.is_some());
     let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone()).unwrap_or_default();
@@ -50,15 +53,18 @@ fn table(step: &str, lines: &[&Comparison], majority: Option<f64>) -> Table {
             let worse = if p.negative { "negative transfer" } else { "" };
             row.extend([signed(p.difference), signed_interval(p.ci95), chance(p.p_holm), worse.to_owned()]);
         }
-        let beaten = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
+        let loses = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
         row.resize(rows[0].len(), String::new());
-        if let (Some(last), true) = (row.last_mut().filter(|_| paired), majority.is_some_and(beaten)) {
-            *last = "below the majority class".to_owned();
+        if let (Some(last), Some((peer, _))) =
+            (row.last_mut().filter(|_| paired), peers.iter().find(|(_, m)| loses(*m)))
+        {
+            let and = if last.is_empty() { "" } else { ", " };
+            last.push_str(&format!("{and}below {peer}"));
         }
         rows.push(row);
     }
-    if let Some(m) = majority {
-        let mut row = vec!["majority class".to_owned(), number(m)];
+    for (name, m) in peers {
+        let mut row = vec![name.clone(), number(*m)];
         row.resize(rows[0].len(), String::new());
         rows.push(row);
     }
@@ -159,19 +165,32 @@ mod tests {
         }
     }
 
+    fn peers(scores: &[(&str, f64)]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
+        let one = |(name, m): &(&str, f64)| ((*name).to_owned(), Metrics::from([("accuracy".to_owned(), *m)]));
+        BTreeMap::from([("transfer".to_owned(), scores.iter().map(one).collect())])
+    }
+
     #[test]
     fn a_table_shows_differences_and_flags_what_is_worse() {
         let lines =
             [line("parameter", 0.8, Some(0.25)), line("frozen", 0.4, Some(-0.15)), line("structure", 0.55, None)];
         let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
-        let tables = tables(&lines, &main, &BTreeMap::from([("transfer".to_owned(), 0.101)]));
+        let tables = tables(&lines, &main, &peers(&[("majority class", 0.101), ("1-NN on inputs", 0.6)]));
         assert_eq!(tables.len(), 1);
         let text = tables[0].plain();
         assert!(text.starts_with("transfer: accuracy on test\n"), "{text}");
         assert!(text.contains("+0.250  [+0.150, +0.350]   < 0.001"), "{text}");
-        assert!(text.lines().any(|l| l.contains("frozen") && l.ends_with("negative transfer")), "{text}");
+        assert!(
+            text.lines().any(|l| l.contains("frozen") && l.ends_with("negative transfer, below 1-NN on inputs")),
+            "{text}"
+        );
+        assert!(text.lines().any(|l| l.contains("structure") && l.ends_with("  below 1-NN on inputs")), "{text}");
+        assert!(!text.lines().any(|l| l.contains("parameter") && l.contains("below")), "{text}");
         assert!(text.contains("majority class"), "{text}");
         let markdown = tables[0].markdown();
-        assert!(markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  |  |"), "{markdown}");
+        assert!(
+            markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  | below 1-NN on inputs |"),
+            "{markdown}"
+        );
     }
 }
