@@ -43,8 +43,10 @@ pub(crate) fn command() -> Command {
         verb("schema", "Print the JSON schema of the pipeline file, for editors"),
         verb("predict", "Predict with the model of a finished run")
             .arg(run_folder())
+            .arg(option("cell", "ID", "The cell whose model predicts [default: the last step's first]"))
+            .arg(device())
             .arg(Arg::new("input").value_name("INPUT").num_args(1..).required(true).help("Files to predict for")),
-        verb("evaluate", "Evaluate the model of a finished run on its test data again").arg(run_folder()),
+        verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),
     ];
     let own = [
         verb("test", "Run the tests of the workspace (for developers)")

@@ -11,7 +11,9 @@ use transplant_core::{
 };
 use transplant_ops::{BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d};
 
-/// What may be set of [`ConvNet`].
+/// A small convolutional network for small images: blocks of convolution, batch normalisation and ReLU.
+///
+/// It trains in seconds on a CPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConvNetOptions {

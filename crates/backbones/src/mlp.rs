@@ -22,7 +22,7 @@ pub enum Activation {
     Tanh,
 }
 
-/// What may be set of [`Mlp`].
+/// A multi-layer perceptron: linear layers with a non-linearity between, for vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MlpOptions {

@@ -60,7 +60,7 @@ pub(crate) enum Verb {
     },
     /// Predict with a model of a finished run; writes CSV to the standard output.
     Predict {
-        /// The folder of a run, or of one of its cells.
+        /// The folder of a run, of one of its cells, or of a model.
         run: PathBuf,
         /// Images (PNG, PGM, PPM).
         #[arg(required = true, value_name = "INPUT")]

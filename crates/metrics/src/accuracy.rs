@@ -3,10 +3,16 @@
 //! The number to read first when classes are about equally frequent; where they are not, prefer balanced accuracy or macro
 //! F1. The value is that of scikit-learn's `accuracy_score`.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
-use crate::NoOptions;
 use crate::rows::{labelled, mean, predicted};
+
+/// The share of rows whose most probable class is right.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccuracyOptions {}
 
 /// The share of rows whose predicted class is the right one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,9 +39,9 @@ fn right(p: &Predictions) -> Result<Vec<f64>> {
 
 impl Component<dyn Metric> for Accuracy {
     const TYPE: &'static str = "accuracy";
-    type Options = NoOptions;
+    type Options = AccuracyOptions;
 
-    fn build(_: NoOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
+    fn build(_: AccuracyOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
         Ok(Box::new(Self))
     }
 }

@@ -4,11 +4,17 @@
 //! For classes of unequal size, where always answering the largest one should not look good: that scores one over the number
 //! of classes. The value is that of scikit-learn's `balanced_accuracy_score`: the mean goes over classes that occur as labels.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
-use crate::NoOptions;
 use crate::confusion::class_counts;
 use crate::rows::mean;
+
+/// The mean over classes of the share of their rows that is found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BalancedAccuracyOptions {}
 
 /// The mean recall over classes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,9 +34,9 @@ impl Metric for BalancedAccuracy {
 
 impl Component<dyn Metric> for BalancedAccuracy {
     const TYPE: &'static str = "balanced_accuracy";
-    type Options = NoOptions;
+    type Options = BalancedAccuracyOptions;
 
-    fn build(_: NoOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
+    fn build(_: BalancedAccuracyOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
         Ok(Box::new(Self))
     }
 }

@@ -24,7 +24,7 @@ pub enum Average {
     Weighted,
 }
 
-/// Options of [`F1`].
+/// F1: the harmonic mean of precision and recall, averaged over the classes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

@@ -36,23 +36,16 @@ mod rows;
 mod stats;
 mod top_k;
 
-pub use accuracy::Accuracy;
-pub use balanced_accuracy::BalancedAccuracy;
+pub use accuracy::{Accuracy, AccuracyOptions};
+pub use balanced_accuracy::{BalancedAccuracy, BalancedAccuracyOptions};
 pub use confusion::confusion;
 pub use f1::{Average, F1, Options as F1Options};
-pub use log_loss::LogLoss;
-pub use matthews_corrcoef::MatthewsCorrcoef;
+pub use log_loss::{LogLoss, LogLossOptions};
+pub use matthews_corrcoef::{MatthewsCorrcoef, MatthewsCorrcoefOptions};
 pub use stats::{Cell, Interval, PairedT, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 pub use top_k::{Options as TopKOptions, TopK};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use transplant_core::{Metric, Plugins};
-
-/// Options of a metric that has none.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NoOptions {}
 
 /// Adds the metrics of this crate.
 pub fn plugin(p: &mut Plugins) {

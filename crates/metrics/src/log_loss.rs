@@ -6,10 +6,16 @@
 //! ε = 1.19 · 10⁻⁷, so a row costs at most 15.95, and they are not normalised again. Logarithms are taken in double
 //! precision, scikit-learn's in single, so the two agree to about seven digits.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
-use crate::NoOptions;
 use crate::rows::{labelled, mean};
+
+/// The mean negative logarithm of the probability given to the right class; lower is better.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogLossOptions {}
 
 /// The mean negative logarithm of the right class's probability.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,9 +46,9 @@ fn losses(p: &Predictions) -> Result<Vec<f64>> {
 
 impl Component<dyn Metric> for LogLoss {
     const TYPE: &'static str = "log_loss";
-    type Options = NoOptions;
+    type Options = LogLossOptions;
 
-    fn build(_: NoOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
+    fn build(_: LogLossOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
         Ok(Box::new(Self))
     }
 }

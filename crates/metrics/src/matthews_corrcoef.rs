@@ -5,10 +5,16 @@
 //! One number that stays honest when classes are very unequal: 0 is what guessing reaches. The value is that of
 //! scikit-learn's `matthews_corrcoef`: 0 where all labels, or all predictions, are of one class.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
-use crate::NoOptions;
 use crate::confusion::{ClassCounts, class_counts};
+
+/// The correlation between predicted and right classes, from -1 to 1.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MatthewsCorrcoefOptions {}
 
 /// The correlation between right and predicted classes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,9 +43,9 @@ impl Metric for MatthewsCorrcoef {
 
 impl Component<dyn Metric> for MatthewsCorrcoef {
     const TYPE: &'static str = "matthews_corrcoef";
-    type Options = NoOptions;
+    type Options = MatthewsCorrcoefOptions;
 
-    fn build(_: NoOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
+    fn build(_: MatthewsCorrcoefOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
         Ok(Box::new(Self))
     }
 }

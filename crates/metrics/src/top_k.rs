@@ -10,7 +10,7 @@ use transplant_core::{BuildCx, Component, Invalid, Metric, Plugins, Predictions,
 
 use crate::rows::{labelled, mean};
 
-/// Options of [`TopK`].
+/// The share of rows whose class is among the k most probable ones.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

@@ -153,7 +153,7 @@ pub fn pages(plugins: &Plugins) -> BTreeMap<String, String> {
         .to_owned();
     for (kind, purpose) in kinds(plugins) {
         let _ = writeln!(index, "- [{kind}]({kind}.md): {purpose}");
-        let mut page = format!("# {kind}\n\nThis kind holds {purpose}.\n");
+        let mut page = format!("# {kind}\n\n{purpose}.\n");
         for entry in of_kind(plugins, kind) {
             let _ = write!(page, "\n## `{}`\n", entry.tag);
             for paragraph in paragraphs(about(entry)) {
@@ -199,7 +199,8 @@ fn table(rows: &[Row]) -> String {
 /// What is missing in an entry's schema for a good reference: descriptions of the component or of an option.
 pub fn undescribed(entry: &Entry) -> Vec<String> {
     let name = format!("{}.{}", entry.kind, entry.tag);
-    let own = about(entry).trim().is_empty().then(|| name.clone());
+    // A link that only rustdoc follows is no description for those who read it on the command line.
+    let own = (about(entry).trim().is_empty() || about(entry).contains("[`")).then(|| name.clone());
     let options = entry.schema["properties"].as_object().into_iter().flatten();
     let bare = |schema: &Value| schema["description"].as_str().unwrap_or_default().trim().is_empty();
     let options = options.filter(|(_, schema)| bare(schema)).map(|(key, _)| format!("{name}.{key}"));

@@ -20,7 +20,9 @@ use crate::weights::{is_head, norms, plan, trained};
 /// The word for a head that the trainer trains.
 const LINEAR: &str = "linear";
 
-/// What may be set of [`Feature`].
+/// Feature transfer: the source's network stays frozen, and a head is fitted on its features.
+///
+/// Quick and hard to spoil: for very few labels, or when one network serves many tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeatureOptions {

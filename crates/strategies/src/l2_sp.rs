@@ -16,7 +16,9 @@ use transplant_core::{
 /// Where the loaded values are kept while the phase lasts.
 const START: &str = "modules.l2_sp.";
 
-/// What may be set of [`L2Sp`].
+/// L2-SP: a penalty that pulls weights towards the source's.
+///
+/// Li et al. 2018. It composes with any strategy that trains loaded weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct L2SpOptions {

@@ -22,7 +22,9 @@ use transplant_ops::{Conv2dGeometry, conv2d, linear};
 
 use crate::weights::{all_match, is_adapter, is_backbone, is_head, norms, plan, trained};
 
-/// What may be set of [`Lora`].
+/// LoRA: low-rank adapters beside frozen layers.
+///
+/// Hu et al. 2022. Use it for large networks, or when many tasks share one: only the adapters are trained and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraOptions {

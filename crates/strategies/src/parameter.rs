@@ -38,7 +38,9 @@ pub enum ParameterNorm {
     Frozen,
 }
 
-/// What may be set of [`Parameter`].
+/// Parameter transfer: the source's weights are the start, and all or some of them are trained on.
+///
+/// The first thing to try with more than a handful of labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParameterOptions {

@@ -9,7 +9,9 @@ use transplant_core::{BuildCx, Component, Load, ModelInfo, Needs, Phase, Result,
 
 use crate::weights::{plan, trained};
 
-/// [`Structure`] has nothing to set.
+/// Structure transfer: the same network, trained from fresh weights.
+///
+/// What any transfer of weights has to beat, and how a source is pretrained.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StructureOptions {}

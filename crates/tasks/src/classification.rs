@@ -15,7 +15,7 @@ use transplant_ops::{Linear, ScopeExt, cross_entropy_rows};
 
 use crate::heads::{LOGITS, class_count};
 
-/// What may be set of [`Classification`].
+/// One of several classes: a linear head under cross entropy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassificationOptions {

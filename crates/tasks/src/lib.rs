@@ -1,6 +1,6 @@
 //! What is learned on top of a backbone.
 //!
-//! A [`Task`](transplant_core::Task) owns a head, its loss per row, how outputs are read and by which metrics they are
+//! A [`Task`] owns a head, its loss per row, how outputs are read and by which metrics they are
 //! judged: [`Classification`], [`Regression`]. [`heads`] are fitted in closed form or to convergence on frozen features,
 //! instead of being trained step by step.
 #![forbid(unsafe_code)]

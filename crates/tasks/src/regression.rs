@@ -17,7 +17,7 @@ use crate::classification::{LinearHead, check_metrics, known_or_zero, make_metri
 
 const VALUE: &str = "value";
 
-/// What may be set of [`Regression`].
+/// A number: a linear head under the squared error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegressionOptions {

@@ -13,6 +13,8 @@ use transplant_core::{BuildCx, Component, Dataset, Result};
 use super::embedded::Embedded;
 use super::images::Images;
 
+/// 5,000 handwritten digits of MNIST, 28 x 28 pixels, part of the program.
+///
 /// The test part is the last tenth of each class in the order of the file (50 rows a class); the other 450 are the pool.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

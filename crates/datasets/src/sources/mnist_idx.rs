@@ -17,6 +17,8 @@ const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
 const CLASSES: u8 = 10;
 
+/// MNIST and its relatives in idx files, from a folder.
+///
 /// The official parts are kept: `train` is the pool, `t10k` the test part.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -11,6 +11,8 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{Image, each_image, image_schema, in_range};
 
+/// A random affine map of each image: rotation, shift, size and shear.
+///
 /// Every number is a bound: the value is drawn uniformly for each row and epoch.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

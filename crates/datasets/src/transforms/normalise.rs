@@ -7,6 +7,8 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema};
 
+/// Subtracts a mean and divides by a standard deviation.
+///
 /// One number for all channels, or one a channel.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

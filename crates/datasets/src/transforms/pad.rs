@@ -7,6 +7,8 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema, in_range, place};
 
+/// Adds borders to images.
+///
 /// Either borders, or the size that comes out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

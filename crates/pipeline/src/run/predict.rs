@@ -15,8 +15,9 @@ use super::artefact::{self, Artefact};
 /// # Errors
 /// When there is no such run or cell.
 pub fn model_folder(run: &Path, cell: Option<&str>) -> Result<PathBuf> {
-    if cell.is_none() && run.join("model/model.json").is_file() {
-        return Ok(run.join("model"));
+    let alone = [run.join("model"), run.to_owned()];
+    if let Some(model) = alone.into_iter().find(|f| cell.is_none() && f.join("model.json").is_file()) {
+        return Ok(model);
     }
     let id = match cell {
         Some(id) => id.to_owned(),

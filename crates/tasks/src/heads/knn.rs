@@ -30,7 +30,7 @@ pub enum KnnWeights {
     Distance,
 }
 
-/// What may be set of [`Knn`].
+/// The k nearest labelled rows vote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KnnOptions {

@@ -21,7 +21,7 @@ use super::scale::Scale;
 use super::softmax::Softmax;
 use super::{LOGITS, Rows, Scaling, Uniform, class_count, labelled};
 
-/// What may be set of [`LogisticRegression`].
+/// Logistic regression, fitted to convergence, its strength chosen by leave-one-out on the labels at hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogisticRegressionOptions {

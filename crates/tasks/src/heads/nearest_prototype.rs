@@ -17,7 +17,7 @@ use super::{Distance, LOGITS, Rows, Uniform, class_count, labelled};
 /// The logit of a class without a labelled row.
 const NEVER: f64 = -1e4;
 
-/// What may be set of [`NearestPrototype`].
+/// The nearest mean of a class's labelled rows wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NearestPrototypeOptions {
