@@ -153,7 +153,7 @@ pub fn pages(plugins: &Plugins) -> BTreeMap<String, String> {
         .to_owned();
     for (kind, purpose) in kinds(plugins) {
         let _ = writeln!(index, "- [{kind}]({kind}.md): {purpose}");
-        let mut page = format!("# {kind}\n\n{purpose}.\n");
+        let mut page = format!("# {kind}\n\nThe kind `{kind}`: {purpose}.\n");
         for entry in of_kind(plugins, kind) {
             let _ = write!(page, "\n## `{}`\n", entry.tag);
             for paragraph in paragraphs(about(entry)) {
