@@ -11,9 +11,10 @@ use transplant_core::{
 };
 use transplant_ops::{BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d};
 
-/// A small convolutional network for small images: blocks of convolution, batch normalisation and ReLU.
+/// A small convolutional network: blocks of 3 x 3 convolution, batch normalisation and ReLU.
 ///
-/// It trains in seconds on a CPU.
+/// For small images such as digits: it trains in seconds on a CPU. Between blocks 2 x 2 max pooling halves the image;
+/// at the end each channel is averaged over all positions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConvNetOptions {

@@ -22,7 +22,9 @@ pub enum Activation {
     Tanh,
 }
 
-/// A multi-layer perceptron: linear layers with a non-linearity between, for vectors.
+/// A multilayer perceptron: linear layers, each followed by an activation.
+///
+/// For vectors: rows of a table, or features that another network made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MlpOptions {

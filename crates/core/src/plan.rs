@@ -53,6 +53,14 @@ impl Plan {
         self.uses.get(name).copied().unwrap_or(Use::TRAINED)
     }
 
+    /// How the normalisation layers of a stage behave: as the plan says, or frozen when all of the stage's weights are.
+    pub fn norm_of(&self, stage: &str, weights: impl IntoIterator<Item = impl AsRef<str>>) -> NormPolicy {
+        let mut uses = weights.into_iter().map(|name| self.use_of(name.as_ref())).peekable();
+        let frozen = uses.peek().is_some() && uses.all(|u| u == Use::Frozen);
+        let default = if frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
+        self.norms.get(stage).copied().unwrap_or(default)
+    }
+
     /// A plan in which every one of `names` is frozen.
     pub fn frozen<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self { uses: names.into_iter().map(|n| (n.to_owned(), Use::Frozen)).collect(), ..Self::default() }

@@ -81,10 +81,7 @@ impl Scope {
         let below = self.pp(prefix);
         let inside = format!("{}.", below.prefix);
         let weights = self.params.all().into_iter().filter(|(n, p)| p.role == Role::Weight && n.starts_with(&inside));
-        let mut uses = weights.map(|(n, _)| self.plan.use_of(&n)).peekable();
-        let frozen = uses.peek().is_some() && uses.all(|u| u == Use::Frozen);
-        let default = if frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
-        Self { norm: self.plan.norms.get(name).copied().unwrap_or(default), ..below }
+        Self { norm: self.plan.norm_of(name, weights.map(|(n, _)| n)), ..below }
     }
 
     /// The full name of `name` here.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use crate::{Acts, Batch, Ctx, ModelInfo, Params, Progress, Result, Seeds, Targets};
+use crate::{Acts, Batch, Ctx, Error, ModelInfo, Params, Progress, Result, Seeds, Targets};
 
 /// The outcome of running the model on a batch.
 #[derive(Debug, Clone)]
@@ -95,6 +95,24 @@ pub struct Features {
     pub targets: Targets,
     /// Global rows.
     pub rows: Vec<u64>,
+}
+
+impl Features {
+    /// The rows whose target of this name is known, and its values there.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn known(&self, target: &str) -> Result<(Self, Tensor)> {
+        let t =
+            self.targets.get(target).ok_or_else(|| Error::contract(format!("the rows have no target `{target}`")))?;
+        let Some(present) = &t.present else { return Ok((self.clone(), t.values.clone())) };
+        let present: Vec<f32> = present.to_dtype(DType::F32)?.to_vec1()?;
+        let at: Vec<u32> = (0..).zip(&present).filter(|(_, p)| **p > 0.0).map(|(i, _)| i).collect();
+        let rows = at.iter().map(|i| self.rows[*i as usize]).collect();
+        let at = Tensor::new(at, t.values.device())?;
+        let known = Self { values: self.values.index_select(&at, 0)?, targets: Targets::new(), rows };
+        Ok((known, t.values.index_select(&at, 0)?))
+    }
 }
 
 /// The model and the training data, seen by a strategy at a boundary between phases or epochs.

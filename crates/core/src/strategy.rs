@@ -6,7 +6,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::{
-    Features, Field, Gradients, Module, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope, Stage, Step, Term,
+    Features, Field, Gradients, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope, Stage,
+    Step, Term,
 };
 
 /// One tensor of the model.
@@ -45,6 +46,12 @@ impl ModelInfo {
     /// Weights, in order.
     pub fn weights(&self) -> impl Iterator<Item = &ParamInfo> {
         self.params.iter().filter(|p| p.role == Role::Weight)
+    }
+
+    /// How the normalisation layers of stage number `index` behave under a plan.
+    pub fn norm_policy(&self, plan: &Plan, index: usize) -> NormPolicy {
+        let weights = self.weights().filter(|p| p.stage == Some(index)).map(|p| &p.name);
+        plan.norm_of(self.stages.get(index).map_or("", |s| s.name.as_str()), weights)
     }
 
     /// The number of a stage.

@@ -9,7 +9,9 @@ use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
 use crate::rows::{labelled, mean, predicted};
 
-/// The share of rows whose most probable class is right.
+/// The share of rows whose most probable class is right, from 0 to 1.
+///
+/// Read it first when classes are about equally frequent; where they are not, prefer `balanced_accuracy` or `f1`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccuracyOptions {}

@@ -11,7 +11,10 @@ use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 use crate::confusion::class_counts;
 use crate::rows::mean;
 
-/// The mean over classes of the share of their rows that is found.
+/// The mean over classes of the share of their rows that is found, from 0 to 1.
+///
+/// For classes of unequal size: always answering the largest one scores no more than one over the number of classes.
+/// Brodersen et al. 2010.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BalancedAccuracyOptions {}

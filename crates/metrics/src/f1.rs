@@ -24,7 +24,10 @@ pub enum Average {
     Weighted,
 }
 
-/// F1: the harmonic mean of precision and recall, averaged over the classes.
+/// The harmonic mean of precision and recall, averaged over the classes, from 0 to 1.
+///
+/// `macro` counts every class alike, so it shows when rare ones are missed; `weighted` counts them by their rows;
+/// `micro` of one class a row is the accuracy. Van Rijsbergen 1979.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

@@ -13,6 +13,9 @@ use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 use crate::rows::{labelled, mean};
 
 /// The mean negative logarithm of the probability given to the right class; lower is better.
+///
+/// It judges probabilities where accuracy judges only which is highest: being sure and wrong costs most, up to 15.95
+/// nats a row.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogLossOptions {}

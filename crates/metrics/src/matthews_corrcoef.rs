@@ -12,6 +12,9 @@ use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 use crate::confusion::{ClassCounts, class_counts};
 
 /// The correlation between predicted and right classes, from -1 to 1.
+///
+/// It stays honest when classes are very unequal: 0 is what guessing reaches. Matthews 1975; for several classes
+/// Gorodkin 2004.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MatthewsCorrcoefOptions {}

@@ -10,7 +10,9 @@ use transplant_core::{BuildCx, Component, Invalid, Metric, Plugins, Predictions,
 
 use crate::rows::{labelled, mean};
 
-/// The share of rows whose class is among the k most probable ones.
+/// The share of rows whose right class is among the k most probable ones, from 0 to 1.
+///
+/// For many classes that are easily confused, where offering a few candidates is good enough.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

@@ -17,8 +17,9 @@ pub fn builtin() -> Plugins {
 mod tests {
     use super::*;
     use crate::file::{Overrides, SharedSection, open};
-    use crate::reference::{schema, undescribed};
+    use crate::reference::{list, schema, undescribed};
     use serde_json::{Map, Value};
+    use std::collections::BTreeSet;
 
     #[test]
     fn tags_are_snake_case() {
@@ -32,7 +33,21 @@ mod tests {
     #[test]
     fn every_component_and_every_option_is_described() {
         let missing: Vec<String> = builtin().entries().flat_map(undescribed).collect();
-        assert!(missing.is_empty(), "without a doc comment: {}", missing.join(", "));
+        assert!(missing.is_empty(), "without a doc comment that describes them: {}", missing.join(", "));
+    }
+
+    #[test]
+    fn every_component_has_a_short_sentence_of_its_own() {
+        let listed = list(&builtin(), None).unwrap();
+        let mut seen = BTreeSet::new();
+        for line in listed.lines().filter(|line| line.starts_with("  ")) {
+            let (tag, sentence) = line.trim().split_once(' ').unwrap();
+            let sentence = sentence.trim();
+            // The list cuts at the first full stop, so an abbreviation would end the sentence early.
+            let whole = sentence.ends_with('.') && !sentence.ends_with(" al.");
+            assert!(whole && sentence.chars().count() <= 110, "{tag}: {sentence}");
+            assert!(seen.insert(sentence), "{tag} is described as another is: {sentence}");
+        }
     }
 
     #[test]

@@ -199,12 +199,19 @@ fn table(rows: &[Row]) -> String {
 /// What is missing in an entry's schema for a good reference: descriptions of the component or of an option.
 pub fn undescribed(entry: &Entry) -> Vec<String> {
     let name = format!("{}.{}", entry.kind, entry.tag);
-    // A link that only rustdoc follows is no description for those who read it on the command line.
-    let own = (about(entry).trim().is_empty() || about(entry).contains("[`")).then(|| name.clone());
+    let own = (!describes(about(entry))).then(|| name.clone());
     let options = entry.schema["properties"].as_object().into_iter().flatten();
-    let bare = |schema: &Value| schema["description"].as_str().unwrap_or_default().trim().is_empty();
+    let bare = |schema: &Value| !describes(schema["description"].as_str().unwrap_or_default());
     let options = options.filter(|(_, schema)| bare(schema)).map(|(key, _)| format!("{name}.{key}"));
     own.into_iter().chain(options).collect()
+}
+
+/// Whether a doc comment tells those who read it on the command line something: neither a link that only rustdoc follows,
+/// nor a phrase that only says whose options these are.
+fn describes(text: &str) -> bool {
+    let empty_phrases = ["What may be set", "Options of"];
+    let text = text.trim();
+    !text.is_empty() && !text.contains("[`") && !empty_phrases.iter().any(|phrase| text.starts_with(phrase))
 }
 
 #[cfg(test)]
@@ -249,6 +256,14 @@ Options
         assert!(explain(&plugins, "structure").unwrap().ends_with("It has no options.\n"));
         let error = explain(&plugins, "strategy.paramter").unwrap_err().to_string();
         assert_eq!(error, "there is no component `strategy.paramter` (did you mean `strategy.parameter`?)");
+    }
+
+    #[test]
+    fn a_description_says_more_than_whose_options_these_are() {
+        for none in ["", " \n", "What may be set of it.", "Options of it.", "As [`Structure`] has it."] {
+            assert!(!describes(none), "{none}");
+        }
+        assert!(describes("Starts from the source's weights, all but those of the `head`."));
     }
 
     #[test]

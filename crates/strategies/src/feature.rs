@@ -7,12 +7,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
     Boundary, BuildCx, Component, Error, Features, Field, HeadFit, Invalid, Load, ModelInfo, Needs, NormPolicy, Origin,
-    Pass, Phase, Plugins, Result, Role, Spec, Strategy, Target, Until, Use,
+    Pass, Phase, Plugins, Result, Role, Spec, Strategy, Until, Use,
 };
 
 use crate::weights::{is_head, norms, plan, trained};
@@ -22,7 +21,8 @@ const LINEAR: &str = "linear";
 
 /// Feature transfer: the source's network stays frozen, and a head is fitted on its features.
 ///
-/// Quick and hard to spoil: for very few labels, or when one network serves many tasks.
+/// Use it with few labels or little time, and when one network serves many tasks; with more labels `parameter` wins.
+/// Donahue et al. 2014.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeatureOptions {
@@ -130,10 +130,7 @@ fn fit(
         )));
     };
     let name = info.targets.get(task).map_or(task, String::as_str);
-    let target = features.targets.get(name);
-    let target =
-        target.ok_or_else(|| Error::contract(format!("the rows have no target `{name}` for task `{task}`")))?;
-    let (known, labels) = known(features, target)?;
+    let (known, labels) = features.known(name)?;
     let prefix = format!("heads.{task}.");
     let own = |n: &str| info.kept_heads.iter().any(|t| t == task) && n.starts_with(&prefix);
     let prior = pass.params().snapshot(own)?;
@@ -148,25 +145,14 @@ fn fit(
     Ok(())
 }
 
-/// The rows whose target is known, and their labels `u32 [rows]`.
-fn known(f: &Features, target: &Target) -> Result<(Features, Tensor)> {
-    let Some(present) = &target.present else { return Ok((f.clone(), target.values.clone())) };
-    let present: Vec<f32> = present.to_dtype(DType::F32)?.to_vec1()?;
-    let at: Vec<u32> = (0..).zip(&present).filter(|(_, p)| **p > 0.0).map(|(i, _)| i).collect();
-    let rows = at.iter().map(|i| f.rows[*i as usize]).collect();
-    let at = Tensor::from_vec(at, present.iter().filter(|p| **p > 0.0).count(), target.values.device())?;
-    let features = Features { values: f.values.index_select(&at, 0)?, targets: Default::default(), rows };
-    Ok((features, target.values.index_select(&at, 0)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::weights::tests::model;
-    use candle_core::Device;
+    use candle_core::{DType, Device, Tensor};
     use std::collections::BTreeMap;
     use std::path::Path;
-    use transplant_core::{Module, Params, Schema, Scope, Seeds};
+    use transplant_core::{Module, Params, Schema, Scope, Seeds, Target};
 
     /// Keeps how many rows it saw, and the prior's names.
     struct Count;

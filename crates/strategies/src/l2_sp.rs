@@ -16,9 +16,10 @@ use transplant_core::{
 /// Where the loaded values are kept while the phase lasts.
 const START: &str = "modules.l2_sp.";
 
-/// L2-SP: a penalty that pulls weights towards the source's.
+/// L2-SP: pulls weights towards the source's while they are trained.
 ///
-/// Li et al. 2018. It composes with any strategy that trains loaded weights.
+/// Use it, alone or with `parameter`, when fine-tuning on few labels overfits; set the optimiser's own weight decay to
+/// 0. Li, Grandvalet and Davoine 2018.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct L2SpOptions {

@@ -22,9 +22,10 @@ use transplant_ops::{Conv2dGeometry, conv2d, linear};
 
 use crate::weights::{all_match, is_adapter, is_backbone, is_head, norms, plan, trained};
 
-/// LoRA: low-rank adapters beside frozen layers.
+/// LoRA: trains low-rank updates beside frozen weights.
 ///
-/// Hu et al. 2022. Use it for large networks, or when many tasks share one: only the adapters are trained and kept.
+/// Hu et al. 2022. Use it when many tasks share one large network, or when memory for the optimiser is short. On small
+/// networks `parameter` is as cheap and better.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraOptions {

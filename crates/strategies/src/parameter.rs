@@ -40,7 +40,8 @@ pub enum ParameterNorm {
 
 /// Parameter transfer: the source's weights are the start, and all or some of them are trained on.
 ///
-/// The first thing to try with more than a handful of labels.
+/// Use it by default. With very few labels compare with `feature`; when it overfits, freeze more (Yosinski et al.
+/// 2014), lower the rate of lower stages (Howard and Ruder 2018) or compose it with `l2_sp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParameterOptions {

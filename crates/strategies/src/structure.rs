@@ -11,7 +11,7 @@ use crate::weights::{plan, trained};
 
 /// Structure transfer: the same network, trained from fresh weights.
 ///
-/// What any transfer of weights has to beat, and how a source is pretrained.
+/// It is how a source is pretrained, and the control that any transfer of weights has to beat.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StructureOptions {}

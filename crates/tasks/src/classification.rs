@@ -15,7 +15,9 @@ use transplant_ops::{Linear, ScopeExt, cross_entropy_rows};
 
 use crate::heads::{LOGITS, class_count};
 
-/// One of several classes: a linear head under cross entropy.
+/// Predicts one of several classes: a linear head with softmax cross-entropy.
+///
+/// Labels can be smoothed (Szegedy et al. 2016) and classes weighted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassificationOptions {

@@ -17,7 +17,9 @@ use crate::classification::{LinearHead, check_metrics, known_or_zero, make_metri
 
 const VALUE: &str = "value";
 
-/// A number: a linear head under the squared error.
+/// Predicts one number a row: a linear head with the squared error.
+///
+/// Scale targets to about unit size, or the learning rate will not suit them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegressionOptions {

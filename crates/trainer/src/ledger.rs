@@ -39,10 +39,7 @@ pub(crate) fn ledger(params: &Params, info: &ModelInfo, phase: Option<&Phase>) -
 /// Running statistics follow the policy of their stage.
 fn buffer_use(name: &str, info: &ModelInfo, phase: &Phase) -> &'static str {
     let Some(i) = info.params.iter().find(|p| p.name == name).and_then(|p| p.stage) else { return "kept" };
-    let mut weights = info.weights().filter(|p| p.stage == Some(i));
-    let frozen = weights.all(|p| phase.plan.use_of(&p.name) == Use::Frozen);
-    let default = if frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
-    match phase.plan.norms.get(&info.stages[i].name).copied().unwrap_or(default) {
+    match info.norm_policy(&phase.plan, i) {
         NormPolicy::Batch => "updated",
         NormPolicy::Frozen => "kept",
     }

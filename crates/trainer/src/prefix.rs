@@ -43,22 +43,14 @@ pub(crate) fn in_tiles(acts: &Acts, rows: &[u64], f: impl Fn(Acts, &[u64]) -> Re
 pub fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usize {
     let info = model.info();
     let open = info.stages.iter().enumerate().position(|(i, s)| {
-        let mut weights = info.weights().filter(|p| p.stage == Some(i)).peekable();
         let prefix = format!("backbone.{}", s.prefix);
-        let has_weights = weights.peek().is_some();
-        let frozen = weights.all(|p| plan.use_of(&p.name) == Use::Frozen);
-        let default = if has_weights && frozen { NormPolicy::Frozen } else { NormPolicy::Batch };
-        let norm = plan.norms.get(&s.name).copied().unwrap_or(default);
+        let frozen = info.weights().filter(|p| p.stage == Some(i)).all(|p| plan.use_of(&p.name) == Use::Frozen);
+        let by_batch = s.batch_norm && info.norm_policy(plan, i) == NormPolicy::Batch;
         let adapted = plan.adapters.iter().any(|(p, _)| {
             p.matches(&prefix)
                 || info.params.iter().any(|q| q.name.starts_with(&format!("{prefix}.")) && p.matches(&q.name))
         });
-        !frozen
-            || adapted
-            || s.random
-            || !s.row_wise
-            || (s.batch_norm && norm == NormPolicy::Batch)
-            || taps.contains(&s.name)
+        !frozen || adapted || s.random || !s.row_wise || by_batch || taps.contains(&s.name)
     });
     open.unwrap_or(info.stages.len())
 }

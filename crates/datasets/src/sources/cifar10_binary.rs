@@ -20,9 +20,10 @@ const RECORDS: usize = 10_000;
 const TRAIN_FILES: usize = 5;
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// CIFAR-10 in its binary layout, from a folder: 60,000 pictures of 32 x 32 pixels in ten classes.
+/// CIFAR-10 in its binary layout, from a folder: 60,000 photographs of 32 x 32 pixels in ten classes.
 ///
-/// The official parts are kept: the five data batches are the pool, the test batch is the test part.
+/// The official parts are kept: the five data batches are the pool, the test batch is the test part. Krizhevsky 2009.
+/// Needs the cargo feature `candle-datasets`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {

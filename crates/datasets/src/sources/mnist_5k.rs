@@ -13,9 +13,10 @@ use transplant_core::{BuildCx, Component, Dataset, Result};
 use super::embedded::Embedded;
 use super::images::Images;
 
-/// 5,000 handwritten digits of MNIST, 28 x 28 pixels, part of the program.
+/// 5,000 of MNIST's handwritten digits, 500 a class, 28 x 28 pixels, part of the program.
 ///
-/// The test part is the last tenth of each class in the order of the file (50 rows a class); the other 450 are the pool.
+/// Small enough to pretrain on in seconds; LeCun et al. 1998. The test part is the last tenth of each class in the
+/// order of the file (50 rows a class); the other 450 are the pool.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {}

@@ -17,9 +17,10 @@ const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
 const CLASSES: u8 = 10;
 
-/// MNIST and its relatives in idx files, from a folder.
+/// MNIST, or a set packed alike (Fashion-MNIST, KMNIST), from a folder of idx files.
 ///
-/// The official parts are kept: `train` is the pool, `t10k` the test part.
+/// The official parts are kept: `train` is the pool, `t10k` the test part. LeCun et al. 1998. Needs the cargo feature
+/// `candle-datasets`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {

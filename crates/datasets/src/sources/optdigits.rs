@@ -15,9 +15,11 @@ use super::images::Images;
 
 /// 1,797 scanned digits of 8 x 8 pixels, by writers other than MNIST's, part of the program.
 ///
+/// A target of transfer from MNIST: the same ten classes, a twelfth of the pixels; Alpaydin and Kaynak 1998.
+///
 /// The test part is the last half of each class in the order of the file (87 to 91 rows a class, 896 in all); the first
-/// half is the pool. The rows of a writer stand together (the most similar digit of the same class lies within 70 rows for
-/// 48 % of them, 7 % by chance), so most test rows come from writers the pool does not know.
+/// half is the pool. The rows of a writer stand together (the most similar digit of the same class lies within 70 rows
+/// for 48 % of them, 7 % by chance), so most test rows come from writers the pool does not know.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {}

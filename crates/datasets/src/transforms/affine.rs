@@ -11,9 +11,10 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{Image, each_image, image_schema, in_range};
 
-/// A random affine map of each image: rotation, shift, size and shear.
+/// Turns, shifts, scales and shears every image at random.
 ///
-/// Every number is a bound: the value is drawn uniformly for each row and epoch.
+/// Every number is a bound: the value is drawn uniformly for each row and epoch. The usual augmentation of handwritten
+/// digits, above all when the target is written by somebody else.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

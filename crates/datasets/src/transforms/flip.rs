@@ -10,7 +10,9 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema, in_range};
 
-/// Mirrors images at random.
+/// Mirrors images left to right at random.
+///
+/// For photographs and drawings; never for letters and digits, which it turns into others.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

@@ -7,9 +7,10 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema};
 
-/// Subtracts a mean and divides by a standard deviation.
+/// Subtracts a mean from every channel and divides by a standard deviation.
 ///
-/// One number for all channels, or one a channel.
+/// Give one number for all channels, or one a channel. Take the numbers that the weights were trained with, not those
+/// of the new data.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {

@@ -7,9 +7,10 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema, in_range, place};
 
-/// Adds borders to images.
+/// Puts a border round every image.
 ///
-/// Either borders, or the size that comes out.
+/// Give either the borders, or the size that comes out; then the image stands in the middle. It brings a small image to
+/// the size and the margin that a network knows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

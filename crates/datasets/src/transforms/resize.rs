@@ -9,7 +9,9 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema};
 
-/// Changes the size of images, bilinearly.
+/// Brings images to another size by bilinear interpolation.
+///
+/// For a network that was trained on another size. Without antialias: shrink by at most a half.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Acts, BuildCx, Ctx, Features, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema, Scope, Seeds,
-    Spec, Targets,
+    Acts, BuildCx, Ctx, Features, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema, Scope, Seeds, Spec,
 };
 use transplant_datasets::Loader;
 
@@ -104,7 +103,7 @@ fn fitted(
     let task = &ready.components.tasks[name];
     let field = &open.dataset.targets()[task.target()];
     let Field::Class { names } = field else { return Ok(labelled.clone()) };
-    let (known, target) = known(train, task.target())?;
+    let (known, target) = train.known(task.target())?;
     let params = Params::new(rows.device());
     for (tensor, value) in head.fit(&known, &target, names.len(), &BTreeMap::new())? {
         params.insert(&tensor, &value, transplant_core::Role::Buffer, transplant_core::Origin::Fresh)?;
@@ -117,16 +116,4 @@ fn fitted(
         labels.clone_from(right);
     }
     Ok(said)
-}
-
-/// The rows whose target is known.
-fn known(train: &Features, target: &str) -> Result<(Features, Tensor)> {
-    let t = &train.targets[target];
-    let Some(present) = &t.present else { return Ok((train.clone(), t.values.clone())) };
-    let present: Vec<f32> = present.to_dtype(DType::F32)?.to_vec1()?;
-    let at: Vec<u32> = (0..present.len()).filter(|i| present[*i] > 0.0).map(|i| i as u32).collect();
-    let picked = Tensor::new(at.as_slice(), t.values.device())?;
-    let rows = at.iter().map(|i| train.rows[*i as usize]).collect();
-    let values = train.values.index_select(&picked, 0)?;
-    Ok((Features { values, targets: Targets::new(), rows }, t.values.index_select(&picked, 0)?))
 }

@@ -30,7 +30,10 @@ pub enum KnnWeights {
     Distance,
 }
 
-/// The k nearest labelled rows vote.
+/// The k nearest labelled rows vote on the class.
+///
+/// With `k = 1` it is retrieval, the control that every transfer result stands beside. It shows how much of the answer
+/// is in the features before anything is fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KnnOptions {

@@ -21,7 +21,11 @@ use super::scale::Scale;
 use super::softmax::Softmax;
 use super::{LOGITS, Rows, Scaling, Uniform, class_count, labelled};
 
-/// Logistic regression, fitted to convergence, its strength chosen by leave-one-out on the labels at hand.
+/// A linear classifier with an L2 penalty, fitted to convergence.
+///
+/// The head to take by default when features are frozen. The strength of the penalty is chosen on the labels at hand,
+/// so no validation rows are needed. Where the labels are the source's, the penalty pulls towards the source's head
+/// (Chelba and Acero 2006).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogisticRegressionOptions {

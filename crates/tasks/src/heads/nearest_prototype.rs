@@ -17,7 +17,10 @@ use super::{Distance, LOGITS, Rows, Uniform, class_count, labelled};
 /// The logit of a class without a labelled row.
 const NEVER: f64 = -1e4;
 
-/// The nearest mean of a class's labelled rows wins.
+/// Each class is the mean of its labelled rows, and the nearest mean wins.
+///
+/// Hard to beat when a class has one or two labels; Mensink et al. 2013, Snell et al. 2017. A class without a labelled
+/// row is never predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NearestPrototypeOptions {

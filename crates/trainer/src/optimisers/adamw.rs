@@ -10,6 +10,8 @@ use transplant_core::{BuildCx, Component, Invalid, Optimiser, Plugins, Result, U
 use super::{below_one, not_negative};
 
 /// Adam with decoupled weight decay.
+///
+/// The usual choice for transformers and adapters; Loshchilov and Hutter 2019. It computes what PyTorch's `AdamW` does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWOptions {

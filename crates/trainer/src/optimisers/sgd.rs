@@ -11,6 +11,9 @@ use transplant_core::{BuildCx, Component, Invalid, Optimiser, Plugins, Result, U
 use super::{below_one, not_negative};
 
 /// Stochastic gradient descent with momentum.
+///
+/// The steady choice for fine-tuning convolutional networks; Sutskever et al. 2013. It computes what PyTorch's `SGD`
+/// does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SgdOptions {

@@ -8,7 +8,9 @@ use super::{captured, restored};
 
 const NAME: &str = "best";
 
-/// The weights of the epoch with the best validation score are put back at the end; of equal epochs the earliest.
+/// Puts the weights of the epoch with the best validation score back at the end.
+///
+/// Of equal epochs the earliest counts. Put it beside `early_stopping`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BestCheckpointOptions {}

@@ -9,6 +9,8 @@ use transplant_core::{Action, BuildCx, Component, Invalid, Plugins, Policy, Repo
 use super::{captured, restored};
 
 /// Stops when the validation score has not risen for some epochs.
+///
+/// Put `best_checkpoint` beside it to end with the best weights; Prechelt 1998.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EarlyStoppingOptions {

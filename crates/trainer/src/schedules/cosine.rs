@@ -9,6 +9,8 @@ use transplant_core::{BuildCx, Component, Invalid, Plugins, Progress, Result, Sc
 use super::half_cosine;
 
 /// Half a cosine from the base rate down to a floor at the end of the phase.
+///
+/// Loshchilov and Hutter 2017, without restarts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CosineOptions {

@@ -10,6 +10,8 @@ use transplant_core::{BuildCx, Component, Invalid, Plugins, Progress, Result, Sc
 use super::half_cosine;
 
 /// Up to the base rate and down to almost nothing within the phase.
+///
+/// The choice for short trainings from scratch; Smith and Topin 2018. The base rate is the peak.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OneCycleOptions {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Invalid, Plugins, Progress, Result, Schedule, Spec};
 
 /// A straight climb to the base rate, then another schedule over the rest.
+///
+/// For fresh heads on pretrained networks, and for optimisers whose moments are not settled yet; Goyal et al. 2017.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WarmupOptions {
