@@ -24,8 +24,8 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
     let mut code = process::exit_code(test(&mut first)?);
     if code == 0 && flags.get_flag("full") {
         let mut gated = process::cargo("test");
-        gated.args(["--package", "transplant-datasets", "--package", "transplant-tests"]);
-        code = process::exit_code(test(gated.args(["--features", "candle-datasets"]))?);
+        gated.args(["--package", "transplant-datasets", "--features", "candle-datasets"]);
+        code = process::exit_code(test(&mut gated)?);
     }
     Ok(ExitCode::from(code))
 }
