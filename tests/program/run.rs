@@ -77,3 +77,13 @@ fn a_changed_artefact_is_noticed() {
     let o = transplant().arg("evaluate").arg(&run).output().unwrap();
     assert!(!o.status.success(), "{}", String::from_utf8_lossy(&o.stdout));
 }
+
+#[test]
+fn every_strategy_runs_and_its_artefact_is_evaluated_again() {
+    let sweep = "\n[steps.transfer.sweep]\nstrategy = [\"parameter\", \"feature\", \"structure\", \"lora\", [\"lora\", \"l2_sp\"], \
+                 { type = \"lora\", merge = true }, { type = \"feature\", head = \"knn\" }, { type = \"feature\", head = \"linear\" }]\n";
+    let bench = Bench::new(&format!("{SMALL}{sweep}"));
+    let run = bench.run("out", &[]);
+    assert_eq!(summary(&run)["steps"].as_array().unwrap().len(), 9);
+    succeeded(&transplant().arg("evaluate").arg(&run).output().unwrap());
+}

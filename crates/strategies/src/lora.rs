@@ -29,7 +29,7 @@ use crate::weights::{all_match, is_adapter, is_backbone, is_head, norms, plan, t
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraOptions {
-    /// Width of the bottleneck, at least 1.
+    /// Width of the bottleneck, 1 to 1024.
     pub rank: usize,
     /// The update is multiplied by `alpha / rank`; above 0.
     pub alpha: f64,
@@ -56,8 +56,8 @@ impl Lora {
     /// # Errors
     /// When an option is out of its range.
     pub fn new(options: LoraOptions) -> Result<Self, Invalid> {
-        if options.rank == 0 {
-            return Err(Invalid::key("rank", "must be at least 1"));
+        if !(1..=1024).contains(&options.rank) {
+            return Err(Invalid::key("rank", "must lie between 1 and 1024"));
         }
         if !(options.alpha > 0.0 && options.alpha.is_finite()) {
             return Err(Invalid::key("alpha", "must be above 0"));
@@ -216,6 +216,7 @@ mod tests {
         let e = Lora::new(of(&["backbone.block9"]))?.phases(&model()).unwrap_err().to_string();
         assert!(e.contains("targets.0: `backbone.block9` matches nothing"), "{e}");
         assert!(Lora::new(LoraOptions { rank: 0, ..Default::default() }).is_err());
+        assert!(Lora::new(LoraOptions { rank: 100_000_000, ..Default::default() }).is_err());
         Ok(())
     }
 

@@ -131,8 +131,11 @@ fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx
         seeds: cx.seeds,
     })?;
     if let Some(source) = &m.source {
-        // Strategies plan by what was there to start from; the tensors themselves are replaced below.
-        model.load_source(tensors, &source.step, &source.same_labels)?;
+        // Strategies plan by what was there to start from; the tensors themselves are replaced below. Adapters were not
+        // there then.
+        let mut start = tensors.clone();
+        start.retain(|n, _| !n.starts_with("backbone.") || model.params().find(n).is_some());
+        model.load_source(&start, &source.step, &source.same_labels)?;
     }
     let params = model.params().clone();
     params.remove_where(|n| !tensors.contains_key(n));
