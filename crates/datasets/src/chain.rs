@@ -38,12 +38,12 @@ impl Chain {
     /// The schema that comes out.
     ///
     /// # Errors
-    /// When a transform does not suit what it is given; an [`Invalid`] is put under its key.
-    pub fn schema(&self, inputs: &Schema) -> Result<Schema> {
+    /// When a transform does not suit what it is given; the error stands at its key.
+    pub fn schema(&self, inputs: &Schema) -> Result<Schema, Invalid> {
         self.0.iter().try_fold(inputs.clone(), |schema, link| {
             link.transform.schema(&schema).map_err(|e| match e {
-                Error::Invalid(e) => e.under(&link.key).into(),
-                e => e,
+                Error::Invalid(e) => e.under(&link.key),
+                e => Invalid::key(&link.key, e.to_string()),
             })
         })
     }

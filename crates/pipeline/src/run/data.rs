@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use transplant_core::{BuildCx, Dataset, Field, Invalid, Schema, Seeds, Spec, Transform};
-use transplant_datasets::{Draw, LoaderOptions, Parts};
+use transplant_datasets::{Chain, Draw, LoaderOptions, Parts};
 
 use super::parts::{Components, at};
 use crate::resolved::{Cell, DatasetSpec};
@@ -18,16 +18,13 @@ pub struct Opened {
     pub transforms: Vec<Arc<dyn Transform>>,
     /// Random transforms.
     pub augment: Vec<Arc<dyn Transform>>,
+    /// Whether training batches pass through random transforms.
+    pub random: bool,
     /// What the network is given, transforms included.
     pub inputs: Schema,
 }
 
 impl Opened {
-    /// Whether training batches pass through random transforms.
-    pub fn random(&self) -> bool {
-        self.transforms.iter().chain(&self.augment).any(|t| t.random())
-    }
-
     /// How batches are made of it.
     pub fn loader(&self, batch_size: usize, seeds: Seeds) -> LoaderOptions {
         let (transforms, augment) = (self.transforms.clone(), self.augment.clone());
@@ -41,23 +38,14 @@ pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened, Inval
     let dataset: Arc<dyn Dataset> = cx.make(&spec.source).map_err(at(""))?.into();
     let transforms = make(&spec.transforms, "transforms", cx)?;
     let augment = make(&spec.augment, "augment", cx)?;
-    let inputs = through(dataset.inputs().clone(), &transforms, "transforms")?;
-    if let Some(i) = augment.iter().position(|t| !t.random()) {
-        let e = Invalid::key(&format!("augment.{i}"), "draws no random numbers, and would act in training only");
-        return Err(e.help("list it under `transforms`"));
-    }
-    if through(inputs.clone(), &augment, "augment")? != inputs {
+    let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(dataset.inputs())?;
+    let chain = Chain::new(transforms.clone(), augment.clone())?;
+    if chain.schema(dataset.inputs())? != inputs {
         return Err(Invalid::key("augment", "changes the shape of the inputs").help("list it under `transforms`"));
     }
+    let random = chain.random();
     let hash = dataset.content_hash();
-    Ok(Opened { dataset, hash, transforms, augment, inputs })
-}
-
-/// The schema after some transforms.
-pub(crate) fn through(inputs: Schema, transforms: &[Arc<dyn Transform>], key: &str) -> Result<Schema, Invalid> {
-    let next =
-        |inputs: Schema, (i, t): (usize, &Arc<dyn Transform>)| t.schema(&inputs).map_err(at(&format!("{key}.{i}")));
-    transforms.iter().enumerate().try_fold(inputs, next)
+    Ok(Opened { dataset, hash, transforms, augment, random, inputs })
 }
 
 /// Builds transforms.

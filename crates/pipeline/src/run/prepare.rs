@@ -143,7 +143,7 @@ impl Prepared<'_> {
                     let (step, tensors) = (u.cell.step.as_str(), &self.shapes[u.shape].tensors);
                     Source { step, tensors, same_labels: same_labels.clone() }
                 });
-                let (targets, random) = (open.dataset.targets(), open.random());
+                let (targets, random) = (open.dataset.targets(), open.random);
                 let shape = shape::shape(cell, &components, &open.inputs, targets, source, random).map_err(here)?;
                 known.shapes.insert(kind.to_string(), self.shapes.len());
                 self.shapes.push(shape);
