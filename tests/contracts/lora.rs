@@ -30,7 +30,7 @@ fn bars(dark: bool, seed: u64) -> Arc<Memory> {
 fn network() -> Net {
     Net::new(8)
         .stage(Stage::new("conv"), |s| {
-            let geometry = Conv2dGeometry { padding: 1, ..Conv2dGeometry::default() };
+            let geometry = Conv2dGeometry::padded(1);
             let layer = s.pp("conv").conv2d(1, 8, 3, geometry, true)?;
             Ok(move |acts: Acts, _: &mut Ctx| {
                 Ok(Acts::hidden(global_avg_pool(&relu(&layer.forward(acts.get(HIDDEN)?)?)?)?))

@@ -9,7 +9,7 @@ use transplant_core::{
     Acts, Architecture, Backbone, BuildCx, Component, Ctx, Error, Field, HIDDEN, Init, Invalid, Plugins, Result,
     Schema, Scope, Stage,
 };
-use transplant_ops::{BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d};
+use transplant_ops::{Activation, BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d};
 
 /// A small convolutional network: blocks of 3 x 3 convolution, batch normalisation and ReLU.
 ///
@@ -128,7 +128,7 @@ impl Backbone for Built {
         let x = acts.get(HIDDEN)?;
         let y = match self.blocks.get(index) {
             Some(b) => {
-                let y = b.bn.forward_relu(&b.conv.forward(x)?, cx)?;
+                let y = b.bn.forward_then(&b.conv.forward(x)?, Activation::Relu, cx)?;
                 if index + 1 < self.blocks.len() { max_pool2d(&y, Pool2d::square(2))? } else { y }
             }
             None => global_avg_pool(x)?,

@@ -23,12 +23,12 @@ pub enum SiteKind {
         outputs: usize,
         /// Height and width of the kernel.
         kernel: (usize, usize),
-        /// Stride in both directions.
-        stride: usize,
-        /// Zero padding on every side.
-        padding: usize,
-        /// Dilation in both directions.
-        dilation: usize,
+        /// Stride, as (height, width).
+        stride: [usize; 2],
+        /// Zeros before and after, in each direction.
+        padding: [[usize; 2]; 2],
+        /// Dilation, as (height, width).
+        dilation: [usize; 2],
         /// Groups of channels.
         groups: usize,
     },

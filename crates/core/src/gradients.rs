@@ -1,15 +1,16 @@
 //! [`Gradients`], and [`backward`], the one place where candle's backward pass is called.
 //!
-//! Inside [`backward`] an operation of `transplant-ops` hands the gradient of a weight to [`deposit`], which adds it
-//! straight to the buffer of that weight and returns nothing to candle: no zero tensor, no extra sum, and nothing at all
-//! is computed for weights that are not asked about. Outside, the same operation is an ordinary candle operation.
+//! Inside [`backward`] the gradient that an operation of `transplant-ops` computes for a weight goes straight to the place
+//! of that weight, and nothing returns to candle: no zero tensor, no extra sum, and nothing at all is computed for weights
+//! that are not asked about. Outside, the same operation is an ordinary candle operation.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Tensor, TensorId};
 
-use crate::{Params, Result};
+use crate::add::add;
+use crate::{Params, Result, tape};
 
 /// Gradients by full parameter name, in order.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +105,7 @@ impl Gradients {
         let place = self.by_name.entry(name.to_owned()).or_default();
         *place = Some(match place.take() {
             None => grad,
-            Some(sum) => (sum + grad)?,
+            Some(sum) => add(&sum, &grad)?,
         });
         Ok(())
     }
@@ -117,50 +118,55 @@ thread_local! {
 /// Adds the gradients of `loss` (a scalar) to `into`.
 ///
 /// # Errors
-/// When an operation on the way has no backward, or shapes do not fit.
+/// When an operation on the way has no backward, shapes do not fit, or what was recorded is already forgotten.
 pub fn backward(loss: &Tensor, into: &mut Gradients) -> Result<()> {
+    differentiate(loss, into, false)
+}
+
+/// As [`backward`], for the last time: what a [`Recording`](crate::Recording) holds is freed on the way.
+///
+/// # Errors
+/// As [`backward`].
+pub fn backward_last(loss: &Tensor, into: &mut Gradients) -> Result<()> {
+    differentiate(loss, into, true)
+}
+
+fn differentiate(loss: &Tensor, into: &mut Gradients, free: bool) -> Result<()> {
     if !loss.track_op() {
         return Ok(());
     }
     // The sink is put back whatever happens, so that a failed pass cannot leak into the next.
     SINK.set(Some(std::mem::take(into)));
-    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    let store = loss.backward();
+    let done = tape::run(loss, free, &mut |loss| {
+        #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+        let store = loss.backward()?;
+        SINK.with_borrow_mut(|sink| {
+            let Some(sink) = sink else { return Ok(()) };
+            for (id, name) in sink.ids.clone() {
+                if let Some(g) = store.get_id(id) {
+                    sink.add(&name, g.clone()).map_err(candle_core::Error::wrap)?;
+                }
+            }
+            Ok(())
+        })
+    });
     *into = SINK.take().unwrap_or_default();
-    let store = store?;
-    for (id, name) in into.ids.clone() {
-        if let Some(g) = store.get_id(id) {
-            into.add(&name, g.clone())?;
-        }
+    if done.is_err() {
+        tape::clear();
     }
-    Ok(())
+    Ok(done?)
 }
 
-/// Whether a gradient for this operand of an operation is of any use: ask before computing one in `bwd`.
-pub fn wants_gradient(operand: &Tensor) -> bool {
-    if !operand.track_op() {
-        return false;
-    }
-    !operand.is_variable() || SINK.with_borrow(|s| s.as_ref().is_none_or(|g| g.ids.contains_key(&operand.id())))
+/// Whether the gradient of a variable is asked for: by name inside [`backward`], always outside.
+pub(crate) fn sink_wants(id: TensorId) -> bool {
+    SINK.with_borrow(|s| s.as_ref().is_none_or(|g| g.ids.contains_key(&id)))
 }
 
-/// Takes the gradient of an operand of an operation, for use in `bwd`: when the operand is a parameter and a
-/// [`backward`] is running, the gradient is added to its place and `None` goes back to candle. Nothing is computed for an
-/// operand that [`wants_gradient`] denies.
-///
-/// # Errors
-/// What `grad` returns.
-pub fn deposit(
-    operand: &Tensor,
-    grad: impl FnOnce() -> candle_core::Result<Tensor>,
-) -> candle_core::Result<Option<Tensor>> {
-    if !wants_gradient(operand) {
-        return Ok(None);
-    }
-    let grad = grad()?;
+/// Adds the gradient of a variable to its place; it comes back when nobody collects gradients.
+pub(crate) fn sink_takes(id: TensorId, grad: Tensor) -> candle_core::Result<Option<Tensor>> {
     SINK.with_borrow_mut(|sink| {
         let Some(sink) = sink else { return Ok(Some(grad)) };
-        let Some(name) = sink.ids.get(&operand.id()).cloned() else { return Ok(Some(grad)) };
+        let Some(name) = sink.ids.get(&id).cloned() else { return Ok(Some(grad)) };
         sink.add(&name, grad).map_err(candle_core::Error::wrap)?;
         Ok(None)
     })

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod acts;
+mod add;
 mod adapter;
 mod backbone;
 mod batch;
@@ -30,6 +31,7 @@ mod seeds;
 mod spec;
 mod step;
 mod strategy;
+mod tape;
 mod task;
 mod transform;
 mod weights;
@@ -43,7 +45,7 @@ pub use dataset::{Dataset, Field, Roles, Schema, Split, Test, Train, Unlabelled,
 pub use error::{Error, Invalid, Result};
 pub use event::{Event, Listener};
 pub use feed::{Fed, Feed, RowRole};
-pub use gradients::{Gradients, backward, deposit, wants_gradient};
+pub use gradients::{Gradients, backward, backward_last};
 pub use metric::{Metric, Predictions};
 pub use names::{Pattern, nearest};
 pub use optimise::{Optimiser, Progress, Schedule, UpdateAt};
@@ -56,6 +58,7 @@ pub use seeds::{Seeds, Stream};
 pub use spec::Spec;
 pub use step::{Features, Forward, Pass, Step, Term};
 pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update};
+pub use tape::{Differentiable, Link, Memory, Recording, is_recording, record};
 pub use task::{Classes, Task};
 pub use transform::{Transform, TransformCx};
 pub use weights::{load_safetensors, save_safetensors, write_atomically};

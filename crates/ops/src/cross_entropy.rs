@@ -2,10 +2,10 @@
 //!
 //! Smoothing after Szegedy et al. 2016; numbers and weights as PyTorch's `cross_entropy(reduction="none")`.
 
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, bail};
-use transplant_core::wants_gradient;
+use candle_core::{D, DType, Result, Tensor, bail};
+use transplant_core::{Differentiable, Link, Memory, record};
 
-use crate::host::{by_dtype, dtype, is_fast, own, read2, slice};
+use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
 /// The loss of each row, `[rows]`, unreduced: with `p = softmax(logits)`, smoothing `s`, weights `w` and label `y`,
@@ -39,7 +39,11 @@ pub fn cross_entropy_rows(
         Some(w) => w.to_dtype(DType::F64)?.to_vec1::<f64>()?,
     };
     let op = CrossEntropy { labels, ignore, smoothing, weights };
-    if is_fast(logits) { logits.contiguous()?.apply_op1(op) } else { op.composed(logits) }
+    if !is_fast(logits) {
+        return op.composed(logits);
+    }
+    let losses = by_dtype!(logits.dtype(), T => own(read::<T, _>(logits, |x| op.losses(x))?));
+    record(op, &[logits], losses, rows, Memory::Plain)
 }
 
 struct CrossEntropy {
@@ -76,46 +80,43 @@ impl CrossEntropy {
     }
 }
 
-impl CustomOp1 for CrossEntropy {
+impl CrossEntropy {
+    fn losses<T: Element>(&self, x: &[T]) -> Vec<T> {
+        let classes = self.weights.len();
+        let loss = |(row, x): (usize, &[T])| {
+            let Some(label) = self.label(row) else { return T::default() };
+            let (max, log_sum) = max_and_log_sum(x);
+            let log_p = |c: usize| x[c] - max - log_sum;
+            let hit = T::from_f64(self.weights[label] * (1.0 - self.smoothing)) * log_p(label);
+            let even = if self.smoothing == 0.0 {
+                T::default()
+            } else {
+                let all = (0..classes).fold(T::default(), |s, c| s + T::from_f64(self.weights[c]) * log_p(c));
+                all * T::from_f64(self.smoothing / classes as f64)
+            };
+            T::default() - (hit + even)
+        };
+        x.chunks_exact(classes).enumerate().map(loss).collect()
+    }
+}
+
+impl Differentiable for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, classes) = l.shape().dims2()?;
-        by_dtype!(dtype(x), T => {
-            let x = slice::<T>(x, l)?;
-            let loss = |(row, x): (usize, &[T])| {
-                let Some(label) = self.label(row) else { return 0.0 };
-                let (max, log_sum) = max_and_log_sum(x);
-                let log_p = |c: usize| x[c] - max - log_sum;
-                let hit = (self.weights[label] * (1.0 - self.smoothing)) as T * log_p(label);
-                let even = if self.smoothing == 0.0 {
-                    0.0
-                } else {
-                    (0..classes).map(|c| self.weights[c] as T * log_p(c)).sum::<T>() * self.smoothing as T / classes as T
-                };
-                -(hit + even)
-            };
-            Ok((own(x.chunks_exact(classes).enumerate().map(loss).collect()), rows.into()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
-        let classes = self.weights.len();
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (x, g, classes) = (link.input(0)?, link.grad, self.weights.len());
         by_dtype!(g.dtype(), T => {
             let dx = read2::<T, _>(x, g, |x, g| map_rows(x.len(), classes, |dx: &mut [T], from| {
                 let (x, row) = (&x[from..from + classes], from / classes);
                 let Some(label) = self.label(row) else { return };
                 let ((max, log_sum), total) = (max_and_log_sum(x), self.total(label) as T);
                 for (c, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
-                    *dx = g[row] * (total * (*x - max - log_sum).exp() - self.factor(label, c) as T);
+                    *dx = g[row] * (total * Element::exp(*x - max - log_sum) - self.factor(label, c) as T);
                 }
             }))?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Ok(vec![Some(tensor(dx, x.shape(), Memory::Plain)?)])
         })
     }
 }

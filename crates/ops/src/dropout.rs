@@ -2,12 +2,12 @@
 //!
 //! Srivastava et al. 2014, *Dropout*; what is kept is divided by the probability of being kept.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rand::Rng;
-use transplant_core::{Ctx, Mode, Stream, wants_gradient};
+use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, Stream, record};
 
 use crate::elementwise::map2;
-use crate::host::{by_dtype, dtype, is_fast, own, read2, slice};
+use crate::host::{by_dtype, is_fast, own, read2, tensor};
 
 /// Drops each element of `x` with probability `p` in `0..1` and divides the others by `1 - p`; `p = 0` draws nothing.
 ///
@@ -55,30 +55,29 @@ fn draw(mask: &mut Vec<f32>, count: usize, p: f64, stream: &mut Stream) {
 
 fn scale(x: &Tensor, mask: Vec<f32>) -> Result<Tensor> {
     let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?;
-    if is_fast(x) { x.contiguous()?.apply_op2(&mask, Scale) } else { x * mask }
+    if !is_fast(x) {
+        return x * mask;
+    }
+    let y = by_dtype!(x.dtype(), T => own(read2::<T, _>(x, &mask, |x, m| map2(x, m, |x, m| x * m))?));
+    record(Scale(mask), &[x], y, x.shape(), Memory::Plain)
 }
 
 /// The product with a constant, for which no gradient is made.
-struct Scale;
+struct Scale(Tensor);
 
-impl CustomOp2 for Scale {
+impl Differentiable for Scale {
     fn name(&self) -> &'static str {
         "dropout"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, m: &CpuStorage, ml: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(dtype(x), T => {
-            Ok((own(map2(slice::<T>(x, xl)?, slice(m, ml)?, |x, m| x * m)), xl.shape().clone()))
-        })
+    fn reads_inputs(&self) -> bool {
+        false
     }
 
-    fn bwd(&self, x: &Tensor, mask: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        if !wants_gradient(x) {
-            return Ok((None, None));
-        }
-        by_dtype!(g.dtype(), T => {
-            let dx = read2::<T, _>(mask, g, |m, g| map2(m, g, |m, g| m * g))?;
-            Ok((Some(Tensor::from_vec(dx, x.shape(), x.device())?), None))
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        by_dtype!(link.grad.dtype(), T => {
+            let dx = read2::<T, _>(&self.0, link.grad, |m, g| map2(m, g, |m, g| m * g))?;
+            Ok(vec![Some(tensor(dx, link.grad.shape(), Memory::Plain)?)])
         })
     }
 }

@@ -1,34 +1,119 @@
 //! Parallel maps over slices. Each element is computed alone, so the split over threads does not matter.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
-use crate::host::{Element, vectorised, zeros};
+use crate::host::{Element, vectorised};
 
 /// Elements a task works on.
 const CHUNK: usize = 1 << 14;
 
+/// A vector of `len` elements: `f(place, first)` writes a chunk that begins at element `first`, through [`Slots`].
+#[allow(unsafe_code, reason = "results are written once, without being zeroed first")]
+pub(crate) fn fill<T: Element>(len: usize, chunk: usize, f: impl Fn(Slots<'_, T>, usize) + Sync) -> Vec<T> {
+    let mut out = Vec::with_capacity(len);
+    let chunk = chunk.max(1);
+    out.spare_capacity_mut()[..len].par_chunks_mut(chunk).enumerate().for_each(|(i, slots)| {
+        f(Slots(slots), i * chunk);
+    });
+    // SAFETY: `f` consumes the slots of every chunk, which can only be done by writing all of them.
+    unsafe { out.set_len(len) };
+    out
+}
+
+macro_rules! maps {
+    ($(#[$doc:meta])* $name:ident($($x:ident),*)) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "one argument for each operand")]
+        #[inline(always)]
+        pub(crate) fn $name(self, $($x: &[T],)* f: impl Fn($(same!($x T),)*) -> T) {
+            let len = self.0.len();
+            $(let $x = &$x[..len];)*
+            for (i, slot) in self.0.iter_mut().enumerate() {
+                slot.write(f($($x[i],)*));
+            }
+        }
+    };
+}
+
+macro_rules! same {
+    ($x:ident $t:ty) => { $t };
+}
+
+/// Places for results, to be consumed by writing all of them.
+pub(crate) struct Slots<'a, T>(&'a mut [MaybeUninit<T>]);
+
+impl<T: Element> Slots<'_, T> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Writes row by row: `f(range of the row, its places)`, with rows of `width` places.
+    #[inline(always)]
+    pub(crate) fn rows(self, width: usize, mut f: impl FnMut(std::ops::Range<usize>, Slots<'_, T>)) {
+        assert!(self.0.len().is_multiple_of(width.max(1)));
+        for (i, row) in self.0.chunks_exact_mut(width.max(1)).enumerate() {
+            f(i * width..(i + 1) * width, Slots(row));
+        }
+    }
+
+    maps! {
+        /// Writes all places as functions of three slices of their length.
+        map_with(a, b, c)
+    }
+    maps! {
+        /// Writes all places as functions of four slices of their length.
+        map_with4(a, b, c, d)
+    }
+    maps! {
+        /// Writes all places as functions of five slices of their length.
+        map_with5(a, b, c, d, e)
+    }
+    maps! {
+        /// Writes all places as functions of six slices of their length.
+        map_with6(a, b, c, d, e, g)
+    }
+
+    /// Writes all places as functions of one slice of their length.
+    #[inline(always)]
+    pub(crate) fn map(self, x: &[T], f: impl Fn(T) -> T) {
+        assert_eq!(self.0.len(), x.len());
+        self.0.iter_mut().zip(x).for_each(|(o, x)| {
+            o.write(f(*x));
+        });
+    }
+
+    /// Writes all places as functions of two slices of their length.
+    #[inline(always)]
+    pub(crate) fn map2(self, x: &[T], y: &[T], f: impl Fn(T, T) -> T) {
+        assert!(self.0.len() == x.len() && x.len() == y.len());
+        self.0.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (x, y))| {
+            o.write(f(*x, *y));
+        });
+    }
+}
+
 /// `f` of every element.
 pub(crate) fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let mut out = zeros(x.len());
-    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|(out, x)| {
+    fill(x.len(), CHUNK, |slots, from| {
+        let x = &x[from..from + slots.len()];
         vectorised(
             #[inline(always)]
-            || out.iter_mut().zip(x).for_each(|(o, x)| *o = f(*x)),
-        )
-    });
-    out
+            || slots.map(x, &f),
+        );
+    })
 }
 
 /// `f` of every pair of elements.
 pub(crate) fn map2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    let mut out = zeros(x.len());
-    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK));
-    chunks.for_each(|((out, x), y)| {
+    assert_eq!(x.len(), y.len(), "operands of one length");
+    fill(x.len(), CHUNK, |slots, from| {
+        let range = from..from + slots.len();
         vectorised(
             #[inline(always)]
-            || out.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (x, y))| *o = f(*x, *y)),
+            || slots.map2(&x[range.clone()], &y[range.clone()], &f),
         );
-    });
-    out
+    })
 }

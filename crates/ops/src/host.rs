@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use transplant_core::Memory;
+
+use crate::simd::Vectors;
 
 /// A type the CPU paths compute in.
-pub(crate) trait Element: WithDType + Default {
+pub(crate) trait Element: WithDType + Default + Vectors {
     /// The smallest value.
     const LOWEST: Self;
 
@@ -16,12 +18,15 @@ pub(crate) trait Element: WithDType + Default {
     /// e to the power of `self`.
     fn exp(self) -> Self;
 
+    /// The error function of `self`.
+    fn erf(self) -> Self;
+
     /// Runs `f` with a buffer of this thread that keeps its allocation from call to call; its contents are arbitrary.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! element {
-    ($t:ident) => {
+    ($t:ident, $exp:path, $erf:path) => {
         impl Element for $t {
             const LOWEST: Self = $t::NEG_INFINITY;
 
@@ -30,8 +35,14 @@ macro_rules! element {
                 if self <= 0.0 { 0.0 } else { self }
             }
 
+            #[inline(always)]
             fn exp(self) -> Self {
-                $t::exp(self)
+                $exp(self)
+            }
+
+            #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
             }
 
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
@@ -49,8 +60,8 @@ macro_rules! element {
     };
 }
 
-element!(f32);
-element!(f64);
+element!(f32, crate::math::exp32, crate::math::erf32);
+element!(f64, f64::exp, libm::erf);
 
 /// Evaluates an expression with `$t` standing for the Rust type of a `DType`.
 macro_rules! by_dtype {
@@ -75,11 +86,6 @@ pub(crate) fn is_fast(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
 }
 
-/// The type of a storage on the CPU.
-pub(crate) fn dtype(storage: &CpuStorage) -> DType {
-    BackendStorage::dtype(storage)
-}
-
 /// Values as the storage of a tensor.
 pub(crate) fn own<T: Element>(values: Vec<T>) -> CpuStorage {
     T::to_cpu_storage_owned(values)
@@ -97,6 +103,29 @@ pub(crate) fn read<T: Element, R>(t: &Tensor, f: impl FnOnce(&[T]) -> R) -> Resu
     let (storage, layout) = t.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { bail!("expected a tensor on the CPU, got {:?}", t.device()) };
     Ok(f(slice(storage, layout)?))
+}
+
+/// The values with the second dimension innermost: `[n, c, h, w]` as a contiguous `[n, h, w, c]`.
+pub(crate) fn raw(t: &Tensor) -> Result<Tensor> {
+    Memory::ChannelsLast.raw(&t.detach())?.contiguous()
+}
+
+/// How the values of a tensor lie in memory, so that an operation on single elements can leave them so.
+pub(crate) fn memory(t: &Tensor) -> Result<Memory> {
+    let last = t.rank() > 2 && !t.is_contiguous() && Memory::ChannelsLast.raw(t)?.is_contiguous();
+    Ok(if last { Memory::ChannelsLast } else { Memory::Plain })
+}
+
+/// The values as a contiguous tensor in this order of memory.
+pub(crate) fn dense(t: &Tensor, memory: Memory) -> Result<Tensor> {
+    memory.raw(&t.detach())?.contiguous()
+}
+
+/// An untracked tensor of this (logical) shape from values in this order of memory.
+pub(crate) fn tensor<T: Element>(values: Vec<T>, shape: impl Into<Shape>, memory: Memory) -> Result<Tensor> {
+    let shape = shape.into();
+    let t = Tensor::from_vec(values, memory.dims(&shape), &Device::Cpu)?;
+    memory.view(&t, &shape)
 }
 
 /// Runs `f` on the values of two tensors on the CPU.

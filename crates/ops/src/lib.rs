@@ -5,7 +5,10 @@
 //! those of parameters go to [`transplant_core::deposit`]. Results do not depend on the number of threads.
 #![deny(unsafe_code)]
 
+mod activation;
+mod add;
 mod batch_norm;
+mod buffer;
 mod conv2d;
 mod cross_entropy;
 mod dropout;
@@ -14,21 +17,23 @@ mod grad_reverse;
 mod host;
 mod layers;
 mod linear;
-mod matmul;
+mod math;
 mod pool;
+mod product;
 mod reduce;
-mod relu;
+mod simd;
 mod softmax;
 #[doc(hidden)]
 pub mod testing;
 
-pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_frozen};
+pub use activation::{Activation, relu};
+pub use add::add;
+pub use batch_norm::{After, BatchStatistics, batch_norm, batch_norm_frozen};
 pub use conv2d::{Conv2dGeometry, conv2d};
 pub use cross_entropy::cross_entropy_rows;
 pub use dropout::{dropout, dropout_rows};
 pub use grad_reverse::grad_reverse;
 pub use layers::{BatchNorm2d, Conv2d, Linear, ScopeExt};
 pub use linear::linear;
-pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
-pub use relu::relu;
+pub use pool::{Pool2d, adaptive_avg_pool2d, avg_pool2d, global_avg_pool, max_pool2d};
 pub use softmax::{log_softmax, softmax};

@@ -1,10 +1,18 @@
 //! The affine map of fully connected layers.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use transplant_core::{deposit, wants_gradient};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+use transplant_core::{Differentiable, Link, Memory, record};
 
-use crate::host::{Element, by_dtype, dtype, is_fast, own, read, read2, slice, zeros};
-use crate::matmul::{Mat, Threads::Pool, matmul};
+use crate::buffer::{Shared, written};
+use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, zeros};
+use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows};
+use crate::simd::lanes;
+
+/// Rows that a task works on, at most.
+const TASK_ROWS: usize = 192;
+/// Outputs whose weight gradient a task computes.
+const TASK_OUTPUTS: usize = 24;
 
 /// `x [.., inputs]` times the transpose of `weight [outputs, inputs]`, plus `bias [outputs]`: `[.., outputs]`.
 ///
@@ -22,11 +30,13 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         return composed(x, weight, bias);
     }
     let op = Linear { rows: x.elem_count() / inputs.max(1), inputs, outputs };
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    match bias {
-        None => x.apply_op2(&weight, op),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-    }
+    let y = by_dtype!(x.dtype(), T => {
+        let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
+        let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
+        own(read2::<T, _>(x, weight, |x, w| op.forward(x, w, finish))?)
+    });
+    let operands: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+    record(op, &operands, y, outer_dims(x.dims(), outputs), Memory::Plain)
 }
 
 /// The same from candle's operations, for devices other than the CPU.
@@ -34,11 +44,40 @@ fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor
     let (outputs, inputs) = weight.dims2()?;
     let y = x.reshape(((), inputs))?.matmul(&weight.t()?)?;
     let y = bias.map_or_else(|| Ok(y.clone()), |b| y.broadcast_add(b))?;
-    y.reshape(outer(x.dims(), outputs))
+    y.reshape(outer_dims(x.dims(), outputs))
 }
 
-fn outer(dims: &[usize], last: usize) -> Vec<usize> {
+fn outer_dims(dims: &[usize], last: usize) -> Vec<usize> {
     dims[..dims.len() - 1].iter().copied().chain([last]).collect()
+}
+
+/// `x [count, k]` times a packed matrix of `columns` columns: `[count, columns]`.
+#[allow(unsafe_code, reason = "the output is written once, by tasks with rows of their own")]
+pub(crate) fn product<T: Element>(
+    x: &[T],
+    count: usize,
+    w: &Packed<T>,
+    columns: usize,
+    finish: Finish<'_, T>,
+) -> Vec<T> {
+    let all = |y: Shared<T>| {
+        let parts = count.div_ceil(TASK_ROWS);
+        let split = if parts < 4 * rayon::current_num_threads() { w.panels.len() } else { 1 };
+        (0..parts * split).into_par_iter().for_each(|task| {
+            let (part, s) = (task / split, task % split);
+            let range = part * count / parts..(part + 1) * count / parts;
+            let starts: Vec<isize> = range.clone().map(|r| (r * w.k) as isize).collect();
+            let outs: Vec<usize> = range.map(|r| r * columns).collect();
+            let panels = if split == 1 { 0..w.panels.len() } else { s..s + 1 };
+            let runs = [Run { delta: 0, k: 0, len: w.k }];
+            let job = Rows { x, starts: &starts, outs: &outs, runs: &runs, w, panels, add: false, finish };
+            // SAFETY: each row belongs to one part, and each column to one panel, so no other task writes there.
+            unsafe { rows(&job, y.ptr(), y.len()) }
+        });
+        Ok::<(), std::convert::Infallible>(())
+    };
+    // SAFETY: every row belongs to a part and every column to a panel, so all elements are written.
+    unsafe { written(count * columns, all) }.unwrap_or_default()
 }
 
 #[derive(Clone, Copy)]
@@ -49,104 +88,60 @@ struct Linear {
 }
 
 impl Linear {
-    fn forward<T: Element>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> Result<Vec<T>> {
-        let mut y = match b {
-            None => zeros(self.rows * self.outputs),
-            Some(b) => b.repeat(self.rows),
-        };
-        let (x, w) = (Mat::new(x, self.rows, self.inputs), Mat::new(w, self.outputs, self.inputs));
-        matmul(&mut y, self.outputs, b.is_some(), x, w.t(), Pool)?;
-        Ok(y)
+    fn forward<T: Element>(&self, x: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
+        let packed = pack(self.inputs, self.outputs, |p, width, part| {
+            for o in 0..p.columns {
+                let of = &w[(p.column + o) * self.inputs..][..self.inputs];
+                of.iter().zip(part[o..].iter_mut().step_by(width)).for_each(|(w, to)| *to = *w);
+            }
+        });
+        product(x, self.rows, &packed, self.outputs, finish)
     }
 
-    fn input_gradient(&self, x: &Tensor, w: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
+    fn input_gradient<T: Element>(&self, w: &[T], g: &[T]) -> Vec<T> {
+        let packed = pack(self.outputs, self.inputs, |p, width, part| {
+            for (of, to) in w.chunks_exact(self.inputs.max(1)).zip(part.chunks_exact_mut(width)) {
+                to[..p.columns].copy_from_slice(&of[p.column..p.column + p.columns]);
+            }
+        });
+        product(g, self.rows, &packed, self.inputs, Finish::default())
+    }
+
+    fn weight_gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
+        let panels = panels(self.inputs, 1, lanes::<T>());
+        let a_starts: Vec<usize> = (0..self.rows).map(|r| r * self.outputs).collect();
+        let b_starts: Vec<isize> = (0..self.rows).map(|r| (r * self.inputs) as isize).collect();
+        let mut dw = zeros(self.outputs * self.inputs);
+        dw.par_chunks_mut((TASK_OUTPUTS * self.inputs).max(1)).enumerate().for_each(|(i, dw)| {
+            let columns = i * TASK_OUTPUTS..i * TASK_OUTPUTS + dw.len() / self.inputs;
+            let (a_starts, b_starts) = (&a_starts[..], &b_starts[..]);
+            let job = Outer { a: g, a_starts, columns, b: x, b_starts, delta: 0, panels: &panels };
+            outer(&job, dw, self.inputs);
+        });
+        dw
+    }
+}
+
+impl Differentiable for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (x, w, g) = (link.input(0)?, link.input(1)?, link.grad);
         by_dtype!(g.dtype(), T => {
-            let mut dx = zeros::<T>(x.elem_count());
-            read2::<T, _>(g, w, |g, w| {
-                let (g, w) = (Mat::new(g, self.rows, self.outputs), Mat::new(w, self.outputs, self.inputs));
-                matmul(&mut dx, self.inputs, false, g, w, Pool)
-            })??;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            let dx = link.when_wanted(0, || {
+                tensor(read2::<T, _>(w, g, |w, g| self.input_gradient(w, g))?, x.shape(), Memory::Plain)
+            })?;
+            let dw = link.when_wanted(1, || {
+                tensor(read2::<T, _>(x, g, |x, g| self.weight_gradient(x, g))?, w.shape(), Memory::Plain)
+            })?;
+            let db = link.when_wanted(2, || {
+                let db = read::<T, _>(g, |g| crate::reduce::column_sums(g, self.outputs))?;
+                tensor(db, self.outputs, Memory::Plain)
+            })?;
+            Ok(vec![dx, dw, db])
         })
-    }
-
-    fn weight_gradient(&self, x: &Tensor, w: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        deposit(w, || {
-            by_dtype!(g.dtype(), T => {
-                let mut dw = zeros::<T>(w.elem_count());
-                read2::<T, _>(g, x, |g, x| {
-                    let (g, x) = (Mat::new(g, self.rows, self.outputs), Mat::new(x, self.rows, self.inputs));
-                    matmul(&mut dw, self.inputs, false, g.t(), x, Pool)
-                })??;
-                Tensor::from_vec(dw, w.shape(), w.device())
-            })
-        })
-    }
-
-    fn bias_gradient(&self, b: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        deposit(b, || {
-            by_dtype!(g.dtype(), T => {
-                let mut sum = zeros::<T>(self.outputs);
-                read::<T, _>(g, |g| {
-                    for row in g.chunks_exact(self.outputs.max(1)) {
-                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
-                    }
-                })?;
-                Tensor::from_vec(sum, b.shape(), b.device())
-            })
-        })
-    }
-}
-
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(dtype(x), T => {
-            let y = self.forward::<T>(slice(x, xl)?, slice(w, wl)?, None)?;
-            Ok((own(y), outer(xl.dims(), self.outputs).into()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((self.input_gradient(x, w, g)?, self.weight_gradient(x, w, g)?))
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(dtype(x), T => {
-            let y = self.forward::<T>(slice(x, xl)?, slice(w, wl)?, Some(slice(b, bl)?))?;
-            Ok((own(y), outer(xl.dims(), self.outputs).into()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok((self.input_gradient(x, w, g)?, self.weight_gradient(x, w, g)?, self.bias_gradient(b, g)?))
     }
 }
 

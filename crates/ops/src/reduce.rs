@@ -10,12 +10,6 @@ fn total<T: Element>(lanes: [T; LANES]) -> f64 {
     lanes.iter().map(|a| a.to_f64()).sum()
 }
 
-/// The sum of a slice.
-#[inline(always)]
-pub(crate) fn sum<T: Element>(x: &[T]) -> f64 {
-    sum_of(x, |x| x)
-}
-
 /// The sum of `f` over a slice.
 #[inline(always)]
 pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
@@ -30,41 +24,28 @@ pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     total(lanes)
 }
 
-/// The sum of `f` over two slices of one length.
-#[inline(always)]
-pub(crate) fn sum_of2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
-    let mut lanes = [T::default(); LANES];
-    let ((xs, x), (ys, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    for (x, y) in xs.iter().zip(ys) {
-        for i in 0..LANES {
-            lanes[i] += f(x[i], y[i]);
-        }
+/// The sum of each column of `[rows, columns]`, over blocks of rows of one size, in double precision between them.
+pub(crate) fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
+    use rayon::prelude::*;
+    if columns == 0 {
+        return Vec::new();
     }
-    lanes.iter_mut().zip(x.iter().zip(y)).for_each(|(l, (x, y))| *l += f(*x, *y));
-    total(lanes)
-}
-
-/// The sums of both parts of `f` over three slices of one length.
-#[inline(always)]
-pub(crate) fn sums_of3<T: Element>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> (T, T)) -> (f64, f64) {
-    let (mut first, mut second) = ([T::default(); LANES], [T::default(); LANES]);
-    let ((xs, x), (ys, y), (zs, z)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), z.as_chunks::<LANES>());
-    for ((x, y), z) in xs.iter().zip(ys).zip(zs) {
-        for i in 0..LANES {
-            let (a, b) = f(x[i], y[i], z[i]);
-            first[i] += a;
-            second[i] += b;
-        }
+    let block = |x: &[T]| {
+        let mut sum = vec![T::default(); columns];
+        crate::host::vectorised(
+            #[inline(always)]
+            || {
+                for row in x.chunks_exact(columns) {
+                    sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+                }
+            },
+        );
+        sum
+    };
+    let partials: Vec<Vec<T>> = x.par_chunks(columns * 128).map(block).collect();
+    let mut out = vec![0f64; columns];
+    for p in partials {
+        out.iter_mut().zip(p).for_each(|(o, p)| *o += p.to_f64());
     }
-    for (i, ((x, y), z)) in x.iter().zip(y).zip(z).enumerate() {
-        let (a, b) = f(*x, *y, *z);
-        first[i] += a;
-        second[i] += b;
-    }
-    (total(first), total(second))
-}
-
-/// The planes of one channel in `[n, channels, len]`.
-pub(crate) fn planes<T>(x: &[T], channels: usize, len: usize, channel: usize) -> impl Iterator<Item = &[T]> {
-    x.chunks_exact(len.max(1)).skip(channel).step_by(channels.max(1))
+    out.into_iter().map(T::from_f64).collect()
 }

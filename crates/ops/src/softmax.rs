@@ -1,10 +1,10 @@
 //! Softmax and its logarithm over the last dimension, with backward passes (candle's fused softmax has none).
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
-use transplant_core::wants_gradient;
+use candle_core::{D, Result, Tensor, bail};
+use transplant_core::{Differentiable, Link, Memory, record};
 
-use crate::host::{Element, by_dtype, dtype, is_fast, own, read2, slice, zeros};
+use crate::elementwise::fill;
+use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, vectorised};
 
 /// `x - ln(sum(exp(x)))` over the last dimension, of `x`'s shape.
 ///
@@ -26,7 +26,21 @@ fn apply(x: &Tensor, log: bool) -> Result<Tensor> {
     if x.rank() == 0 || x.elem_count() == 0 {
         bail!("softmax: expected an input with values, got {:?}", x.dims())
     }
-    if is_fast(x) { x.contiguous()?.apply_op1(Softmax { log }) } else { composed(x, log) }
+    if !is_fast(x) {
+        return composed(x, log);
+    }
+    let width = x.dim(D::Minus1)?;
+    let y = by_dtype!(x.dtype(), T => {
+        own(read::<T, _>(x, |x| map_rows(x.len(), width, |y: &mut [T], from| {
+            let x = &x[from..from + width];
+            let (max, log_sum) = max_and_log_sum(x);
+            y.iter_mut().zip(x).for_each(|(y, x)| {
+                let l = *x - max - log_sum;
+                *y = if log { l } else { l.exp() };
+            });
+        }))?)
+    });
+    record(Softmax { log, width }, &[x], y, x.shape(), Memory::Plain)
 }
 
 /// The same from candle's operations, for devices other than the CPU.
@@ -39,63 +53,61 @@ fn composed(x: &Tensor, log: bool) -> Result<Tensor> {
 }
 
 /// The largest value of a row, and the logarithm of the sum of exponentials relative to it.
+#[inline(always)]
 pub(crate) fn max_and_log_sum<T: Element>(row: &[T]) -> (T, T) {
     let max = row.iter().copied().fold(T::LOWEST, |m, v| if v > m { v } else { m });
-    let sum: f64 = row.iter().map(|v| (*v - max).exp().to_f64()).sum();
+    let sum = crate::reduce::sum_of(row, |v| (v - max).exp());
     (max, T::from_f64(sum.ln()))
+}
+
+/// Applies `f(output row, index of its first element)` to all rows of a new buffer of zeros.
+pub(crate) fn map_rows<T: Element>(len: usize, row: usize, f: impl Fn(&mut [T], usize) + Sync) -> Vec<T> {
+    let rows = ((1 << 12) / row.max(1)).max(1);
+    fill(len, rows * row, |slots, from| {
+        T::with_scratch(slots.len(), |scratch| {
+            scratch.fill(T::default());
+            vectorised(
+                #[inline(always)]
+                || scratch.chunks_exact_mut(row).enumerate().for_each(|(i, out)| f(out, from + i * row)),
+            );
+            slots.map(scratch, |v| v);
+        });
+    })
 }
 
 struct Softmax {
     log: bool,
+    width: usize,
 }
 
-/// Applies `f(output row, index of its first element)` to all rows of a new buffer.
-pub(crate) fn map_rows<T: Element>(len: usize, row: usize, f: impl Fn(&mut [T], usize) + Sync) -> Vec<T> {
-    let mut out = zeros(len);
-    let rows = out.par_chunks_mut(row).enumerate().with_min_len((1 << 12) / row + 1);
-    rows.for_each(|(i, out)| f(out, i * row));
-    out
-}
-
-impl CustomOp1 for Softmax {
+impl Differentiable for Softmax {
     fn name(&self) -> &'static str {
         if self.log { "log_softmax" } else { "softmax" }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let width = l.dims().last().copied().unwrap_or(1);
-        by_dtype!(dtype(x), T => {
-            let x = slice::<T>(x, l)?;
-            let y = map_rows(x.len(), width, |y: &mut [T], from| {
-                let x = &x[from..from + width];
-                let (max, log_sum) = max_and_log_sum(x);
-                y.iter_mut().zip(x).for_each(|(y, x)| {
-                    let log = *x - max - log_sum;
-                    *y = if self.log { log } else { log.exp() };
-                });
-            });
-            Ok((own(y), l.shape().clone()))
-        })
+    fn reads_inputs(&self) -> bool {
+        false
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
-        let width = x.dim(D::Minus1)?;
+    fn reads_output(&self) -> bool {
+        true
+    }
+
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (y, g, width) = (link.output()?, link.grad, self.width);
         by_dtype!(g.dtype(), T => {
             let dx = read2::<T, _>(y, g, |y, g| map_rows(y.len(), width, |dx: &mut [T], from| {
                 let (y, g) = (&y[from..from + width], &g[from..from + width]);
                 let pairs = y.iter().zip(g);
                 if self.log {
                     let sum: T = g.iter().sum();
-                    dx.iter_mut().zip(pairs).for_each(|(d, (y, g))| *d = g - y.exp() * sum);
+                    dx.iter_mut().zip(pairs).for_each(|(d, (y, g))| *d = *g - Element::exp(*y) * sum);
                 } else {
                     let sum: T = pairs.clone().map(|(y, g)| y * g).sum();
                     dx.iter_mut().zip(pairs).for_each(|(d, (y, g))| *d = y * (g - sum));
                 }
             }))?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Ok(vec![Some(tensor(dx, g.shape(), Memory::Plain)?)])
         })
     }
 }

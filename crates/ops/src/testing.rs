@@ -49,8 +49,19 @@ pub fn gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> 
     // The same must come out where nobody collects gradients and the operation is one of candle's.
     #[allow(clippy::disallowed_methods, reason = "compares with candle's own backward pass")]
     let plain = run().backward().expect("candle's backward pass runs");
+    // And from a tape, twice, so that nothing is used up.
+    let recording = transplant_core::Recording::start().expect("a recording starts");
+    let (recorded, mut taped) = (run(), Gradients::new(&params, |_| true));
+    transplant_core::backward(&recorded, &mut taped).expect("the recorded backward pass runs");
+    let mut again = Gradients::new(&params, |_| true);
+    transplant_core::backward_last(&recorded, &mut again).expect("the recorded backward pass runs again");
+    drop((recorded, recording));
     let grad = |(i, t): (usize, &Tensor)| {
         let grad = found.get(&name(i)).cloned().unwrap_or(t.zeros_like().expect("zeros"));
+        for other in [&taped, &again] {
+            let other = other.get(&name(i)).cloned().unwrap_or(t.zeros_like().expect("zeros"));
+            assert_eq!(max_difference(&grad, &other), 0.0, "input {i}: recorded and plain gradients differ");
+        }
         if let Some(p) = plain.get(&vars[i]) {
             assert_eq!(max_difference(&grad, p), 0.0, "input {i}: collected and plain gradients differ");
         }

@@ -224,7 +224,7 @@ mod tests {
     fn an_update_starts_at_zero_learns_and_merges() -> Result<()> {
         let linear_site = SiteKind::Linear { inputs: 3, outputs: 4 };
         let conv_site =
-            SiteKind::Conv2d { inputs: 3, outputs: 4, kernel: (3, 3), stride: 2, padding: 1, dilation: 1, groups: 1 };
+            SiteKind::Conv2d { inputs: 3, outputs: 4, kernel: (3, 3), stride: [2; 2], padding: [[1; 2]; 2], dilation: [1; 2], groups: 1 };
         for (kind, x_shape, w_shape) in
             [(linear_site, vec![5, 3], vec![4, 3]), (conv_site, vec![2, 3, 5, 5], vec![4, 3, 3, 3])]
         {
@@ -232,7 +232,7 @@ mod tests {
             let scope = Scope::new(&params, Arc::default(), Seeds::new(3), DType::F32);
             let draw = |name: &str, shape: &[usize]| scope.weight(name, shape, Init::Normal(1.0)).map(|t| t.detach());
             let (x, w) = (draw("x", &x_shape)?, draw("w", &w_shape)?);
-            let at = Conv2dGeometry { stride: 2, padding: 1, ..Default::default() };
+            let at = Conv2dGeometry::padded(1).strided(2);
             let layer = |w: &Tensor| if w.rank() == 2 { linear(&x, w, None) } else { conv2d(&x, w, None, at) };
             let y = layer(&w)?;
             let site = Site { name: "layer".into(), kind };

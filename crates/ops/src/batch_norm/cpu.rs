@@ -1,166 +1,177 @@
-//! Batch normalisation on the CPU: statistics in parallel over channels, maps in parallel over images.
+//! Batch normalisation on the CPU over rows of channels. Sums are taken over blocks of rows whose size depends on the number
+//! of channels alone, in parallel, and merged in order in double precision.
 
 use rayon::prelude::*;
 
-use super::{Dims, Used};
-use crate::host::{Element, vectorised, zeros};
-use crate::reduce::{planes, sum, sum_of, sum_of2, sums_of3};
+use super::Used;
+use crate::Activation;
+use crate::elementwise::fill;
+use crate::host::{Element, vectorised};
 
-/// Mean and biased variance of each channel.
-pub(super) fn statistics<T: Element>(d: &Dims, x: &[T]) -> Used {
-    let (mean, var) = each_channel(
-        d,
-        #[inline(always)]
-        |c| moments(d, x, c),
-    );
-    Used { mean, var }
-}
+/// Elements of a block: what stays in a core's first cache while it is read twice.
+const BLOCK: usize = 4096;
 
-/// `f` of every channel.
-fn each_channel(d: &Dims, f: impl Fn(usize) -> (f64, f64) + Sync) -> (Vec<f64>, Vec<f64>) {
-    (0..d.channels)
-        .into_par_iter()
-        .map(|c| {
-            vectorised(
-                #[inline(always)]
-                || f(c),
-            )
-        })
-        .unzip()
-}
-
-#[inline(always)]
-fn moments<T: Element>(d: &Dims, x: &[T], channel: usize) -> (f64, f64) {
-    let count = (d.n * d.len) as f64;
-    let of_channel = || planes(x, d.channels, d.len, channel);
-    let mean = of_channel().map(|p| sum(p)).sum::<f64>() / count;
-    let m = T::from_f64(mean);
-    (mean, of_channel().map(|p| sum_of(p, |v| (v - m) * (v - m))).sum::<f64>() / count)
-}
-
-/// Applies `f(channel, output plane, index of the plane)` to all planes of a new buffer.
-fn map_planes<T: Element>(d: &Dims, f: impl Fn(usize, &mut [T], std::ops::Range<usize>) + Sync) -> Vec<T> {
-    let mut out = zeros(d.n * d.channels * d.len);
-    if out.is_empty() {
-        return out;
-    }
-    let image = d.channels * d.len;
-    out.par_chunks_mut(image).enumerate().for_each(|(n, out)| {
-        for (c, out) in out.chunks_exact_mut(d.len).enumerate() {
-            let from = n * image + c * d.len;
-            vectorised(
-                #[inline(always)]
-                || f(c, out, from..from + d.len),
-            );
+/// Calls `$body` with the constant `$a` for the activation, so that each is compiled by itself.
+macro_rules! by_activation {
+    ($act:expr, $a:ident => $body:expr) => {
+        match $act {
+            Activation::Identity => { const $a: Activation = Activation::Identity; $body }
+            Activation::Relu => { const $a: Activation = Activation::Relu; $body }
+            Activation::Relu6 => { const $a: Activation = Activation::Relu6; $body }
+            Activation::Gelu => { const $a: Activation = Activation::Gelu; $body }
+            Activation::GeluTanh => { const $a: Activation = Activation::GeluTanh; $body }
+            Activation::Silu => { const $a: Activation = Activation::Silu; $body }
+            Activation::HardSwish => { const $a: Activation = Activation::HardSwish; $body }
         }
-    });
+    };
+}
+
+/// Elements in a block of whole rows.
+fn block(channels: usize) -> usize {
+    (BLOCK / channels.max(1)).max(4) * channels.max(1)
+}
+
+/// Mean and biased variance of each channel of `[rows, channels]`.
+pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
+    let of_block = |x: &[T]| {
+        let mut sums = vec![T::default(); 2 * channels];
+        vectorised(
+            #[inline(always)]
+            || {
+                let (mean, m2) = sums.split_at_mut(channels);
+                let rows = x.len() / channels;
+                for row in x.chunks_exact(channels) {
+                    mean.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+                }
+                let share = T::from_f64(1.0 / rows as f64);
+                mean.iter_mut().for_each(|m| *m = *m * share);
+                for row in x.chunks_exact(channels) {
+                    for ((m2, m), v) in m2.iter_mut().zip(&*mean).zip(row) {
+                        *m2 += (*v - *m) * (*v - *m);
+                    }
+                }
+            },
+        );
+        (sums, x.len() / channels)
+    };
+    let blocks: Vec<_> = x.par_chunks(block(channels)).map(of_block).collect();
+    let (mut mean, mut m2, mut count) = (vec![0f64; channels], vec![0f64; channels], 0f64);
+    // Chan, Golub & LeVeque 1983: merging means and squared deviations of two parts.
+    for (sums, rows) in blocks {
+        let (rows, total) = (rows as f64, count + rows as f64);
+        for c in 0..channels {
+            let delta = sums[c].to_f64() - mean[c];
+            mean[c] += delta * rows / total;
+            m2[c] += sums[channels + c].to_f64() + delta * delta * count * rows / total;
+        }
+        count = total;
+    }
+    Used { mean, var: m2.into_iter().map(|v| v / count.max(1.0)).collect() }
+}
+
+/// `act(x scale + shift + residual)`.
+pub(super) fn forward<T: Element>(x: &[T], scale: &[T], shift: &[T], residual: Option<&[T]>, act: Activation) -> Vec<T> {
+    let channels = scale.len();
+    by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
+        let range = from..from + slots.len();
+        let (x, r) = (&x[range.clone()], residual.map(|r| &r[range]));
+        vectorised(
+            #[inline(always)]
+            || slots.rows(channels, |row, out| {
+                let x = &x[row.clone()];
+                match r {
+                    None => out.map_with(x, scale, shift, |x, a, b| A.value(x * a + b)),
+                    Some(r) => out.map_with4(x, scale, shift, &r[row], |x, a, b, r| A.value(x * a + b + r)),
+                }
+            }),
+        );
+    }))
+}
+
+/// Sums over the rows for each channel.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    /// Of the gradient below the activation.
+    pub(super) g: Vec<f64>,
+    /// Of that gradient times the centred input.
+    pub(super) g_centred: Vec<f64>,
+}
+
+/// The gradient below the activation; with a residual it is also the residual's.
+pub(super) fn below<T: Element>(
+    x: &[T],
+    g: &[T],
+    scale: &[T],
+    shift: &[T],
+    residual: &[T],
+    act: Activation,
+) -> Vec<T> {
+    let channels = scale.len();
+    by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
+        let range = from..from + slots.len();
+        let (x, g, r) = (&x[range.clone()], &g[range.clone()], &residual[range]);
+        vectorised(
+            #[inline(always)]
+            || slots.rows(channels, |row, out| {
+                let (x, g, r) = (&x[row.clone()], &g[row.clone()], &r[row]);
+                out.map_with5(x, scale, shift, r, g, |x, a, b, r, g| A.slope(x * a + b + r, g));
+            }),
+        );
+    }))
+}
+
+/// The sums that gradients need, below an activation without residual.
+pub(super) fn sums<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], mean: &[T], act: Activation) -> Sums {
+    let channels = scale.len();
+    let of_block = |(x, g): (&[T], &[T])| {
+        let mut sums = vec![T::default(); 2 * channels];
+        by_activation!(act, A => vectorised(
+            #[inline(always)]
+            || {
+                let (sum, weighted) = sums.split_at_mut(channels);
+                for (x, g) in x.chunks_exact(channels).zip(g.chunks_exact(channels)) {
+                    for c in 0..channels {
+                        let below = A.slope(x[c] * scale[c] + shift[c], g[c]);
+                        sum[c] += below;
+                        weighted[c] += below * (x[c] - mean[c]);
+                    }
+                }
+            },
+        ));
+        sums
+    };
+    let len = block(channels);
+    let blocks: Vec<Vec<T>> = x.par_chunks(len).zip(g.par_chunks(len)).map(of_block).collect();
+    let mut out = Sums { g: vec![0.0; channels], g_centred: vec![0.0; channels] };
+    for b in blocks {
+        for c in 0..channels {
+            out.g[c] += b[c].to_f64();
+            out.g_centred[c] += b[channels + c].to_f64();
+        }
+    }
     out
 }
 
-/// The normalised, scaled and shifted values.
-pub(super) fn forward<T: Element>(
-    d: &Dims,
-    x: &[T],
-    gamma: &[T],
-    beta: &[T],
-    used: &Used,
-    eps: f64,
-    relu: bool,
-) -> Vec<T> {
-    map_planes(
-        d,
-        #[inline(always)]
-        |c, y, at| {
-            let scale = gamma[c].to_f64() / (used.var[c] + eps).sqrt();
-            let (mean, scale, shift) = (T::from_f64(used.mean[c]), T::from_f64(scale), beta[c]);
-            let map = |v: T| (v - mean) * scale + shift;
-            let pairs = y.iter_mut().zip(&x[at]);
-            if relu {
-                pairs.for_each(|(y, x)| *y = map(*x).positive_part());
-            } else {
-                pairs.for_each(|(y, x)| *y = map(*x));
-            }
-        },
-    )
-}
-
-/// Sums over the batch for each channel: the gradients of beta and gamma.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    /// Of the output gradient.
-    pub(super) g: Vec<f64>,
-    /// Of the output gradient times the normalised input.
-    pub(super) g_normal: Vec<f64>,
-}
-
-/// The gradient below a ReLU whose output is `y`.
-#[inline(always)]
-fn masked<T: Element>(y: T, g: T) -> T {
-    if y <= T::default() { T::default() } else { g }
-}
-
-/// The sums that gradients need; `[x, y, g]` are input, output and output gradient.
-pub(super) fn sums<T: Element>(d: &Dims, xyg: [&[T]; 3], used: &Used, eps: f64, relu: bool) -> Sums {
-    let (g, g_normal) = each_channel(
-        d,
-        #[inline(always)]
-        |c| {
-            let (g, weighted) = channel_sums(d, xyg, c, T::from_f64(used.mean[c]), relu);
-            (g, weighted / (used.var[c] + eps).sqrt())
-        },
-    );
-    Sums { g, g_normal }
-}
-
-/// The sums over a channel of the gradient, and of the gradient times the centred input.
-#[inline(always)]
-fn channel_sums<T: Element>(d: &Dims, xyg: [&[T]; 3], channel: usize, mean: T, relu: bool) -> (f64, f64) {
-    let [x, y, g] = xyg.map(|t| planes(t, d.channels, d.len, channel));
-    let (mut all, mut weighted) = (0.0, 0.0);
-    for ((x, y), g) in x.zip(y).zip(g) {
-        let (a, w) = if relu {
-            sums_of3(x, y, g, |x, y, g| (masked(y, g), (x - mean) * masked(y, g)))
-        } else {
-            (sum(g), sum_of2(x, g, |x, g| (x - mean) * g))
-        };
-        all += a;
-        weighted += w;
-    }
-    (all, weighted)
-}
-
-/// The gradient of the input; `sums` when the statistics were those of the batch.
+/// The gradient of the input: `scale g' + slope x + offset`, with `g'` the gradient below the activation.
 pub(super) fn input_gradient<T: Element>(
-    d: &Dims,
-    [x, y, g]: [&[T]; 3],
-    gamma: &[f64],
-    used: &Used,
-    sums: Option<&Sums>,
-    eps: f64,
-    relu: bool,
+    x: &[T],
+    g: &[T],
+    (scale, shift): (&[T], &[T]),
+    (slope, offset): (&[T], &[T]),
+    act: Activation,
 ) -> Vec<T> {
-    let count = (d.n * d.len) as f64;
-    map_planes(
-        d,
-        #[inline(always)]
-        |c, dx, at| {
-            let inv_std = 1.0 / (used.var[c] + eps).sqrt();
-            let scale = gamma[c] * inv_std;
-            // dx = scale * (g - mean(g) - normal * mean(g * normal)), as a linear function of g and x.
-            let (slope, shift) = match sums {
-                None => (0.0, 0.0),
-                Some(s) => {
-                    let slope = -scale * s.g_normal[c] * inv_std / count;
-                    (slope, -scale * s.g[c] / count - slope * used.mean[c])
-                }
-            };
-            let (scale, slope, shift) = (T::from_f64(scale), T::from_f64(slope), T::from_f64(shift));
-            let all = dx.iter_mut().zip(&x[at.clone()]).zip(y[at.clone()].iter().zip(&g[at]));
-            if relu {
-                all.for_each(|((dx, x), (y, g))| *dx = scale * masked(*y, *g) + slope * *x + shift);
-            } else {
-                all.for_each(|((dx, x), (_, g))| *dx = scale * *g + slope * *x + shift);
-            }
-        },
-    )
+    let channels = scale.len();
+    by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
+        let range = from..from + slots.len();
+        let (x, g) = (&x[range.clone()], &g[range]);
+        vectorised(
+            #[inline(always)]
+            || slots.rows(channels, |row, out| {
+                let (x, g) = (&x[row.clone()], &g[row]);
+                out.map_with6(x, scale, shift, g, slope, offset, |x, a, b, g, s, o| {
+                    A.slope(x * a + b, g) * a + x * s + o
+                });
+            }),
+        );
+    }))
 }

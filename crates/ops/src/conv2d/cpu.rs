@@ -1,184 +1,255 @@
-//! The convolution on the CPU: tiles of images in parallel, each a patch matrix and a product that stay in a core's cache.
+//! The convolution on the CPU, over images with channels innermost: `[n, h, w, c]`.
+//!
+//! Positions that meet the same taps form the rows of one product, read where they stand. Where a tap reads very few
+//! channels (colour images), the inputs of each position are gathered first.
 
-use candle_core::Result;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::geometry::Dims;
-use super::im2col::{Place, col2im, im2col};
-use crate::host::{Element, sum_in_order, zeros};
-use crate::matmul::{Mat, Threads::One, matmul};
-use crate::reduce;
+use super::walk::{self, Class, Plane};
+use super::{depthwise, patches};
+use crate::buffer::{Shared, written};
+use crate::host::{Element, zeros};
+use crate::product::{Finish, Outer, Packed, Panel, Rows, Run, outer, pack, rows};
+use crate::simd::lanes;
 
-/// Bytes that all partial weight gradients together may take.
-const PARTIALS_BYTES: usize = 64 << 20;
-/// Partial weight gradients, at most.
-const MAX_PARTIALS: usize = 32;
+/// Rows that a task works on, at most.
+const TASK_ROWS: usize = 192;
 
-/// Part of a tile: a group of channels, some output rows of all images.
-struct Block {
-    group: usize,
-    first_row: usize,
-    /// Columns of the patch matrix that belong to one image.
-    per_image: usize,
-    /// All columns.
-    columns: usize,
+/// What a call computes: rows of positions, from one plane into another.
+pub(super) struct Walk {
+    pub(super) from: Plane,
+    pub(super) to: Plane,
+    pub(super) classes: Vec<Class>,
+    /// The taps that some position meets, in order.
+    used: Vec<usize>,
 }
 
-impl Block {
-    fn all(d: &Dims, images: usize, rows: usize) -> impl Iterator<Item = Self> + '_ {
-        (0..d.at.groups).flat_map(move |group| {
-            (0..d.oh).step_by(rows.max(1)).map(move |first_row| {
-                let per_image = rows.min(d.oh - first_row) * d.ow;
-                Self { group, first_row, per_image, columns: images * per_image }
-            })
-        })
+impl Walk {
+    fn new(from: Plane, to: Plane, classes: Vec<Class>) -> Self {
+        let mut used: Vec<usize> = classes.iter().flat_map(|c| c.taps.iter().map(|t| t.0)).collect();
+        used.sort_unstable();
+        used.dedup();
+        Self { from, to, classes, used }
     }
 
-    fn place(&self, d: &Dims, image: usize) -> Place {
-        let rows = self.first_row..self.first_row + self.per_image / d.ow;
-        Place { rows, column: image * self.per_image, columns: self.columns }
+    pub(super) fn forward(d: &Dims) -> Self {
+        Self::new(input(d), output(d), walk::outputs(d))
     }
 
-    /// The planes of this group in one of the tile's images.
-    fn planes(&self, d: &Dims, image: usize) -> std::ops::Range<usize> {
-        let (from, len) = (image * d.x_len() + self.group * d.cg() * d.h * d.w, d.cg() * d.h * d.w);
-        from..from + len
+    pub(super) fn backward(d: &Dims) -> Self {
+        Self::new(output(d), input(d), walk::inputs(d))
     }
 
-    /// Where output channel `o` of this group starts in one of the tile's images.
-    fn output(&self, d: &Dims, image: usize, o: usize) -> usize {
-        image * d.y_len() + (self.group * d.og() + o) * d.positions() + self.first_row * d.ow
+    /// The terms of a class: `width` channels from channel `first` of each tap's source.
+    fn runs(&self, class: &Class, first: usize, width: usize) -> Vec<Run> {
+        let slot = |tap: usize| self.used.binary_search(&tap).unwrap_or(0);
+        let channels = self.from.channels as isize;
+        let run = |(tap, delta): &(usize, isize)| Run {
+            delta: delta * channels + first as isize,
+            k: slot(*tap) * width,
+            len: width,
+        };
+        class.taps.iter().map(run).collect()
     }
 
-    fn patches<'a, T: Element>(&self, d: &Dims, x: &'a [T], scratch: &'a mut [T]) -> Mat<'a, T> {
-        if d.is_pointwise() {
-            return Mat::new(&x[self.planes(d, 0)], d.taps(), self.columns);
-        }
-        for i in 0..self.columns / self.per_image {
-            im2col(d, &x[self.planes(d, i)], &self.place(d, i), scratch);
-        }
-        Mat::new(scratch, d.taps(), self.columns)
-    }
-
-    /// The output gradient of the block as a matrix of channels × columns.
-    fn gradient<'a, T: Element>(&self, d: &Dims, g: &'a [T], scratch: &'a mut [T]) -> Mat<'a, T> {
-        if self.columns == self.per_image {
-            return Mat::strided(&g[self.output(d, 0, 0)..], d.og(), self.columns, d.positions());
-        }
-        for (o, row) in scratch.chunks_exact_mut(self.columns).enumerate().take(d.og()) {
-            for (i, part) in row.chunks_exact_mut(self.per_image).enumerate() {
-                part.copy_from_slice(&g[self.output(d, i, o)..][..self.per_image]);
-            }
-        }
-        Mat::new(scratch, d.og(), self.columns)
+    /// Classes and parts of their positions, of at most `most` each.
+    pub(super) fn parts(&self, images: usize, most: usize) -> Vec<(&Class, Range<usize>)> {
+        let ranges = |c: &Class| {
+            let len = c.len(images);
+            let count = len.div_ceil(most);
+            (0..count).map(move |i| i * len / count..(i + 1) * len / count)
+        };
+        self.classes.iter().flat_map(|c| ranges(c).map(move |r| (c, r))).collect()
     }
 }
 
-/// Lengths of the scratch buffers of a tile: patches, and channels × columns.
-fn scratch(d: &Dims) -> (usize, usize) {
-    let (images, rows) = d.tile();
-    let columns = images * rows * d.ow;
-    let patches = if d.is_pointwise() { 0 } else { d.taps() * columns };
-    (patches, if images > 1 { d.og() * columns } else { 0 })
+pub(super) fn input(d: &Dims) -> Plane {
+    Plane { height: d.h, width: d.w, channels: d.c }
 }
 
-/// `[n, o, oh, ow]`.
-pub(crate) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], bias: Option<&[T]>) -> Result<Vec<T>> {
-    let (images, rows) = d.tile();
-    let (patches_len, out_len) = scratch(d);
-    let mut y = zeros(d.n * d.y_len());
-    if y.is_empty() {
-        return Ok(y);
-    }
-    let tiles = y.par_chunks_mut(images * d.y_len()).zip(x.par_chunks(images * d.x_len()));
-    tiles.try_for_each(|(y, x)| -> Result<()> {
-        T::with_scratch(patches_len + out_len, |scratch| {
-            let (patches, out) = scratch.split_at_mut(patches_len);
-            for b in Block::all(d, y.len() / d.y_len(), rows) {
-                let w = Mat::new(&weight[b.group * d.og() * d.taps()..], d.og(), d.taps());
-                let patches = b.patches(d, x, patches);
-                if b.columns == b.per_image {
-                    matmul(&mut y[b.output(d, 0, 0)..], d.positions(), false, w, patches, One)?;
-                    continue;
-                }
-                matmul(out, b.columns, false, w, patches, One)?;
-                for (o, row) in out.chunks_exact(b.columns).enumerate().take(d.og()) {
-                    for (i, part) in row.chunks_exact(b.per_image).enumerate() {
-                        y[b.output(d, i, o)..][..b.per_image].copy_from_slice(part);
-                    }
-                }
-            }
-            if let Some(bias) = bias {
-                for (plane, o) in y.chunks_exact_mut(d.positions()).zip((0..d.o).cycle()) {
-                    plane.iter_mut().for_each(|v| *v += bias[o]);
-                }
-            }
-            Ok(())
-        })
-    })?;
-    Ok(y)
+pub(super) fn output(d: &Dims) -> Plane {
+    Plane { height: d.oh, width: d.ow, channels: d.o }
 }
 
-/// The gradient of the input, `[n, c, h, w]`, from that of the output.
-pub(crate) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T]) -> Result<Vec<T>> {
-    let (images, rows) = d.tile();
-    let (patches_len, out_len) = scratch(d);
-    let mut dx = zeros(d.n * d.x_len());
-    if g.is_empty() || dx.is_empty() {
-        return Ok(dx);
-    }
-    let tiles = dx.par_chunks_mut(images * d.x_len()).zip(g.par_chunks(images * d.y_len()));
-    tiles.try_for_each(|(dx, g)| -> Result<()> {
-        T::with_scratch(patches_len + out_len, |scratch| {
-            let (patches, out) = scratch.split_at_mut(patches_len);
-            for b in Block::all(d, g.len() / d.y_len(), rows) {
-                let w = Mat::new(&weight[b.group * d.og() * d.taps()..], d.og(), d.taps()).t();
-                let g = b.gradient(d, g, out);
-                if d.is_pointwise() {
-                    matmul(&mut dx[b.planes(d, 0)], b.columns, false, w, g, One)?;
-                    continue;
-                }
-                matmul(patches, b.columns, false, w, g, One)?;
-                for i in 0..b.columns / b.per_image {
-                    col2im(d, patches, &b.place(d, i), &mut dx[b.planes(d, i)]);
-                }
-            }
-            Ok(())
-        })
-    })?;
-    Ok(dx)
+/// Part of a finish that belongs to some columns.
+pub(super) fn columns<'a, T>(f: Finish<'a, T>, of: &Range<usize>) -> Finish<'a, T> {
+    let cut = |v: Option<&'a [T]>| v.map(|v| &v[of.clone()]);
+    Finish { scale: cut(f.scale), shift: cut(f.shift), ..f }
 }
 
-/// The gradient of the weight, `[o, c / groups, kh, kw]`. Each chunk of images makes a partial sum, and the partial sums
-/// are added in order: which images form a chunk depends on the sizes alone.
-pub(crate) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Result<Vec<T>> {
-    let (images, rows) = d.tile();
-    let (patches_len, out_len) = scratch(d);
-    let len = d.o * d.taps();
-    if g.is_empty() || x.is_empty() {
-        return Ok(zeros(len));
-    }
-    let partials = (PARTIALS_BYTES / (len * size_of::<T>()).max(1)).clamp(2, MAX_PARTIALS);
-    let chunk = d.n.div_ceil(images).div_ceil(partials) * images;
-    let chunks = x.par_chunks(chunk * d.x_len()).zip(g.par_chunks(chunk * d.y_len()));
-    let partials = chunks.map(|(x, g)| -> Result<Vec<T>> {
-        let mut dw = zeros(len);
-        T::with_scratch(patches_len + out_len, |scratch| {
-            let (patches, out) = scratch.split_at_mut(patches_len);
-            for (x, g) in x.chunks(images * d.x_len()).zip(g.chunks(images * d.y_len())) {
-                for b in Block::all(d, g.len() / d.y_len(), rows) {
-                    let (patches, g) = (b.patches(d, x, patches), b.gradient(d, g, out));
-                    matmul(&mut dw[b.group * d.og() * d.taps()..], d.taps(), true, g, patches.t(), One)?;
-                }
-            }
-            Ok(dw)
-        })
+/// Computes all positions of a walk: `columns` channels written from channel `first_out`, from the channels that `runs` read.
+#[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
+fn product<T: Element>(
+    walk: &Walk,
+    images: usize,
+    x: &[T],
+    w: &Packed<T>,
+    (first, width): (usize, usize),
+    first_out: usize,
+    finish: Finish<'_, T>,
+    y: Shared<T>,
+) {
+    let parts = walk.parts(images, TASK_ROWS);
+    // With few positions the columns are divided, too. How tasks are cut changes no bit.
+    let panels = w.panels.len();
+    let split = if parts.len() < 4 * rayon::current_num_threads() { panels } else { 1 };
+    let tasks: Vec<_> = (0..split).flat_map(|s| parts.iter().map(move |p| (p, s))).collect();
+    tasks.into_par_iter().for_each(|((class, range), s)| {
+        let (starts, mut outs) = class.places(range.clone(), walk.from, walk.to);
+        outs.iter_mut().for_each(|o| *o += first_out);
+        let runs = walk.runs(class, first, width);
+        let panels = if split == 1 { 0..panels } else { s..s + 1 };
+        let job = Rows { x, starts: &starts, outs: &outs, runs: &runs, w, panels, add: false, finish };
+        // SAFETY: each position belongs to one class and one part, and each column to one panel, so no other task writes
+        // where this one does; `y` outlives the loop.
+        unsafe { rows(&job, y.ptr(), y.len()) }
     });
-    Ok(sum_in_order(partials.collect::<Result<_>>()?))
 }
 
-/// The gradient of the bias, `[o]`.
-pub(crate) fn bias_gradient<T: Element>(d: &Dims, g: &[T]) -> Vec<T> {
-    let sum = |o: usize| reduce::planes(g, d.o, d.positions(), o).map(reduce::sum).sum::<f64>();
-    (0..d.o).into_par_iter().map(|o| T::from_f64(sum(o))).collect()
+/// `[n, oh, ow, o]` from `x [n, h, w, c]` and `weight [o, c / groups, kh, kw]`.
+#[allow(unsafe_code, reason = "the output is written once")]
+pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>) -> Vec<T> {
+    if d.is_depthwise() {
+        return depthwise::forward(d, x, weight, finish);
+    }
+    let all = |y: Shared<T>| {
+        if patches::suit(d) {
+            patches::forward(d, x, weight, finish, y);
+            return Ok(());
+        }
+        let walk = Walk::forward(d);
+        for g in 0..d.at.groups {
+            let channels = g * d.og()..(g + 1) * d.og();
+            let w = by_outputs(d, &walk.used, &weight[channels.start * d.cg() * d.taps()..]);
+            let finish = columns(finish, &channels);
+            product(&walk, d.n, x, &w, (g * d.cg(), d.cg()), channels.start, finish, y);
+        }
+        Ok::<(), std::convert::Infallible>(())
+    };
+    // SAFETY: every output position belongs to one class, and every channel to one group, so all elements are written.
+    unsafe { written(d.n * d.oh * d.ow * d.o, all) }.unwrap_or_default()
+}
+
+/// Weights of a group for the forward pass: rows are (tap, input channel), columns are output channels.
+fn by_outputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
+    let (cg, taps) = (d.cg(), d.taps());
+    pack(used.len() * cg, d.og(), |p, width, part| {
+        for o in 0..p.columns {
+            let of = &weight[(p.column + o) * cg * taps..][..cg * taps];
+            for (slot, tap) in used.iter().enumerate() {
+                let to = part[slot * cg * width..].iter_mut().skip(o).step_by(width);
+                of.iter().skip(*tap).step_by(taps).zip(to).for_each(|(w, to)| *to = *w);
+            }
+        }
+    })
+}
+
+/// Weights of a group for the input gradient: rows are (tap, output channel), columns are input channels.
+fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
+    let (cg, og, taps) = (d.cg(), d.og(), d.taps());
+    pack(used.len() * og, cg, |p, width, part| {
+        for o in 0..og {
+            let of = &weight[(o * cg + p.column) * taps..][..p.columns * taps];
+            for (slot, tap) in used.iter().enumerate() {
+                let to = &mut part[(slot * og + o) * width..][..p.columns];
+                of.iter().skip(*tap).step_by(taps).zip(to).for_each(|(w, to)| *to = *w);
+            }
+        }
+    })
+}
+
+/// `[n, h, w, c]` from the gradient `g [n, oh, ow, o]` of the output.
+#[allow(unsafe_code, reason = "the output is written once")]
+pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
+    if d.is_depthwise() {
+        return depthwise::input_gradient(d, weight, g);
+    }
+    let all = |dx: Shared<T>| {
+        let walk = Walk::backward(d);
+        for group in 0..d.at.groups {
+            let w = by_inputs(d, &walk.used, &weight[group * d.og() * d.cg() * d.taps()..]);
+            let finish = columns(finish, &(group * d.cg()..(group + 1) * d.cg()));
+            product(&walk, d.n, g, &w, (group * d.og(), d.og()), group * d.cg(), finish, dx);
+        }
+        Ok::<(), std::convert::Infallible>(())
+    };
+    // SAFETY: every input position belongs to one class (of no taps, where nothing reads it), every channel to one group.
+    unsafe { written(d.n * d.h * d.w * d.c, all) }.unwrap_or_default()
+}
+
+/// Output channels that a task of the weight gradient works on.
+const TASK_OUTPUTS: usize = 24;
+
+/// `[o, c / groups, kh, kw]` from the input and the gradient of the output.
+pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
+    if d.is_depthwise() {
+        return depthwise::weight_gradient(d, x, g);
+    }
+    if patches::suit(d) {
+        return patches::weight_gradient(d, x, g);
+    }
+    let (walk, cg, og, taps) = (Walk::forward(d), d.cg(), d.og(), d.taps());
+    let panels = crate::product::panels(cg, 1, lanes::<T>());
+    let parts = walk.parts(d.n, 4 * crate::product::ROWS);
+    let places: Vec<_> = parts.into_par_iter().map(|(c, r)| (c, c.places(r, walk.from, walk.to))).collect();
+    let task = if og.is_multiple_of(TASK_OUTPUTS) { TASK_OUTPUTS } else { 18 };
+    let mut dw = zeros(d.o * cg * taps);
+    for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
+        dw.par_chunks_mut((task * cg * taps).max(1)).enumerate().for_each(|(i, dw)| {
+            let outputs = group * og + i * task..group * og + i * task + dw.len() / (cg * taps);
+            let by_tap = weight_block(&walk, &places, (x, group * cg), (g, outputs), &panels, cg);
+            scatter_taps(&walk.used, &by_tap, dw, cg, taps);
+        });
+    }
+    dw
+}
+
+type Places<'a> = (&'a Class, (Vec<isize>, Vec<usize>));
+
+/// The gradient of some output channels' weights, as `[output, used tap, channel]`.
+fn weight_block<T: Element>(
+    walk: &Walk,
+    places: &[Places<'_>],
+    (x, first): (&[T], usize),
+    (g, outputs): (&[T], Range<usize>),
+    panels: &[Panel],
+    cg: usize,
+) -> Vec<T> {
+    let stride = walk.used.len() * cg;
+    let mut out = zeros(outputs.len() * stride);
+    for (class, (starts, outs)) in places {
+        for from in (0..starts.len()).step_by(crate::product::ROWS) {
+            let some = from..(from + crate::product::ROWS).min(starts.len());
+            for run in walk.runs(class, first, cg) {
+                let job = Outer {
+                    a: g,
+                    a_starts: &outs[some.clone()],
+                    columns: outputs.clone(),
+                    b: x,
+                    b_starts: &starts[some.clone()],
+                    delta: run.delta,
+                    panels,
+                };
+                outer(&job, &mut out[run.k..], stride);
+            }
+        }
+    }
+    out
+}
+
+/// From `[output, used tap, channel]` to `[output, channel, tap]`.
+fn scatter_taps<T: Element>(used: &[usize], from: &[T], to: &mut [T], cg: usize, taps: usize) {
+    for (from, to) in from.chunks_exact((used.len() * cg).max(1)).zip(to.chunks_exact_mut((cg * taps).max(1))) {
+        for (tap, from) in used.iter().zip(from.chunks_exact(cg.max(1))) {
+            from.iter().zip(to.iter_mut().skip(*tap).step_by(taps)).for_each(|(f, t)| *t = *f);
+        }
+    }
+}
+
+/// `[o]`: the sum of the output's gradient over all positions.
+pub(super) fn bias_gradient<T: Element>(d: &Dims, g: &[T]) -> Vec<T> {
+    crate::reduce::column_sums(g, d.o)
 }

@@ -1,30 +1,68 @@
-//! The sizes of a convolution, checked once, and the tiles in which it is computed.
+//! The sizes of a convolution, checked once.
 
 use candle_core::{Result, Tensor, bail};
 
-/// Stride, padding, dilation and groups of a 2-D convolution, the same in both directions.
+/// Stride, padding, dilation and groups of a 2-D convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dGeometry {
     /// Distance between neighbouring windows, at least 1.
-    pub stride: usize,
-    /// Zeros put on every side of the input.
-    pub padding: usize,
+    pub stride: [usize; 2],
+    /// Zeros before and after the input, in each direction.
+    pub padding: [[usize; 2]; 2],
     /// Distance between neighbouring taps of the kernel, at least 1.
-    pub dilation: usize,
+    pub dilation: [usize; 2],
     /// Groups of channels that are convolved apart; divides input and output channels.
     pub groups: usize,
 }
 
 impl Default for Conv2dGeometry {
     fn default() -> Self {
-        Self { stride: 1, padding: 0, dilation: 1, groups: 1 }
+        Self { stride: [1; 2], padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 }
     }
 }
 
 impl Conv2dGeometry {
-    /// Stride 1 with this padding.
+    /// Stride 1 with this padding on every side.
     pub fn padded(padding: usize) -> Self {
-        Self { padding, ..Self::default() }
+        Self { padding: [[padding; 2]; 2], ..Self::default() }
+    }
+
+    /// The same with this stride in both directions.
+    #[must_use]
+    pub fn strided(self, stride: usize) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+
+    /// The same with this dilation in both directions.
+    #[must_use]
+    pub fn dilated(self, dilation: usize) -> Self {
+        Self { dilation: [dilation; 2], ..self }
+    }
+
+    /// The same in groups of channels.
+    #[must_use]
+    pub fn grouped(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// The same with TensorFlow's padding "same" for an input and a kernel of these sizes: the output is the input's size
+    /// divided by the stride, rounded up, and what cannot be halved goes to the end.
+    #[must_use]
+    pub fn same(self, input: [usize; 2], kernel: [usize; 2]) -> Self {
+        let side = |i: usize| {
+            let outputs = input[i].div_ceil(self.stride[i].max(1)).max(1);
+            let reach = (outputs - 1) * self.stride[i] + (kernel[i].max(1) - 1) * self.dilation[i] + 1;
+            let missing = reach.saturating_sub(input[i]);
+            [missing / 2, missing - missing / 2]
+        };
+        Self { padding: [side(0), side(1)], ..self }
+    }
+
+    /// Outputs over an input of length `len` with a kernel of `k` taps in direction `axis`; `None` when it does not fit.
+    pub(crate) fn outputs(&self, axis: usize, len: usize, k: usize) -> Option<usize> {
+        let span = self.dilation[axis] * (k - 1) + 1;
+        let padded = len + self.padding[axis][0] + self.padding[axis][1];
+        (padded >= span).then(|| (padded - span) / self.stride[axis] + 1)
     }
 }
 
@@ -43,30 +81,26 @@ pub(crate) struct Dims {
     pub(crate) at: Conv2dGeometry,
 }
 
-/// Columns of the patch matrix that make a product efficient.
-const GOOD_COLUMNS: usize = 256;
-/// Elements of the patch matrix that stay in a core's cache.
-const MAX_PATCHES: usize = 96 << 10;
-
 impl Dims {
-    pub(crate) fn new(x: &Tensor, weight: &Tensor, at: Conv2dGeometry) -> Result<Self> {
-        let (n, c, h, w) = x.dims4()?;
-        let (o, cg, kh, kw) = weight.dims4()?;
-        let Conv2dGeometry { stride, padding, dilation, groups } = at;
-        if stride == 0 || dilation == 0 || groups == 0 || kh == 0 || kw == 0 {
+    pub(crate) fn new(x: &[usize], weight: &[usize], at: Conv2dGeometry) -> Result<Self> {
+        let (&[n, c, h, w], &[o, cg, kh, kw]) = (x, weight) else {
+            bail!("conv2d: expected an input [n, c, h, w] and a weight [o, c, kh, kw], got {x:?} and {weight:?}")
+        };
+        let groups = at.groups;
+        if at.stride.contains(&0) || at.dilation.contains(&0) || groups == 0 || kh == 0 || kw == 0 {
             bail!("conv2d: stride, dilation, groups and kernel must be at least 1, got {at:?} and kernel {kh}x{kw}")
         }
         if c != cg * groups || o % groups != 0 {
-            bail!("conv2d: weight {:?} in {groups} groups does not fit the input {:?}", weight.dims(), x.dims())
+            bail!("conv2d: weight {weight:?} in {groups} groups does not fit the input {x:?}")
         }
-        let out = |len: usize, k: usize| {
-            let span = dilation * (k - 1) + 1;
-            (len + 2 * padding >= span).then(|| (len + 2 * padding - span) / stride + 1)
-        };
-        let (Some(oh), Some(ow)) = (out(h, kh), out(w, kw)) else {
-            bail!("conv2d: a {kh}x{kw} kernel with {at:?} is larger than the input {:?}", x.dims())
+        let (Some(oh), Some(ow)) = (at.outputs(0, h, kh), at.outputs(1, w, kw)) else {
+            bail!("conv2d: a {kh}x{kw} kernel with {at:?} is larger than the input {x:?}")
         };
         Ok(Self { n, c, h, w, o, kh, kw, oh, ow, at })
+    }
+
+    pub(crate) fn of(x: &Tensor, weight: &Tensor, at: Conv2dGeometry) -> Result<Self> {
+        Self::new(x.dims(), weight.dims(), at)
     }
 
     /// Input channels of a group.
@@ -79,41 +113,28 @@ impl Dims {
         self.o / self.at.groups
     }
 
-    /// Rows of the patch matrix: taps of one output.
+    /// Taps of the kernel.
     pub(crate) fn taps(&self) -> usize {
-        self.cg() * self.kh * self.kw
+        self.kh * self.kw
     }
 
-    /// Positions of an output plane.
-    pub(crate) fn positions(&self) -> usize {
-        self.oh * self.ow
+    /// Whether each channel is convolved alone, with one output.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.at.groups == self.c && self.o == self.c && self.c > 1
     }
 
-    /// Elements of one input image.
-    pub(crate) fn x_len(&self) -> usize {
-        self.c * self.h * self.w
+    /// The input row (column) that tap `k` of output row (column) `out` reads, when it exists.
+    pub(crate) fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
+        let len = [self.h, self.w][axis];
+        (out * self.at.stride[axis] + k * self.at.dilation[axis])
+            .checked_sub(self.at.padding[axis][0])
+            .filter(|i| *i < len)
     }
 
-    /// Elements of one output image.
-    pub(crate) fn y_len(&self) -> usize {
-        self.o * self.positions()
-    }
-
-    /// Whether the input is its own patch matrix.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        (self.kh, self.kw, self.at.stride, self.at.padding) == (1, 1, 1, 0)
-    }
-
-    /// Images in a tile and output rows in a block of it. They depend on the sizes of an image and the kernel alone, never
-    /// on the batch or the number of threads, because the bits of a product depend on its sizes.
-    pub(crate) fn tile(&self) -> (usize, usize) {
-        let budget = MAX_PATCHES / self.taps().max(1);
-        if self.is_pointwise() {
-            (1, self.oh)
-        } else if self.positions() > budget {
-            (1, (budget / self.ow.max(1)).clamp(1, self.oh.max(1)))
-        } else {
-            (GOOD_COLUMNS.min(budget).div_ceil(self.positions().max(1)).max(1), self.oh)
-        }
+    /// The output row (column) that reads input row (column) `i` by tap `k`, when it exists.
+    pub(crate) fn reader(&self, axis: usize, i: usize, k: usize) -> Option<usize> {
+        let (stride, len) = (self.at.stride[axis], [self.oh, self.ow][axis]);
+        let at = (i + self.at.padding[axis][0]).checked_sub(k * self.at.dilation[axis])?;
+        at.is_multiple_of(stride).then(|| at / stride).filter(|o| *o < len)
     }
 }

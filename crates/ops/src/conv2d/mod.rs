@@ -1,49 +1,57 @@
-//! 2-D convolution (cross-correlation, as PyTorch's `conv2d`).
+//! Two-dimensional convolution.
 
 mod cpu;
+mod depthwise;
 mod geometry;
-mod im2col;
+mod patches;
+mod walk;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use transplant_core::{deposit, wants_gradient};
+use candle_core::{Result, Tensor, bail};
+use transplant_core::{Differentiable, Link, Memory, record};
 
 pub use geometry::Conv2dGeometry;
-use geometry::Dims;
+pub(crate) use geometry::Dims;
 
-use crate::host::{by_dtype, dtype, is_fast, own, read, read2, slice};
+use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
+use crate::product::Finish;
 
-/// Convolves `x [n, c, h, w]` with `weight [o, c / groups, kh, kw]` and adds `bias [o]`: `[n, o, oh, ow]` with
-/// `oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1`.
+/// Convolves `x [n, c, h, w]` with `weight [o, c / groups, kh, kw]` and adds `bias [o]`: `[n, o, oh, ow]`, where
+/// `oh = (h + padding - dilation (kh - 1) - 1) / stride + 1`, rounded down. The output has its channels innermost in memory,
+/// and an input that has them, too, is not copied.
 ///
 /// # Errors
 /// When shapes, types or devices do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, at: Conv2dGeometry) -> Result<Tensor> {
-    let dims = Dims::new(x, weight, at)?;
+    let dims = Dims::of(x, weight, at)?;
     if let Some(bias) = bias.filter(|b| b.dims() != [dims.o]) {
         bail!("conv2d: expected a bias of shape [{}], got {:?}", dims.o, bias.dims())
     }
     if !is_fast(x) {
         return composed(x, weight, bias, &dims);
     }
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    match bias {
-        None => x.apply_op2(&weight, Conv2d(dims)),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Conv2d(dims)),
-    }
+    let y = by_dtype!(x.dtype(), T => {
+        let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
+        let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
+        own(read2::<T, _>(&raw(x)?, weight, |x, w| cpu::forward(&dims, x, w, finish))?)
+    });
+    let inputs = [Some(x), Some(weight), bias];
+    let inputs: Vec<&Tensor> = inputs.into_iter().flatten().collect();
+    record(Conv2d(dims), &inputs, y, (dims.n, dims.o, dims.oh, dims.ow), Memory::ChannelsLast)
 }
 
 /// The same from candle's operations, for devices other than the CPU.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, dims: &Dims) -> Result<Tensor> {
     let Conv2dGeometry { stride, padding, dilation, groups } = dims.at;
-    let y = if stride == 1 {
-        x.conv2d(weight, padding, stride, dilation, groups)?
-    } else {
-        // candle's backward assumes that as many rows as columns stay unused at the far edges: leave none unused.
-        let reach = |out: usize, k: usize| (out - 1) * stride + dilation * (k - 1) + 1;
-        let x = x.pad_with_zeros(2, padding, padding)?.narrow(2, 0, reach(dims.oh, dims.kh))?;
-        let x = x.pad_with_zeros(3, padding, padding)?.narrow(3, 0, reach(dims.ow, dims.kw))?;
-        x.contiguous()?.conv2d(weight, 0, stride, dilation, groups)?
-    };
+    if stride[0] != stride[1] || dilation[0] != dilation[1] {
+        bail!("conv2d: on this device stride and dilation must be the same in both directions, got {:?}", dims.at)
+    }
+    // candle pads all sides alike, and its backward assumes that as many rows as columns stay unused at the far edges: pad
+    // here, and leave none unused.
+    let (stride, dilation) = (stride[0], dilation[0]);
+    let reach = |out: usize, k: usize| (out - 1) * stride + dilation * (k - 1) + 1;
+    let x = x.pad_with_zeros(2, padding[0][0], padding[0][1])?.narrow(2, 0, reach(dims.oh, dims.kh))?;
+    let x = x.pad_with_zeros(3, padding[1][0], padding[1][1])?.narrow(3, 0, reach(dims.ow, dims.kw))?;
+    let y = x.contiguous()?.conv2d(weight, 0, stride, dilation, groups)?;
     match bias {
         None => Ok(y),
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
@@ -52,85 +60,27 @@ fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, dims: &Dims) -> 
 
 struct Conv2d(Dims);
 
-impl Conv2d {
-    fn shape(&self) -> Shape {
-        (self.0.n, self.0.o, self.0.oh, self.0.ow).into()
+impl Differentiable for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
     }
 
-    fn input_gradient(&self, x: &Tensor, w: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (d, x, w) = (&self.0, link.input(0)?, link.input(1)?);
+        let g = raw(link.grad)?;
         by_dtype!(g.dtype(), T => {
-            let dx = read2::<T, _>(w, g, |w, g| cpu::input_gradient(&self.0, w, g))??;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            let dx = link.when_wanted(0, || {
+                let dx = read2::<T, _>(w, &g, |w, g| cpu::input_gradient(d, w, g, Finish::default()))?;
+                tensor(dx, x.shape(), Memory::ChannelsLast)
+            })?;
+            let dw = link.when_wanted(1, || {
+                tensor(read2::<T, _>(&raw(x)?, &g, |x, g| cpu::weight_gradient(d, x, g))?, w.shape(), Memory::Plain)
+            })?;
+            let db = link.when_wanted(2, || {
+                tensor(read::<T, _>(&g, |g| cpu::bias_gradient(d, g))?, d.o, Memory::Plain)
+            })?;
+            Ok(vec![dx, dw, db])
         })
-    }
-
-    fn weight_gradient(&self, x: &Tensor, w: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        deposit(w, || {
-            by_dtype!(g.dtype(), T => {
-                let dw = read2::<T, _>(x, g, |x, g| cpu::weight_gradient(&self.0, x, g))??;
-                Tensor::from_vec(dw, w.shape(), w.device())
-            })
-        })
-    }
-
-    fn bias_gradient(&self, b: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        deposit(b, || {
-            by_dtype!(g.dtype(), T => {
-                Tensor::from_vec(read::<T, _>(g, |g| cpu::bias_gradient(&self.0, g))?, b.shape(), b.device())
-            })
-        })
-    }
-}
-
-impl CustomOp2 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(dtype(x), T => {
-            let y = cpu::forward::<T>(&self.0, slice(x, xl)?, slice(w, wl)?, None)?;
-            Ok((own(y), self.shape()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((self.input_gradient(x, w, g)?, self.weight_gradient(x, w, g)?))
-    }
-}
-
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(dtype(x), T => {
-            let y = cpu::forward::<T>(&self.0, slice(x, xl)?, slice(w, wl)?, Some(slice(b, bl)?))?;
-            Ok((own(y), self.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok((self.input_gradient(x, w, g)?, self.weight_gradient(x, w, g)?, self.bias_gradient(b, g)?))
     }
 }
 
@@ -140,7 +90,7 @@ mod tests {
     use crate::testing::{gradcheck, max_difference, random, same_bits_on_any_pool};
 
     fn by_candle(x: &Tensor, w: &Tensor, b: Option<&Tensor>, at: Conv2dGeometry) -> Result<Tensor> {
-        composed(x, w, b, &Dims::new(x, w, at)?)
+        composed(x, w, b, &Dims::of(x, w, at)?)
     }
 
     fn case(n: usize, c: usize, hw: (usize, usize), o: usize, k: (usize, usize), at: Conv2dGeometry) -> [Tensor; 3] {
@@ -148,7 +98,9 @@ mod tests {
     }
 
     fn cases() -> Vec<([Tensor; 3], Conv2dGeometry)> {
-        let at = |stride, padding, dilation, groups| Conv2dGeometry { stride, padding, dilation, groups };
+        let at = |stride: usize, padding: usize, dilation: usize, groups: usize| {
+            Conv2dGeometry::padded(padding).strided(stride).dilated(dilation).grouped(groups)
+        };
         [
             ((3, 2, (5, 4), 3, (3, 3)), at(1, 1, 1, 1)),
             ((1, 1, (7, 7), 2, (3, 2)), at(2, 0, 1, 1)),
@@ -190,22 +142,6 @@ mod tests {
     }
 
     #[test]
-    fn a_large_image_is_computed_in_blocks_of_rows() {
-        let at = Conv2dGeometry::padded(1);
-        let t = case(2, 64, (40, 40), 3, (3, 3), at);
-        let dims = Dims::new(&t[0], &t[1], at).unwrap();
-        assert!(dims.tile().1 < 40);
-        let y = conv2d(&t[0], &t[1], Some(&t[2]), at).unwrap();
-        assert!(max_difference(&y, &by_candle(&t[0], &t[1], Some(&t[2]), at).unwrap()) < 1e-10);
-        let grads = |f: fn(&Tensor, &Tensor, Option<&Tensor>, Conv2dGeometry) -> Result<Tensor>| {
-            crate::testing::gradients(|t| f(&t[0], &t[1], Some(&t[2]), at), &t)
-        };
-        for (a, b) in grads(conv2d).iter().zip(grads(by_candle)) {
-            assert!(max_difference(a, &b) < 1e-9);
-        }
-    }
-
-    #[test]
     fn the_bits_depend_on_neither_threads_nor_neighbours() {
         for (c, hw, o) in [(1, 28, 16), (16, 14, 32), (32, 7, 64)] {
             let at = Conv2dGeometry::padded(1);
@@ -223,9 +159,9 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let t = case(1, 4, (5, 5), 2, (3, 3), Conv2dGeometry::default());
         let bad = |at| conv2d(&t[0], &t[1], None, at).unwrap_err().to_string();
-        assert!(bad(Conv2dGeometry { groups: 2, ..Default::default() }).contains("groups"));
-        assert!(bad(Conv2dGeometry { dilation: 3, ..Default::default() }).contains("larger"));
-        assert!(bad(Conv2dGeometry { stride: 0, ..Default::default() }).contains("at least 1"));
+        assert!(bad(Conv2dGeometry::default().grouped(2)).contains("groups"));
+        assert!(bad(Conv2dGeometry::default().dilated(3)).contains("larger"));
+        assert!(bad(Conv2dGeometry::default().strided(0)).contains("at least 1"));
         assert!(conv2d(&t[0], &t[1], Some(&random(1, &[3])), Conv2dGeometry::default()).is_err());
     }
 }

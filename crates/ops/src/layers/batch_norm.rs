@@ -3,10 +3,12 @@
 use candle_core::Tensor;
 use transplant_core::{Buffer, Ctx, Init, Mode, NormPolicy, Result, Scope};
 
+use crate::{Activation, After};
+
 /// Share of the newest batch in the running statistics.
-const MOMENTUM: f64 = 0.1;
+pub(super) const MOMENTUM: f64 = 0.1;
 /// Added to variances before the square root.
-const EPS: f64 = 1e-5;
+pub(super) const EPS: f64 = 1e-5;
 
 /// Batch normalisation over all dimensions but the second. While training under [`NormPolicy::Batch`] it normalises by the
 /// batch and moves the running statistics; in all other cases it normalises by the running statistics and leaves them. The
@@ -18,16 +20,24 @@ pub struct BatchNorm2d {
     mean: Buffer,
     var: Buffer,
     policy: NormPolicy,
+    momentum: f64,
+    eps: f64,
 }
 
 impl BatchNorm2d {
-    pub(super) fn new(scope: &Scope, channels: usize) -> Result<Self> {
+    /// With a share `momentum` of the newest batch in the running statistics, and `eps` added to variances.
+    ///
+    /// # Errors
+    /// When a parameter exists with another shape.
+    pub fn new(scope: &Scope, channels: usize, momentum: f64, eps: f64) -> Result<Self> {
         Ok(Self {
             weight: scope.weight("weight", channels, Init::Const(1.0))?,
             bias: scope.weight("bias", channels, Init::Const(0.0))?,
             mean: scope.buffer("running_mean", channels, 0.0)?,
             var: scope.buffer("running_var", channels, 1.0)?,
             policy: scope.norm_policy(),
+            momentum,
+            eps,
         })
     }
 
@@ -36,26 +46,22 @@ impl BatchNorm2d {
     /// # Errors
     /// When the input does not fit.
     pub fn forward(&self, x: &Tensor, cx: &Ctx) -> Result<Tensor> {
-        self.apply(x, cx, false)
+        self.forward_then(x, Activation::Identity, cx)
     }
 
-    /// Normalises `[n, channels, ..]` and takes the ReLU, in one pass.
+    /// Normalises `[n, channels, ..]` and does what is to come `after`, in one pass.
     ///
     /// # Errors
     /// When the input does not fit.
-    pub fn forward_relu(&self, x: &Tensor, cx: &Ctx) -> Result<Tensor> {
-        self.apply(x, cx, true)
-    }
-
-    fn apply(&self, x: &Tensor, cx: &Ctx, relu: bool) -> Result<Tensor> {
+    pub fn forward_then<'a>(&self, x: &Tensor, after: impl Into<After<'a>>, cx: &Ctx) -> Result<Tensor> {
         let values = x.elem_count() / self.weight.elem_count().max(1);
         if cx.mode == Mode::Eval || self.policy == NormPolicy::Frozen || values < 2 {
             let (mean, var) = (self.mean.get(), self.var.get());
-            return Ok(crate::batch_norm_frozen(x, &self.weight, &self.bias, &mean, &var, EPS, relu)?);
+            return Ok(crate::batch_norm_frozen(x, &self.weight, &self.bias, &mean, &var, self.eps, after)?);
         }
-        let (y, batch) = crate::batch_norm(x, &self.weight, &self.bias, EPS, relu)?;
+        let (y, batch) = crate::batch_norm(x, &self.weight, &self.bias, self.eps, after)?;
         for (running, new) in [(&self.mean, &batch.mean), (&self.var, &batch.var)] {
-            running.set(&((running.get() * (1.0 - MOMENTUM))? + (new * MOMENTUM)?)?)?;
+            running.set(&((running.get() * (1.0 - self.momentum))? + (new * self.momentum)?)?)?;
         }
         Ok(y)
     }
@@ -98,9 +104,9 @@ mod tests {
     fn under_a_frozen_policy_statistics_stay_and_weights_learn() -> Result<()> {
         let (params, x) = (Params::new(&Device::Cpu), random(1, &[3, 2, 4]));
         let bn = layer(&params, NormPolicy::Frozen)?;
-        let y = bn.forward_relu(&x, &train())?;
+        let y = bn.forward_then(&x, Activation::Relu, &train())?;
         assert_eq!(values(&bn.mean.get()), [0.0, 0.0]);
-        assert_eq!(max_difference(&y, &bn.forward_relu(&x, &Ctx::eval(&[]))?), 0.0);
+        assert_eq!(max_difference(&y, &bn.forward_then(&x, Activation::Relu, &Ctx::eval(&[]))?), 0.0);
         let mut g = Gradients::new(&params, |_| true);
         backward(&y.sum_all()?, &mut g)?;
         assert_eq!(g.iter().map(|(n, _)| n).collect::<Vec<_>>(), ["bn.bias", "bn.weight"]);

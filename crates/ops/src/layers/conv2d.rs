@@ -70,7 +70,7 @@ mod tests {
         let params = Params::new(&Device::Cpu);
         let s = Scope::new(&params, Arc::new(Plan::frozen(["b.weight"])), Seeds::new(1), DType::F64);
         let a = s.pp("a").conv2d(1, 4, 3, Conv2dGeometry::padded(1), false)?;
-        let b = s.pp("b").conv2d(4, 2, 3, Conv2dGeometry { groups: 2, ..Conv2dGeometry::padded(1) }, true)?;
+        let b = s.pp("b").conv2d(4, 2, 3, Conv2dGeometry::padded(1).grouped(2), true)?;
         let y = b.forward(&a.forward(&random(1, &[2, 1, 5, 5]))?)?;
         assert_eq!((y.dims(), b.weight().dims()), (&[2, 2, 5, 5][..], &[2, 2, 3, 3][..]));
         let mut g = Gradients::new(&params, |_| true);
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn groups_that_do_not_divide_are_named() {
         let s = Scope::new(&Params::new(&Device::Cpu), Arc::default(), Seeds::new(1), DType::F32);
-        let at = Conv2dGeometry { groups: 2, ..Conv2dGeometry::default() };
+        let at = Conv2dGeometry::default().grouped(2);
         let e = s.pp("stem").conv2d(3, 4, 3, at, false).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains("stem.weight") && e.contains("2 groups"), "{e}");
     }

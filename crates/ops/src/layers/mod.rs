@@ -54,7 +54,7 @@ impl ScopeExt for Scope {
     }
 
     fn batch_norm2d(&self, channels: usize) -> Result<BatchNorm2d> {
-        BatchNorm2d::new(self, channels)
+        BatchNorm2d::new(self, channels, batch_norm::MOMENTUM, batch_norm::EPS)
     }
 }
 

@@ -1,93 +1,112 @@
-//! Average pooling, over windows and over whole planes.
+//! Average pooling, over windows, over a given number of windows, and over whole planes.
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
-use transplant_core::wants_gradient;
+use transplant_core::{Differentiable, Link, Memory, record};
 
-use super::window::{Dims, Pool2d};
-use crate::host::{by_dtype, dtype, is_fast, own, read, slice, zeros};
-use crate::reduce;
+use super::window::{Axis, Dims, Pool2d};
+use crate::host::{Element, by_dtype, is_fast, own, raw, read, tensor, vectorised, zeros};
 
 /// The mean of each window of `x [n, c, h, w]`: `[n, c, oh, ow]` with `oh = (h + 2 padding - kernel) / stride + 1`. Padding
-/// counts as zeros (PyTorch's `count_include_pad`).
+/// counts as zeros when `count_padding` (PyTorch's `count_include_pad`), else not at all.
 ///
 /// # Errors
 /// When the windows do not suit the input.
-pub fn avg_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
-    let dims = Dims::new(x, pool)?;
-    if is_fast(x) { x.contiguous()?.apply_op1(AvgPool(dims)) } else { composed(x, pool, &dims) }
-}
-
-/// The same from candle's operations, for devices other than the CPU.
-fn composed(x: &Tensor, p: Pool2d, d: &Dims) -> Result<Tensor> {
-    let x = x.pad_with_zeros(2, p.padding.0, p.padding.0)?.pad_with_zeros(3, p.padding.1, p.padding.1)?;
-    let at = |k: usize, stride: usize, out: usize| {
-        Tensor::new((0..out).map(|i| (i * stride + k) as u32).collect::<Vec<_>>(), x.device())
-    };
-    let mut sum: Option<Tensor> = None;
-    for ky in 0..p.kernel.0 {
-        let rows = x.index_select(&at(ky, p.stride.0, d.y.out)?, 2)?;
-        for kx in 0..p.kernel.1 {
-            let tap = rows.index_select(&at(kx, p.stride.1, d.x.out)?, 3)?;
-            sum = Some(match sum {
-                None => tap,
-                Some(sum) => (sum + tap)?,
-            });
+pub fn avg_pool2d(x: &Tensor, pool: Pool2d, count_padding: bool) -> Result<Tensor> {
+    let mut dims = Dims::new(x, pool)?;
+    if !count_padding {
+        for axis in [&mut dims.y, &mut dims.x] {
+            axis.extents = axis.windows.iter().map(ExactSizeIterator::len).collect();
         }
     }
-    let Some(sum) = sum else { bail!("avg_pool2d: empty kernel") };
-    sum / (p.kernel.0 * p.kernel.1) as f64
+    means(x, dims)
+}
+
+/// The mean of each of `oh x ow` windows that together cover `x [n, c, h, w]`: `[n, c, oh, ow]`.
+///
+/// # Errors
+/// When there is nothing to pool.
+pub fn adaptive_avg_pool2d(x: &Tensor, (oh, ow): (usize, usize)) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    means(x, Dims { n, c, y: Axis::adaptive(h, oh)?, x: Axis::adaptive(w, ow)? })
+}
+
+fn means(x: &Tensor, d: Dims) -> Result<Tensor> {
+    if !is_fast(x) {
+        return composed(x, &d);
+    }
+    let shape = d.shape();
+    let y = by_dtype!(x.dtype(), T => own(read::<T, _>(&raw(x)?, |x| forward(&d, x))?));
+    record(AvgPool(d), &[x], y, shape, Memory::ChannelsLast)
+}
+
+/// The same from candle's operations, for devices other than the CPU: a product with the weights of each window's inputs.
+fn composed(x: &Tensor, d: &Dims) -> Result<Tensor> {
+    let weights = |axis: &Axis| {
+        let of = |i: usize, o: usize| {
+            if axis.windows[o].contains(&i) { 1.0 / axis.extents[o] as f64 } else { 0.0 }
+        };
+        let all = (0..axis.len).flat_map(|i| (0..axis.out()).map(move |o| of(i, o))).collect::<Vec<_>>();
+        Tensor::from_vec(all, (axis.len, axis.out()), x.device())?.to_dtype(x.dtype())
+    };
+    let across = x.reshape(((), d.x.len))?.matmul(&weights(&d.x)?)?.reshape((d.n, d.c, d.y.len, d.x.out()))?;
+    let turned = across.transpose(2, 3)?.contiguous()?.reshape(((), d.y.len))?;
+    turned.matmul(&weights(&d.y)?)?.reshape((d.n, d.c, d.x.out(), d.y.out()))?.transpose(2, 3)?.contiguous()
 }
 
 struct AvgPool(Dims);
 
-impl AvgPool {
-    fn share(&self) -> f64 {
-        1.0 / (self.0.y.kernel * self.0.x.kernel) as f64
-    }
+fn share<T: Element>(d: &Dims, oy: usize, ox: usize) -> T {
+    T::from_f64(1.0 / (d.y.extents[oy] * d.x.extents[ox]) as f64)
 }
 
-/// The rows of a window's inputs in their plane.
-fn window(d: &Dims, i: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let (rows, columns, width) = (d.y.window(i / d.x.out), d.x.window(i % d.x.out), d.x.len);
-    rows.map(move |r| r * width + columns.start..r * width + columns.end)
+fn forward<T: Element>(d: &Dims, x: &[T]) -> Vec<T> {
+    let mut y = zeros::<T>(d.n * d.out());
+    y.par_chunks_mut((d.c * d.x.out()).max(1)).enumerate().for_each(|(i, y)| {
+        let (image, oy) = (&x[i / d.y.out() * d.image()..][..d.image()], i % d.y.out());
+        vectorised(
+            #[inline(always)]
+            || {
+                for (ox, y) in y.chunks_exact_mut(d.c).enumerate() {
+                    for from in d.taps(oy, ox) {
+                        y.iter_mut().zip(&image[from..from + d.c]).for_each(|(y, x)| *y += *x);
+                    }
+                    let share = share::<T>(d, oy, ox);
+                    y.iter_mut().for_each(|y| *y = *y * share);
+                }
+            },
+        );
+    });
+    y
 }
 
-impl CustomOp1 for AvgPool {
+impl Differentiable for AvgPool {
     fn name(&self) -> &'static str {
         "avg_pool2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (d, share) = (&self.0, self.share());
-        by_dtype!(dtype(x), T => {
-            let mut y = zeros::<T>(d.n * d.c * d.out());
-            let planes = y.par_chunks_mut(d.out()).zip(slice::<T>(x, l)?.par_chunks(d.plane())).with_min_len(8);
-            planes.for_each(|(y, x)| {
-                for (i, y) in y.iter_mut().enumerate() {
-                    *y = window(d, i).flat_map(|row| &x[row]).sum::<T>() * share as T;
-                }
-            });
-            Ok((own(y), d.shape().into()))
-        })
+    fn reads_inputs(&self) -> bool {
+        false
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
-        let (d, share) = (&self.0, self.share());
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (d, g) = (&self.0, raw(link.grad)?);
         by_dtype!(g.dtype(), T => {
-            let mut dx = zeros::<T>(x.elem_count());
-            read::<T, _>(g, |g| {
-                let planes = dx.par_chunks_mut(d.plane()).zip(g.par_chunks(d.out())).with_min_len(8);
-                planes.for_each(|(dx, g)| {
-                    for (i, g) in g.iter().enumerate() {
-                        window(d, i).for_each(|row| dx[row].iter_mut().for_each(|v| *v += *g * share as T));
-                    }
+            let mut dx = zeros::<T>(d.n * d.image());
+            read::<T, _>(&g, |g| {
+                dx.par_chunks_mut(d.image().max(1)).zip(g.par_chunks(d.out().max(1))).for_each(|(dx, g)| {
+                    vectorised(#[inline(always)] || {
+                        for (i, g) in g.chunks_exact(d.c).enumerate() {
+                            let (oy, ox) = (i / d.x.out(), i % d.x.out());
+                            let share = share::<T>(d, oy, ox);
+                            for from in d.taps(oy, ox) {
+                                dx[from..from + d.c].iter_mut().zip(g).for_each(|(dx, g)| *dx += *g * share);
+                            }
+                        }
+                    });
                 });
             })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Ok(vec![Some(tensor(dx, d.input(), Memory::ChannelsLast)?)])
         })
     }
 }
@@ -100,33 +119,38 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     if x.rank() < 3 || x.elem_count() == 0 {
         bail!("global_avg_pool: expected an input [n, c, ..] with values, got {:?}", x.dims())
     }
-    let x = x.flatten_from(2)?.contiguous()?;
-    if is_fast(&x) { x.apply_op1(PlaneMean) } else { x.mean(D::Minus1) }
+    if !is_fast(x) {
+        return x.flatten_from(2)?.mean(D::Minus1);
+    }
+    let (n, c) = (x.dim(0)?, x.dim(1)?);
+    let len = x.elem_count() / (n * c);
+    let y = by_dtype!(x.dtype(), T => {
+        let mean = |image: &[T]| crate::reduce::column_sums(image, c).into_iter().map(|s| s / len as T).collect::<Vec<_>>();
+        own(read::<T, _>(&raw(x)?, |x| x.par_chunks(len * c).flat_map_iter(mean).collect::<Vec<T>>())?)
+    });
+    record(PlaneMean(x.shape().clone()), &[x], y, (n, c), Memory::Plain)
 }
 
-struct PlaneMean;
+struct PlaneMean(candle_core::Shape);
 
-impl CustomOp1 for PlaneMean {
+impl Differentiable for PlaneMean {
     fn name(&self) -> &'static str {
         "global_avg_pool"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (n, c, len) = l.shape().dims3()?;
-        by_dtype!(dtype(x), T => {
-            let mean = |plane: &[T]| (reduce::sum(plane) / len as f64) as T;
-            Ok((own(slice::<T>(x, l)?.par_chunks(len).map(mean).collect()), (n, c).into()))
-        })
+    fn reads_inputs(&self) -> bool {
+        false
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
-        let len = x.dim(2)?;
-        by_dtype!(g.dtype(), T => {
-            let spread = |g: &[T]| g.iter().flat_map(|v| std::iter::repeat_n(*v / len as T, len)).collect::<Vec<_>>();
-            Tensor::from_vec(read::<T, _>(g, spread)?, x.shape(), x.device()).map(Some)
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let c = self.0.dims()[1];
+        let len: usize = self.0.dims()[2..].iter().product();
+        by_dtype!(link.grad.dtype(), T => {
+            let spread = |g: &[T]| -> Vec<T> {
+                let of_image = |g: &[T]| g.iter().map(|g| *g / len as T).collect::<Vec<T>>().repeat(len);
+                g.par_chunks(c).flat_map_iter(of_image).collect()
+            };
+            Ok(vec![Some(tensor(read::<T, _>(link.grad, spread)?, self.0.clone(), Memory::ChannelsLast)?)])
         })
     }
 }
@@ -138,7 +162,7 @@ mod tests {
 
     #[test]
     fn gradients_are_right_for_all_windows_and_the_composed_form_agrees() {
-        let odd = Pool2d { kernel: (3, 2), stride: (1, 3), padding: (1, 1) };
+        let odd = Pool2d { kernel: (3, 2), stride: (1, 3), padding: (1, 1), ceil: false };
         for (shape, pool) in [
             ([2, 3, 6, 4], Pool2d::square(2)),
             ([1, 2, 7, 5], Pool2d::square(2)),
@@ -146,12 +170,12 @@ mod tests {
             ([1, 2, 5, 6], odd),
         ] {
             let x = [random(1, &shape)];
-            let by_candle = |x: &Tensor| composed(x, pool, &Dims::new(x, pool)?);
-            gradcheck(|t| avg_pool2d(&t[0], pool), &x);
+            let by_candle = |x: &Tensor| composed(x, &Dims::new(x, pool)?);
+            gradcheck(|t| avg_pool2d(&t[0], pool, true), &x);
             gradcheck(|t| by_candle(&t[0]), &x);
-            assert!(max_difference(&avg_pool2d(&x[0], pool).unwrap(), &by_candle(&x[0]).unwrap()) < 1e-14);
+            assert!(max_difference(&avg_pool2d(&x[0], pool, true).unwrap(), &by_candle(&x[0]).unwrap()) < 1e-14);
         }
-        same_bits_on_any_pool(|t| avg_pool2d(&t[0], odd), &[random(3, &[9, 7, 9, 11])]);
+        same_bits_on_any_pool(|t| avg_pool2d(&t[0], odd, true), &[random(3, &[9, 7, 9, 11])]);
     }
 
     #[test]

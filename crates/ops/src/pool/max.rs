@@ -1,13 +1,11 @@
 //! Max pooling. The gradient goes to the first maximum of a window, in reading order, as in PyTorch.
 
-use std::sync::{Arc, OnceLock};
-
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
-use transplant_core::wants_gradient;
+use transplant_core::{Differentiable, Link, Memory, record};
 
 use super::window::{Dims, Pool2d};
-use crate::host::{Element, by_dtype, dtype, is_fast, own, read, slice, vectorised, zeros};
+use crate::host::{Element, by_dtype, is_fast, own, raw, read, tensor, vectorised, zeros};
 
 /// The largest value of each window of `x [n, c, h, w]`: `[n, c, oh, ow]` with `oh = (h + 2 padding - kernel) / stride + 1`.
 /// Windows may overlap; padding never wins.
@@ -16,15 +14,26 @@ use crate::host::{Element, by_dtype, dtype, is_fast, own, read, slice, vectorise
 /// When the windows do not suit the input.
 pub fn max_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
     let dims = Dims::new(x, pool)?;
-    if is_fast(x) { x.contiguous()?.apply_op1(MaxPool { dims, winners: Arc::default() }) } else { composed(x, &dims) }
+    if !is_fast(x) {
+        return composed(x, &dims);
+    }
+    if dims.y.longest() * dims.x.longest() > usize::from(u16::MAX) {
+        bail!("max_pool2d: a window of {:?} is too large", pool.kernel)
+    }
+    let shape = dims.shape();
+    let (y, winners) = by_dtype!(x.dtype(), T => {
+        let (y, winners) = read::<T, _>(&raw(x)?, |x| forward(&dims, x))?;
+        (own(y), winners)
+    });
+    record(MaxPool { dims, winners }, &[x], y, shape, Memory::ChannelsLast)
 }
 
 /// The same from candle's operations, for devices other than the CPU: the taps of the windows compete one after another.
 fn composed(x: &Tensor, d: &Dims) -> Result<Tensor> {
     let mut best: Option<Tensor> = None;
-    for ky in 0..d.y.kernel {
+    for ky in 0..d.y.longest() {
         let rows = x.index_select(&Tensor::new(d.y.nearest(ky), x.device())?, 2)?;
-        for kx in 0..d.x.kernel {
+        for kx in 0..d.x.longest() {
             let tap = rows.index_select(&Tensor::new(d.x.nearest(kx), x.device())?, 3)?;
             best = Some(match best {
                 None => tap,
@@ -37,91 +46,77 @@ fn composed(x: &Tensor, d: &Dims) -> Result<Tensor> {
 
 struct MaxPool {
     dims: Dims,
-    /// Where in its plane each output came from.
-    winners: Arc<OnceLock<Vec<u32>>>,
+    /// Which input of its window each output came from, in reading order.
+    winners: Vec<u16>,
 }
 
-/// Whether a later value wins over an earlier one: when it is larger, or NaN, as in PyTorch.
-#[inline(always)]
-fn beats<T: Element>(later: T, best: T) -> bool {
-    (later > best) | later.partial_cmp(&later).is_none()
-}
-
-/// Outputs and winners of one plane.
-#[inline(always)]
-fn plane<T: Element>(d: &Dims, x: &[T], y: &mut [T], winners: &mut [u32]) {
-    for (oy, (y, winners)) in y.chunks_exact_mut(d.x.out).zip(winners.chunks_exact_mut(d.x.out)).enumerate() {
-        let rows = d.y.window(oy);
-        if d.y.is_tiled(2) && d.x.is_tiled(2) {
-            pairs(&x[rows.start * d.x.len..][..2 * d.x.len], rows.start * d.x.len, d.x.len, y, winners);
-            continue;
-        }
-        for (ox, (y, winner)) in y.iter_mut().zip(winners).enumerate() {
-            let columns = d.x.window(ox);
-            let (mut best, mut at) = (T::LOWEST, rows.start * d.x.len + columns.start);
-            for row in rows.clone() {
-                let from = row * d.x.len;
-                for (i, &v) in x[from + columns.start..from + columns.end].iter().enumerate() {
-                    if beats(v, best) {
-                        (best, at) = (v, from + columns.start + i);
+/// Outputs and winners.
+fn forward<T: Element>(d: &Dims, x: &[T]) -> (Vec<T>, Vec<u16>) {
+    let (mut y, mut winners) = (zeros::<T>(d.n * d.out()), vec![0; d.n * d.out()]);
+    if y.is_empty() {
+        return (y, winners);
+    }
+    let row = d.c * d.x.out();
+    y.par_chunks_mut(row).zip(winners.par_chunks_mut(row)).enumerate().for_each(|(i, (y, winners))| {
+        let (image, oy) = (&x[i / d.y.out() * d.image()..][..d.image()], i % d.y.out());
+        vectorised(
+            #[inline(always)]
+            || {
+                let outputs = y.chunks_exact_mut(d.c).zip(winners.chunks_exact_mut(d.c));
+                for (ox, (y, winners)) in outputs.enumerate() {
+                    for (tap, from) in d.taps(oy, ox).enumerate() {
+                        let x = &image[from..from + d.c];
+                        if tap == 0 {
+                            y.copy_from_slice(x);
+                            continue;
+                        }
+                        for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(x) {
+                            // NaN wins, as in PyTorch.
+                            let beats = (*x > *y) | x.partial_cmp(x).is_none();
+                            *y = if beats { *x } else { *y };
+                            *winner = if beats { tap as u16 } else { *winner };
+                        }
                     }
                 }
-            }
-            (*y, *winner) = (best, at as u32);
-        }
-    }
+            },
+        );
+    });
+    (y, winners)
 }
 
-/// Windows of 2 × 2 side by side in two rows, whose first element is number `from` of the plane.
-#[inline(always)]
-fn pairs<T: Element>(rows: &[T], from: usize, width: usize, y: &mut [T], winners: &mut [u32]) {
-    let (upper, lower) = rows.split_at(width);
-    let windows = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-    for (i, ((y, winner), (u, l))) in y.iter_mut().zip(winners).zip(windows).enumerate() {
-        let later = |best: (T, usize), v: T, at: usize| if beats(v, best.0) { (v, at) } else { best };
-        let best = later((u[0], 0), u[1], 1);
-        let best = later(best, l[0], width);
-        let best = later(best, l[1], width + 1);
-        (*y, *winner) = (best.0, (from + 2 * i + best.1) as u32);
-    }
-}
-
-impl CustomOp1 for MaxPool {
+impl Differentiable for MaxPool {
     fn name(&self) -> &'static str {
         "max_pool2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let d = &self.dims;
-        if d.plane() > u32::MAX as usize {
-            bail!("max_pool2d: planes of {} x {} are too large", d.y.len, d.x.len)
-        }
-        by_dtype!(dtype(x), T => {
-            let (mut y, mut winners) = (zeros::<T>(d.n * d.c * d.out()), vec![0; d.n * d.c * d.out()]);
-            let outputs = y.par_chunks_mut(d.out()).zip(winners.par_chunks_mut(d.out()));
-            let planes = outputs.zip(slice::<T>(x, l)?.par_chunks(d.plane())).with_min_len(8);
-            planes.for_each(|((y, winners), x)| vectorised(#[inline(always)] || plane(d, x, y, winners)));
-            let _ = self.winners.set(winners);
-            Ok((own(y), d.shape().into()))
-        })
+    fn reads_inputs(&self) -> bool {
+        false
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if !wants_gradient(x) {
-            return Ok(None);
-        }
-        let Some(winners) = self.winners.get() else { bail!("max_pool2d: the forward pass left no winners") };
-        let d = &self.dims;
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (d, g) = (&self.dims, raw(link.grad)?);
         by_dtype!(g.dtype(), T => {
-            let mut dx = zeros::<T>(x.elem_count());
-            read::<T, _>(g, |g| {
-                let outputs = g.par_chunks(d.out()).zip(winners.par_chunks(d.out()));
-                dx.par_chunks_mut(d.plane()).zip(outputs).with_min_len(8).for_each(|(dx, (g, winners))| {
-                    g.iter().zip(winners).for_each(|(g, at)| dx[*at as usize] += *g);
+            let mut dx = zeros::<T>(d.n * d.image());
+            read::<T, _>(&g, |g| {
+                let images = g.par_chunks(d.out().max(1)).zip(self.winners.par_chunks(d.out().max(1)));
+                dx.par_chunks_mut(d.image().max(1)).zip(images).for_each(|(dx, (g, winners))| {
+                    vectorised(#[inline(always)] || image_gradient(d, dx, g, winners));
                 });
             })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Ok(vec![Some(tensor(dx, d.input(), Memory::ChannelsLast)?)])
         })
+    }
+}
+
+#[inline(always)]
+fn image_gradient<T: Element>(d: &Dims, dx: &mut [T], g: &[T], winners: &[u16]) {
+    for (i, (g, winners)) in g.chunks_exact(d.c).zip(winners.chunks_exact(d.c)).enumerate() {
+        for (tap, from) in d.taps(i / d.x.out(), i % d.x.out()).enumerate() {
+            let dx = &mut dx[from..from + d.c];
+            for ((dx, g), winner) in dx.iter_mut().zip(g).zip(winners) {
+                *dx += if usize::from(*winner) == tap { *g } else { T::default() };
+            }
+        }
     }
 }
 
@@ -137,7 +132,7 @@ mod tests {
 
     #[test]
     fn gradients_are_right_for_all_windows_and_the_composed_form_agrees() {
-        let odd = Pool2d { kernel: (3, 2), stride: (1, 3), padding: (1, 0) };
+        let odd = Pool2d { kernel: (3, 2), stride: (1, 3), padding: (1, 0), ceil: true };
         for (shape, pool) in [
             ([2, 3, 6, 4], Pool2d::square(2)),
             ([1, 2, 7, 5], Pool2d::square(2)),

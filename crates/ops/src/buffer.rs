@@ -1,0 +1,67 @@
+//! Memory for results: written once, without being zeroed first.
+
+use crate::host::Element;
+
+/// A pointer that several threads may write through, each to places of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<T>(*mut T, usize);
+
+#[allow(unsafe_code, reason = "threads write to disjoint places of one buffer")]
+// SAFETY: the pointer is only dereferenced in unsafe blocks, each of which says why its places are its own.
+unsafe impl<T: Send> Send for Shared<T> {}
+#[allow(unsafe_code, reason = "threads write to disjoint places of one buffer")]
+// SAFETY: as for `Send`.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// The first element.
+    pub(crate) fn ptr(self) -> *mut T {
+        self.0
+    }
+
+    /// Elements behind the pointer.
+    pub(crate) fn len(self) -> usize {
+        self.1
+    }
+}
+
+/// A vector of `len` elements that `fill` writes.
+///
+/// # Safety
+/// `fill` must write every element before it returns `Ok`, and read none that it has not written.
+#[allow(unsafe_code, reason = "results are written once, and zeroing them first costs as much as writing them")]
+pub(crate) unsafe fn written<T: Element, E>(
+    len: usize,
+    fill: impl FnOnce(Shared<T>) -> Result<(), E>,
+) -> Result<Vec<T>, E> {
+    let mut out = Vec::<T>::with_capacity(len);
+    fill(Shared(out.as_mut_ptr(), len))?;
+    // SAFETY: the capacity is at least `len`, and the caller promises that all elements were written.
+    unsafe { out.set_len(len) };
+    Ok(out)
+}
+
+/// Floats on a 64-byte boundary, so that a vector never crosses a line of the cache.
+pub(crate) struct Aligned<T> {
+    data: Vec<T>,
+    from: usize,
+    len: usize,
+}
+
+impl<T: Element> Aligned<T> {
+    /// Zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let slack = 64 / size_of::<T>();
+        let data = vec![T::default(); len + slack];
+        let from = data.as_ptr().align_offset(64).min(slack);
+        Self { data, from, len }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        &self.data[self.from..self.from + self.len]
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.data[self.from..self.from + self.len]
+    }
+}

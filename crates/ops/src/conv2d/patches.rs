@@ -1,0 +1,122 @@
+//! Convolutions whose taps read few channels: the inputs of each position are gathered into a row first.
+
+use rayon::prelude::*;
+
+use super::geometry::Dims;
+use crate::buffer::Shared;
+use crate::host::{Element, sum_in_order, zeros};
+use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows};
+use crate::simd::lanes;
+
+/// Channels of a tap from which positions are read where they stand.
+const FEW: usize = 12;
+/// Positions gathered at a time.
+const BLOCK: usize = 96;
+/// Partial gradients of the weights, at most. Their number does not depend on the threads, so neither do the bits.
+const PARTIALS: usize = 16;
+
+/// Whether gathering pays.
+pub(super) fn suit(d: &Dims) -> bool {
+    d.cg() < FEW && d.taps() > 1
+}
+
+/// Gathers the inputs of some positions in a group's channels: rows of `taps * channels`.
+fn gather<T: Element>(d: &Dims, group: usize, x: &[T], positions: std::ops::Range<usize>, to: &mut [T]) {
+    let (cg, plane) = (d.cg(), d.oh * d.ow);
+    for (i, row) in positions.zip(to.chunks_exact_mut(d.taps() * cg)) {
+        let (image, oy, ox) = (i / plane, i / d.ow % d.oh, i % d.ow);
+        let inside = d.source(1, ox, 0).is_some() && d.source(1, ox, d.kw - 1).is_some();
+        for (ky, row) in row.chunks_exact_mut(d.kw * cg).enumerate() {
+            let Some(y) = d.source(0, oy, ky) else {
+                row.fill(T::default());
+                continue;
+            };
+            let line = &x[(image * d.h + y) * d.w * d.c..][..d.w * d.c];
+            if inside && d.at.groups == 1 && d.at.dilation[1] == 1 {
+                let from = d.source(1, ox, 0).unwrap_or(0) * d.c;
+                row.copy_from_slice(&line[from..from + row.len()]);
+                continue;
+            }
+            for (kx, tap) in row.chunks_exact_mut(cg).enumerate() {
+                match d.source(1, ox, kx) {
+                    Some(x) => tap.copy_from_slice(&line[x * d.c + group * cg..][..cg]),
+                    None => tap.fill(T::default()),
+                }
+            }
+        }
+    }
+}
+
+/// Weights of a group: rows are (tap, channel), columns are output channels.
+fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed<T> {
+    let (cg, taps) = (d.cg(), d.taps());
+    pack(taps * cg, d.og(), |p, width, part| {
+        for o in 0..p.columns {
+            let of = &weight[(group * d.og() + p.column + o) * cg * taps..][..cg * taps];
+            for k in 0..taps * cg {
+                part[k * width + o] = of[k % cg * taps + k / cg];
+            }
+        }
+    })
+}
+
+/// Writes `[n, oh, ow, o]`.
+#[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
+pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>, y: Shared<T>) {
+    let (positions, k) = (d.n * d.oh * d.ow, d.taps() * d.cg());
+    for group in 0..d.at.groups {
+        let w = packed(d, group, weight);
+        let channels = group * d.og()..(group + 1) * d.og();
+        let finish = super::cpu::columns(finish, &channels);
+        (0..positions.div_ceil(BLOCK)).into_par_iter().for_each(|b| {
+            let range = b * BLOCK..((b + 1) * BLOCK).min(positions);
+            T::with_scratch(range.len() * k, |gathered| {
+                gather(d, group, x, range.clone(), gathered);
+                let starts: Vec<isize> = (0..range.len()).map(|i| (i * k) as isize).collect();
+                let outs: Vec<usize> = range.clone().map(|i| i * d.o + channels.start).collect();
+                let runs = [Run { delta: 0, k: 0, len: k }];
+                let panels = 0..w.panels.len();
+                let (starts, outs) = (&starts[..], &outs[..]);
+                let job = Rows { x: gathered, starts, outs, runs: &runs, w: &w, panels, add: false, finish };
+                // SAFETY: each position belongs to one block, so no other task writes where this one does.
+                unsafe { rows(&job, y.ptr(), y.len()) }
+            });
+        });
+    }
+}
+
+/// `[o, c / groups, kh, kw]`.
+pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
+    let (positions, k, taps) = (d.n * d.oh * d.ow, d.taps() * d.cg(), d.taps());
+    let panels = panels(k, 1, lanes::<T>());
+    let mut dw = zeros(d.o * k);
+    for (group, dw) in dw.chunks_exact_mut((d.og() * k).max(1)).enumerate() {
+        let share = positions.div_ceil(PARTIALS).next_multiple_of(BLOCK).max(1);
+        let partials = (0..positions.div_ceil(share)).into_par_iter().map(|i| {
+            let mut sum = zeros(d.og() * k);
+            let end = ((i + 1) * share).min(positions);
+            for from in (i * share..end).step_by(BLOCK) {
+                let range = from..(from + BLOCK).min(end);
+                T::with_scratch(range.len() * k, |gathered| {
+                    gather(d, group, x, range.clone(), gathered);
+                    let job = Outer {
+                        a: g,
+                        a_starts: &range.clone().map(|i| i * d.o).collect::<Vec<_>>(),
+                        columns: group * d.og()..(group + 1) * d.og(),
+                        b: gathered,
+                        b_starts: &(0..range.len()).map(|i| (i * k) as isize).collect::<Vec<_>>(),
+                        delta: 0,
+                        panels: &panels,
+                    };
+                    outer(&job, &mut sum, k);
+                });
+            }
+            sum
+        });
+        let sum = sum_in_order(partials.collect());
+        for (to, from) in dw.chunks_exact_mut(k).zip(sum.chunks_exact(k.max(1))) {
+            (0..k).for_each(|i| to[i % d.cg() * taps + i / d.cg()] = from[i]);
+        }
+    }
+    dw
+}

@@ -1,0 +1,135 @@
+//! The sum of outer products of rows: `w[m][n] += Σ_r a[r][m] b[r][n]`, the gradient of weights.
+
+use pulp::{Simd, WithSimd};
+
+use super::Panel;
+use crate::host::Element;
+
+/// Rows summed before a tile goes on to the next: what they touch stays in the second-level cache.
+pub(crate) const ROWS: usize = 256;
+
+/// Rows whose outer products are summed.
+pub(crate) struct Outer<'a, T> {
+    /// Where the left rows lie.
+    pub(crate) a: &'a [T],
+    /// Where each left row begins.
+    pub(crate) a_starts: &'a [usize],
+    /// Columns of the left rows: rows of the result.
+    pub(crate) columns: std::ops::Range<usize>,
+    /// Where the right rows lie.
+    pub(crate) b: &'a [T],
+    /// Where each right row begins, once `delta` is added.
+    pub(crate) b_starts: &'a [isize],
+    /// Added to each of them.
+    pub(crate) delta: isize,
+    /// Columns of the right rows, in panels.
+    pub(crate) panels: &'a [Panel],
+}
+
+/// Adds the products to `w`: column `m` of the left rows and `n` of the right ones to `w[(m - columns.start) * stride + n]`.
+pub(crate) fn outer<T: Element>(job: &Outer<'_, T>, w: &mut [T], stride: usize) {
+    let width = job.panels.iter().map(|p| p.column + p.columns).max().unwrap_or(0);
+    let height = job.columns.len();
+    if height == 0 || width == 0 || job.a_starts.is_empty() {
+        return;
+    }
+    assert_eq!(job.a_starts.len(), job.b_starts.len(), "left and right rows");
+    assert!((height - 1) * stride + width <= w.len() && (width <= stride || height == 1), "result");
+    assert!(job.a_starts.iter().max().is_none_or(|s| s + job.columns.end <= job.a.len()), "left rows");
+    let inside = |s: &isize| s + job.delta >= 0 && s + job.delta + width as isize <= job.b.len() as isize;
+    assert!(job.b_starts.iter().min().is_none_or(inside) && job.b_starts.iter().max().is_none_or(inside), "right rows");
+    pulp::Arch::new().dispatch(Job { job, w, stride });
+}
+
+struct Job<'a, 'b, T> {
+    job: &'a Outer<'b, T>,
+    w: &'a mut [T],
+    stride: usize,
+}
+
+impl<T: Element> WithSimd for Job<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, s: S) {
+        let rows = self.job.a_starts.len();
+        for from in (0..rows).step_by(ROWS) {
+            let block = from..(from + ROWS).min(rows);
+            for p in self.job.panels {
+                match (p.vectors, S::REGISTER_COUNT >= 32) {
+                    (1, true) => self.panel::<S, 12, 1>(s, p, block.clone()),
+                    (2, true) => self.panel::<S, 12, 2>(s, p, block.clone()),
+                    (3, true) => self.panel::<S, 8, 3>(s, p, block.clone()),
+                    (_, true) => self.panel::<S, 6, 4>(s, p, block.clone()),
+                    (1, false) => self.panel::<S, 6, 1>(s, p, block.clone()),
+                    (2, false) => self.panel::<S, 6, 2>(s, p, block.clone()),
+                    (3, false) => self.panel::<S, 4, 3>(s, p, block.clone()),
+                    (_, false) => self.panel::<S, 3, 4>(s, p, block.clone()),
+                }
+            }
+        }
+    }
+}
+
+impl<T: Element> Job<'_, '_, T> {
+    #[inline(always)]
+    fn panel<S: Simd, const MR: usize, const NV: usize>(&mut self, s: S, p: &Panel, rows: std::ops::Range<usize>) {
+        let height = self.job.columns.len();
+        let mut m = 0;
+        while m + MR <= height {
+            self.tile::<S, MR, NV>(s, p, rows.clone(), m);
+            m += MR;
+        }
+        while m + 3 <= height {
+            self.tile::<S, 3, NV>(s, p, rows.clone(), m);
+            m += 3;
+        }
+        while m < height {
+            self.tile::<S, 1, NV>(s, p, rows.clone(), m);
+            m += 1;
+        }
+    }
+
+    #[allow(unsafe_code, reason = "the innermost loop")]
+    #[inline(always)]
+    fn tile<S: Simd, const MR: usize, const NV: usize>(
+        &mut self,
+        s: S,
+        p: &Panel,
+        rows: std::ops::Range<usize>,
+        m: usize,
+    ) {
+        let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
+        let edge = T::first(s, p.columns - (NV - 1) * lanes);
+        let mask = |v: usize| if v + 1 == NV { edge } else { all };
+        let mut acc = [[T::splat(s, T::default()); NV]; MR];
+        let w = self.w.as_mut_ptr();
+        // SAFETY: `outer` has shown that `start + columns.end` lies inside `a` for the largest start, that the panels' columns
+        // after `start + delta` lie inside `b` for the smallest and the largest start, and that all tiles lie inside `w`.
+        // Lanes beyond a panel's columns are masked out.
+        unsafe {
+            for i in 0..MR {
+                for v in 0..NV {
+                    acc[i][v] = T::load(s, mask(v), w.add((m + i) * self.stride + p.column + v * lanes));
+                }
+            }
+            for r in rows {
+                let a = self.job.a.as_ptr().add(*self.job.a_starts.get_unchecked(r) + self.job.columns.start + m);
+                let start = *self.job.b_starts.get_unchecked(r) + self.job.delta + p.column as isize;
+                let b = self.job.b.as_ptr().offset(start);
+                let b: [T::V<S>; NV] = std::array::from_fn(|v| T::load(s, mask(v), b.add(v * lanes)));
+                for i in 0..MR {
+                    let a = T::splat(s, *a.add(i));
+                    for v in 0..NV {
+                        acc[i][v] = T::fma(s, a, b[v], acc[i][v]);
+                    }
+                }
+            }
+            for i in 0..MR {
+                for v in 0..NV {
+                    T::store(s, mask(v), w.add((m + i) * self.stride + p.column + v * lanes), acc[i][v]);
+                }
+            }
+        }
+    }
+}

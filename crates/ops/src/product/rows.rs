@@ -1,0 +1,262 @@
+//! `y = x w` where each row of `x` and `y` may lie anywhere.
+
+use pulp::{Simd, WithSimd};
+
+use super::{Packed, Panel, Run};
+use crate::host::Element;
+
+/// Terms summed before a tile goes on to the next: their part of a panel stays in the first-level cache.
+const DEPTH: usize = 512;
+
+/// What follows the product in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Act {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(0, v)`.
+    Relu,
+    /// `min(6, max(0, v))`.
+    Relu6,
+}
+
+/// What is done to each finished value `v` of column `c` before it is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a, T> {
+    /// Factor of each column.
+    pub(crate) scale: Option<&'a [T]>,
+    /// Added to each column, after the factor.
+    pub(crate) shift: Option<&'a [T]>,
+    /// Added to each value; laid out as the output.
+    pub(crate) residual: Option<&'a [T]>,
+    /// Applied last.
+    pub(crate) act: Act,
+}
+
+impl<T> Default for Finish<'_, T> {
+    fn default() -> Self {
+        Self { scale: None, shift: None, residual: None, act: Act::None }
+    }
+}
+
+/// Some rows of a product.
+pub(crate) struct Rows<'a, T> {
+    /// Where the left operand lies.
+    pub(crate) x: &'a [T],
+    /// Where each row begins in `x`; runs are relative to it.
+    pub(crate) starts: &'a [isize],
+    /// Where each row is written.
+    pub(crate) outs: &'a [usize],
+    /// The terms, in the order in which they are summed.
+    pub(crate) runs: &'a [Run],
+    /// The right operand.
+    pub(crate) w: &'a Packed<T>,
+    /// Panels of it to use.
+    pub(crate) panels: std::ops::Range<usize>,
+    /// Whether to add to what `y` holds.
+    pub(crate) add: bool,
+    /// What follows.
+    pub(crate) finish: Finish<'a, T>,
+}
+
+/// Computes [`Rows`] into `y`.
+///
+/// # Safety
+/// `y + out .. y + out + columns` must be writable for each of `outs` and written by nobody else; readable where `add`.
+#[allow(unsafe_code, reason = "the inner loops of all products; bounds are checked once for all rows")]
+pub(crate) unsafe fn rows<T: Element>(job: &Rows<'_, T>, y: *mut T, y_len: usize) {
+    check(job, y_len);
+    // SAFETY: `check` has shown that every place lies inside its buffer; the caller owns the places of `y`.
+    pulp::Arch::new().dispatch(Job { job, y });
+}
+
+/// Panics unless every element that the product touches lies inside its buffer.
+fn check<T: Element>(job: &Rows<'_, T>, y_len: usize) {
+    assert_eq!(job.starts.len(), job.outs.len(), "rows and outputs");
+    assert_eq!(job.w.lanes, crate::simd::lanes::<T>(), "packed for other vectors");
+    let panels = &job.w.panels[job.panels.clone()];
+    let (Some(&first), Some(&last)) = (job.starts.iter().min(), job.starts.iter().max()) else { return };
+    for r in job.runs.iter().filter(|r| r.len > 0) {
+        let end = last + r.delta + r.len as isize;
+        assert!(first + r.delta >= 0 && end <= job.x.len() as isize, "left operand");
+        assert!(r.k + r.len <= job.w.k, "right operand");
+    }
+    let columns = panels.iter().map(|p| p.column + p.columns).max().unwrap_or(0);
+    assert!(job.outs.iter().max().is_none_or(|o| o + columns <= y_len), "output");
+    let Finish { scale, shift, residual, .. } = job.finish;
+    assert!([scale, shift].iter().flatten().all(|v| v.len() >= columns), "columns of what follows");
+    assert!(residual.is_none_or(|r| r.len() >= y_len), "residual");
+}
+
+struct Job<'a, 'b, T> {
+    job: &'a Rows<'b, T>,
+    y: *mut T,
+}
+
+impl<T: Element> WithSimd for Job<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        for p in &self.job.w.panels[self.job.panels.clone()] {
+            // As many rows as the accumulators leave registers for.
+            match (p.vectors, S::REGISTER_COUNT >= 32) {
+                (1, true) => self.panel::<S, 12, 1>(s, p),
+                (2, true) => self.panel::<S, 12, 2>(s, p),
+                (3, true) => self.panel::<S, 8, 3>(s, p),
+                (_, true) => self.panel::<S, 6, 4>(s, p),
+                (1, false) => self.panel::<S, 6, 1>(s, p),
+                (2, false) => self.panel::<S, 6, 2>(s, p),
+                (3, false) => self.panel::<S, 4, 3>(s, p),
+                (_, false) => self.panel::<S, 3, 4>(s, p),
+            }
+        }
+    }
+}
+
+impl<T: Element> Job<'_, '_, T> {
+    /// All rows of one panel, block of terms by block of terms.
+    #[inline(always)]
+    fn panel<S: Simd, const MR: usize, const NV: usize>(&self, s: S, p: &Panel) {
+        let (rows, depth) = (self.job.starts.len(), DEPTH / NV);
+        let mut block = Vec::with_capacity(self.job.runs.len().min(depth));
+        let (mut filled, mut first) = (0, true);
+        for (i, run) in self.job.runs.iter().enumerate() {
+            let mut done = 0;
+            while done < run.len {
+                let len = (run.len - done).min(depth - filled);
+                block.push(Run { delta: run.delta + done as isize, k: run.k + done, len });
+                (done, filled) = (done + len, filled + len);
+                let last = done == run.len && i + 1 == self.job.runs.len();
+                if filled == depth || last {
+                    self.block::<S, MR, NV>(s, p, &block, rows, first && !self.job.add, last);
+                    block.clear();
+                    (filled, first) = (0, false);
+                }
+            }
+        }
+        if first {
+            self.block::<S, MR, NV>(s, p, &[], rows, !self.job.add, true);
+        }
+    }
+
+    #[inline(always)]
+    fn block<S: Simd, const MR: usize, const NV: usize>(
+        &self,
+        s: S,
+        p: &Panel,
+        runs: &[Run],
+        rows: usize,
+        fresh: bool,
+        last: bool,
+    ) {
+        let mut r = 0;
+        while r + MR <= rows {
+            self.tile::<S, MR, NV>(s, p, runs, r, fresh, last);
+            r += MR;
+        }
+        while r + 3 <= rows {
+            self.tile::<S, 3, NV>(s, p, runs, r, fresh, last);
+            r += 3;
+        }
+        while r < rows {
+            self.tile::<S, 1, NV>(s, p, runs, r, fresh, last);
+            r += 1;
+        }
+    }
+
+    #[allow(unsafe_code, reason = "the innermost loop")]
+    #[inline(always)]
+    fn tile<S: Simd, const MR: usize, const NV: usize>(
+        &self,
+        s: S,
+        p: &Panel,
+        runs: &[Run],
+        row: usize,
+        fresh: bool,
+        last: bool,
+    ) {
+        let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
+        let edge = T::first(s, p.columns - (NV - 1) * lanes);
+        let mask = |v: usize| if v + 1 == NV { edge } else { all };
+        let starts: [isize; MR] = std::array::from_fn(|i| self.job.starts[row + i]);
+        let outs: [usize; MR] = std::array::from_fn(|i| self.job.outs[row + i] + p.column);
+        let zero = T::splat(s, T::default());
+        let mut acc = [[zero; NV]; MR];
+        let width = NV * lanes;
+        // SAFETY: `check` has shown for the smallest and the largest start that all runs lie inside `x`, that rows of runs lie
+        // inside the panels (whose data holds `k * vectors * lanes` elements from `from`), and that `out + column ..` lies
+        // inside `y` for each of `outs`; the caller of `rows` owns those places.
+        unsafe {
+            if !fresh {
+                for i in 0..MR {
+                    for v in 0..NV {
+                        acc[i][v] = T::load(s, mask(v), self.y.add(outs[i] + v * lanes));
+                    }
+                }
+            }
+            for run in runs {
+                let x: [*const T; MR] = std::array::from_fn(|i| self.job.x.as_ptr().offset(starts[i] + run.delta));
+                let w = self.job.w.data().as_ptr().add(p.from + run.k * width);
+                for k in 0..run.len {
+                    let b: [T::V<S>; NV] =
+                        std::array::from_fn(|v| w.add(k * width + v * lanes).cast::<T::V<S>>().read_unaligned());
+                    for i in 0..MR {
+                        let a = T::splat(s, *x[i].add(k));
+                        for v in 0..NV {
+                            acc[i][v] = T::fma(s, a, b[v], acc[i][v]);
+                        }
+                    }
+                }
+            }
+            if last {
+                self.finish(s, p, &outs, &mut acc, mask);
+            }
+            for i in 0..MR {
+                for v in 0..NV {
+                    T::store(s, mask(v), self.y.add(outs[i] + v * lanes), acc[i][v]);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::tile`].
+    #[allow(unsafe_code, reason = "the innermost loop")]
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
+        &self,
+        s: S,
+        p: &Panel,
+        outs: &[usize; MR],
+        acc: &mut [[T::V<S>; NV]; MR],
+        mask: impl Fn(usize) -> T::M<S>,
+    ) {
+        let (lanes, f) = (T::lanes::<S>(), &self.job.finish);
+        let zero = T::splat(s, T::default());
+        // SAFETY: `check` has shown that factors and shifts cover the panel's columns and the residual all of `y`.
+        unsafe {
+            let of = |o: Option<&[T]>, v: usize| o.map(|o| T::load(s, mask(v), o.as_ptr().add(p.column + v * lanes)));
+            for v in 0..NV {
+                let (scale, shift) = (of(f.scale, v), of(f.shift, v));
+                for i in 0..MR {
+                    let a = &mut acc[i][v];
+                    match (scale, shift) {
+                        (Some(scale), shift) => *a = T::fma(s, *a, scale, shift.unwrap_or(zero)),
+                        (None, Some(shift)) => *a = T::plus(s, *a, shift),
+                        (None, None) => {}
+                    }
+                    if let Some(r) = f.residual {
+                        *a = T::plus(s, *a, T::load(s, mask(v), r.as_ptr().add(outs[i] + v * lanes)));
+                    }
+                    if f.act != Act::None {
+                        *a = T::larger(s, zero, *a);
+                    }
+                    if f.act == Act::Relu6 {
+                        *a = T::smaller(s, T::splat(s, T::from_f64(6.0)), *a);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Vectors of floating point numbers, whatever the machine's width, for the inner loops that the compiler does not find.
+
+use pulp::{MemMask, Simd};
+
+#[allow(unsafe_code, reason = "loads and stores through pointers")]
+/// A number of which vectors are made. `S` stands for the instructions of the machine.
+pub(crate) trait Vectors: Copy + Send + Sync + 'static {
+    /// A vector.
+    type V<S: Simd>: Copy;
+    /// Says which lanes of a vector count.
+    type M<S: Simd>: Copy;
+
+    /// Lanes of a vector.
+    fn lanes<S: Simd>() -> usize;
+    /// A number in every lane.
+    fn splat<S: Simd>(s: S, x: Self) -> Self::V<S>;
+    /// `a b + c`.
+    fn fma<S: Simd>(s: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
+    /// `a + b`.
+    fn plus<S: Simd>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    /// The larger of `a` and `b`.
+    fn larger<S: Simd>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    /// The smaller of `a` and `b`.
+    fn smaller<S: Simd>(s: S, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    /// The first `n` lanes.
+    fn first<S: Simd>(s: S, n: usize) -> Self::M<S>;
+    /// The lanes of `m` from memory, zero in the others.
+    ///
+    /// # Safety
+    /// The memory of the counted lanes must be readable.
+    unsafe fn load<S: Simd>(s: S, m: Self::M<S>, at: *const Self) -> Self::V<S>;
+    /// Writes the lanes of `m`.
+    ///
+    /// # Safety
+    /// The memory of the counted lanes must be writable.
+    unsafe fn store<S: Simd>(s: S, m: Self::M<S>, at: *mut Self, v: Self::V<S>);
+}
+
+macro_rules! vectors {
+    ($t:ident, $v:ident, $m:ident, $lanes:ident, $int:ty, $splat:ident $fma:ident $add:ident $max:ident $min:ident
+     $mask:ident $load:ident $store:ident) => {
+        impl Vectors for $t {
+            type V<S: Simd> = S::$v;
+            type M<S: Simd> = MemMask<S::$m>;
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+
+            #[inline(always)]
+            fn splat<S: Simd>(s: S, x: Self) -> S::$v {
+                s.$splat(x)
+            }
+
+            #[inline(always)]
+            fn fma<S: Simd>(s: S, a: S::$v, b: S::$v, c: S::$v) -> S::$v {
+                s.$fma(a, b, c)
+            }
+
+            #[inline(always)]
+            fn plus<S: Simd>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn larger<S: Simd>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$max(a, b)
+            }
+
+            #[inline(always)]
+            fn smaller<S: Simd>(s: S, a: S::$v, b: S::$v) -> S::$v {
+                s.$min(a, b)
+            }
+
+            #[inline(always)]
+            fn first<S: Simd>(s: S, n: usize) -> MemMask<S::$m> {
+                s.$mask(0, n.min(S::$lanes) as $int)
+            }
+
+            #[allow(unsafe_code, reason = "masked loads have no safe interface")]
+            #[inline(always)]
+            unsafe fn load<S: Simd>(s: S, m: MemMask<S::$m>, at: *const $t) -> S::$v {
+                // SAFETY: the caller promises that the counted lanes are readable; the others are not touched.
+                unsafe { s.$load(m, at) }
+            }
+
+            #[allow(unsafe_code, reason = "masked stores have no safe interface")]
+            #[inline(always)]
+            unsafe fn store<S: Simd>(s: S, m: MemMask<S::$m>, at: *mut $t, v: S::$v) {
+                // SAFETY: the caller promises that the counted lanes are writable; the others are not touched.
+                unsafe { s.$store(m, at, v) }
+            }
+        }
+    };
+}
+
+vectors!(f32, f32s, m32s, F32_LANES, u32, splat_f32s mul_add_e_f32s add_f32s max_f32s min_f32s
+         mask_between_m32s mask_load_ptr_f32s mask_store_ptr_f32s);
+vectors!(f64, f64s, m64s, F64_LANES, u64, splat_f64s mul_add_e_f64s add_f64s max_f64s min_f64s
+         mask_between_m64s mask_load_ptr_f64s mask_store_ptr_f64s);
+
+/// Lanes of this machine's vectors of `T`.
+pub(crate) fn lanes<T: Vectors>() -> usize {
+    struct Ask<T>(std::marker::PhantomData<T>);
+    impl<T: Vectors> pulp::WithSimd for Ask<T> {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            T::lanes::<S>()
+        }
+    }
+    pulp::Arch::new().dispatch(Ask::<T>(std::marker::PhantomData))
+}
