@@ -131,7 +131,7 @@ impl Architecture for Net {
     }
 
     fn build(&self, _: &Schema, scope: &Scope) -> Result<Box<dyn Backbone>> {
-        let run = self.stages.iter().map(|(s, make)| make(&scope.stage(&s.name, &s.prefix))).collect::<Result<_>>()?;
+        let run = self.stages.iter().map(|(s, make)| make(&scope.stage(s).pp(&s.name))).collect::<Result<_>>()?;
         Ok(Box::new(Built { stages: self.stages(), run }))
     }
 

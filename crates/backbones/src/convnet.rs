@@ -6,9 +6,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, Backbone, BuildCx, Component, Ctx, Error, Field, HIDDEN, Init, Invalid, Plugins, Result,
+    Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Init, Invalid, Plugins, Result,
     Schema, Scope, Stage,
 };
+use crate::image;
 use transplant_ops::{Activation, BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d};
 
 /// A small convolutional network: blocks of 3 x 3 convolution, batch normalisation and ReLU.
@@ -52,23 +53,17 @@ impl ConvNet {
 
     /// Image channels, when the image is large enough to be halved between blocks.
     fn channels(&self, inputs: &Schema) -> Result<usize> {
-        let Some(Field::Image { channels, height, width }) = inputs.get(HIDDEN) else {
-            let there: Vec<&str> = inputs.keys().map(String::as_str).collect();
-            return Err(Error::contract(format!(
-                "`convnet` reads an image `{HIDDEN}`; there are: {}",
-                there.join(", ")
-            )));
-        };
+        let (channels, height, width) = image::shape("convnet", inputs)?;
         let halvings = self.widths.len() - 1;
         let least = 1usize << halvings;
-        if (*height).min(*width) < least {
+        if height.min(width) < least {
             return Err(Invalid::key(
                 "widths",
                 format!("these blocks halve an image {halvings} times, and {height}×{width} is too small"),
             )
             .into());
         }
-        Ok(*channels)
+        Ok(channels)
     }
 }
 
@@ -94,7 +89,7 @@ impl Architecture for ConvNet {
         let mut channels = self.channels(inputs)?;
         let mut blocks = Vec::new();
         for (stage, &width) in self.stages.iter().zip(&self.widths) {
-            let s = scope.stage(&stage.name, &stage.prefix);
+            let s = scope.stage(stage).pp(&stage.name);
             let at = s.pp("conv");
             // Drawn here, before the layer asks for it, since what follows is a ReLU.
             at.weight("weight", (width, channels, 3, 3), Init::he(channels * 9))?;
@@ -109,7 +104,7 @@ impl Architecture for ConvNet {
     fn features(&self, inputs: &Schema) -> Result<Schema> {
         self.channels(inputs)?;
         let width = self.widths.last().copied().unwrap_or_default();
-        Ok(Schema::from([(HIDDEN.to_owned(), Field::Vector { width })]))
+        Ok(image::vector(width))
     }
 }
 

@@ -93,7 +93,7 @@ impl Architecture for Mlp {
         let mut from = width(inputs)?;
         let mut layers = Vec::new();
         for (stage, &to) in self.stages.iter().zip(&self.options.widths) {
-            layers.push(scope.stage(&stage.name, &stage.prefix).linear(from, to)?);
+            layers.push(scope.stage(stage).pp(&stage.name).linear(from, to)?);
             from = to;
         }
         Ok(Box::new(Built { layers, activation: self.options.activation, stages: self.stages.clone() }))

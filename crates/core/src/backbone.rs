@@ -51,8 +51,8 @@ impl Ctx {
 pub struct Stage {
     /// The name by which plans, taps and users speak of it.
     pub name: String,
-    /// The prefix of its parameters within the backbone.
-    pub prefix: String,
+    /// Where its parameters stand within the network: modules (`layer1`, for all of `layer1.*`) or single tensors.
+    pub prefixes: Vec<String>,
     /// Activations it reads.
     pub reads: Vec<String>,
     /// Activations it writes; all others pass through untouched.
@@ -70,8 +70,19 @@ impl Stage {
     pub fn new(name: &str) -> Self {
         let hidden = vec![HIDDEN.to_owned()];
         let (reads, writes) = (hidden.clone(), hidden);
-        let (name, prefix) = (name.to_owned(), name.to_owned());
-        Self { name, prefix, reads, writes, row_wise: true, batch_norm: false, random: false }
+        let (name, prefixes) = (name.to_owned(), vec![name.to_owned()]);
+        Self { name, prefixes, reads, writes, row_wise: true, batch_norm: false, random: false }
+    }
+
+    /// The same with its parameters in these modules, as in checkpoints that have no module for the stage.
+    #[must_use]
+    pub fn over(self, prefixes: &[&str]) -> Self {
+        Self { prefixes: prefixes.iter().map(|p| (*p).to_owned()).collect(), ..self }
+    }
+
+    /// Whether a parameter, by its name within the network, belongs to this stage.
+    pub fn holds(&self, name: &str) -> bool {
+        self.prefixes.iter().any(|p| name.strip_prefix(p.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('.')))
     }
 }
 

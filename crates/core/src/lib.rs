@@ -48,7 +48,7 @@ pub use feed::{Fed, Feed, RowRole};
 pub use gradients::{Gradients, backward, backward_last};
 pub use metric::{Metric, Predictions};
 pub use names::{Pattern, nearest};
-pub use optimise::{Optimiser, Progress, Schedule, UpdateAt};
+pub use optimise::{InPlace, Optimiser, Progress, Schedule, UpdateAt};
 pub use params::{Origin, Param, Params, Role};
 pub use plan::{NormPolicy, Plan, Use};
 pub use policy::{Action, Policy, Report};

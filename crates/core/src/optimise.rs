@@ -15,6 +15,9 @@ pub struct UpdateAt {
     pub step: u64,
 }
 
+/// Updates matching parts of value, gradient and slots.
+pub type InPlace = Box<dyn Fn(&mut [f32], &[f32], &mut [&mut [f32]]) + Send + Sync>;
+
 /// Computes updates. All state stands in named slots that the trainer keeps, saves and restores.
 pub trait Optimiser: Send + Sync {
     /// The base learning rate.
@@ -31,6 +34,12 @@ pub trait Optimiser: Send + Sync {
     /// # Errors
     /// When shapes differ.
     fn update(&self, at: UpdateAt, value: &Tensor, grad: &Tensor, slots: &mut [Tensor]) -> Result<Tensor>;
+
+    /// The same update of f32 values on the CPU in one pass, where they stand: the function of matching parts of value,
+    /// gradient and slots. `None` when there is none; then [`Self::update`] is used everywhere.
+    fn in_place(&self, _at: UpdateAt) -> Option<InPlace> {
+        None
+    }
 }
 
 /// How far training has come.

@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use rand::Rng;
 
-use crate::{Delta, Error, NormPolicy, Origin, Params, Plan, Result, Role, Seeds, Site, Use};
+use crate::{Delta, Error, NormPolicy, Origin, Params, Plan, Result, Role, Seeds, Site, Stage, Use};
 
 /// How a fresh weight is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,14 +74,13 @@ impl Scope {
         Self { prefix: self.full(name), ..self.clone() }
     }
 
-    /// The scope of a stage: below its prefix, with the normalisation policy that the plan gives the stage. A stage whose
-    /// weights are all frozen has its normalisation frozen too, unless the plan says otherwise.
+    /// This scope, which is that of the whole network, with the normalisation policy that the plan gives a stage. A stage
+    /// whose weights are all frozen has its normalisation frozen too, unless the plan says otherwise.
     #[must_use]
-    pub fn stage(&self, name: &str, prefix: &str) -> Self {
-        let below = self.pp(prefix);
-        let inside = format!("{}.", below.prefix);
-        let weights = self.params.all().into_iter().filter(|(n, p)| p.role == Role::Weight && n.starts_with(&inside));
-        Self { norm: self.plan.norm_of(name, weights.map(|(n, _)| n)), ..below }
+    pub fn stage(&self, stage: &Stage) -> Self {
+        let inside = |n: &str| n.strip_prefix(&self.full("")).is_some_and(|n| stage.holds(n));
+        let weights = self.params.all().into_iter().filter(|(n, p)| p.role == Role::Weight && inside(n));
+        Self { norm: self.plan.norm_of(&stage.name, weights.map(|(n, _)| n)), ..self.clone() }
     }
 
     /// The full name of `name` here.
@@ -212,10 +211,10 @@ mod tests {
         let s = scope(Plan::frozen(["a.w"]));
         assert!(!s.pp("a").weight("w", 3, Init::Const(1.0))?.track_op());
         assert!(s.pp("b").weight("w", 3, Init::Const(1.0))?.track_op());
-        assert_eq!(s.stage("a", "a").norm_policy(), NormPolicy::Frozen);
+        assert_eq!(s.stage(&Stage::new("a")).norm_policy(), NormPolicy::Frozen);
         s.pp("a").weight("v", 3, Init::Const(1.0))?;
-        assert_eq!(s.stage("a", "a").norm_policy(), NormPolicy::Batch);
-        assert_eq!(s.stage("b", "b").norm_policy(), NormPolicy::Batch);
+        assert_eq!(s.stage(&Stage::new("a")).norm_policy(), NormPolicy::Batch);
+        assert_eq!(s.stage(&Stage::new("b")).norm_policy(), NormPolicy::Batch);
         Ok(())
     }
 

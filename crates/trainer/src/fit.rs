@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 use transplant_core::{
     Action, Boundary, Error, Event, Feed, Gradients, Invalid, Origin, Params, Phase, Progress, Report, Result, Role,
-    Step, Strategy, Term, Until, Update, Use, backward,
+    Recording, Step, Strategy, Term, Until, Update, Use, backward, backward_last,
 };
 
 use crate::checkpoint::{self, Position, State, Tensors};
@@ -250,6 +250,7 @@ impl<'r, 'io> Run<'r, 'io> {
         progress: Progress,
         places: &Gradients,
     ) -> Result<(f64, Gradients)> {
+        let _recording = Recording::start()?;
         let mut cx = TrainStep {
             network: &stage.network,
             tasks: self.model.tasks(),
@@ -290,7 +291,7 @@ impl<'r, 'io> Run<'r, 'io> {
             return Ok((number, stage.strategy.combine(apart, &cx as &dyn Step)?));
         }
         let mut g = places.clone();
-        backward(&loss, &mut g)?;
+        backward_last(&loss, &mut g)?;
         Ok((number, g))
     }
 

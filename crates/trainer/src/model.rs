@@ -93,11 +93,10 @@ impl Model {
     /// What a strategy may know of it.
     pub fn info(&self) -> ModelInfo {
         let stages = self.parts.architecture.stages();
-        let prefixes: Vec<String> = stages.iter().map(|s| format!("backbone.{}.", s.prefix)).collect();
         let params = self.params().all().into_iter().map(|(name, p)| ParamInfo {
             shape: p.var().dims().to_vec(),
             role: p.role,
-            stage: prefixes.iter().position(|prefix| name.starts_with(prefix)),
+            stage: name.strip_prefix("backbone.").and_then(|n| stages.iter().position(|s| s.holds(n))),
             loaded: matches!(p.origin, Origin::Loaded { .. }),
             name,
         });

@@ -43,12 +43,11 @@ pub(crate) fn in_tiles(acts: &Acts, rows: &[u64], f: impl Fn(Acts, &[u64]) -> Re
 pub fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usize {
     let info = model.info();
     let open = info.stages.iter().enumerate().position(|(i, s)| {
-        let prefix = format!("backbone.{}", s.prefix);
         let frozen = info.weights().filter(|p| p.stage == Some(i)).all(|p| plan.use_of(&p.name) == Use::Frozen);
         let by_batch = s.batch_norm && info.norm_policy(plan, i) == NormPolicy::Batch;
         let adapted = plan.adapters.iter().any(|(p, _)| {
-            p.matches(&prefix)
-                || info.params.iter().any(|q| q.name.starts_with(&format!("{prefix}.")) && p.matches(&q.name))
+            s.prefixes.iter().any(|prefix| p.matches(&format!("backbone.{prefix}")))
+                || info.params.iter().any(|q| q.stage == Some(i) && p.matches(&q.name))
         });
         !frozen || adapted || s.random || !s.row_wise || by_batch || taps.contains(&s.name)
     });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use transplant_core::{Gradients, Optimiser, Origin, Params, Plan, Result, Role, UpdateAt, Use};
+use transplant_ops::{can_update_in_place, update_in_place};
 
 /// The state of all optimisers of a phase: tensors `<update>/<slot>/<parameter>`, and how often each parameter was updated.
 pub(crate) struct OptimiserState {
@@ -38,8 +39,15 @@ impl Applied<'_> {
             let count = state.counts.entry(format!("{}/{name}", self.update)).or_default();
             let weight_decay = if decay && value.rank() > 1 { self.optimiser.weight_decay() } else { 0.0 };
             let at = UpdateAt { lr: self.lr * lr_scale, weight_decay, step: *count };
-            let new = self.optimiser.update(at, &value, grad, &mut slots)?;
             *count += 1;
+            let together: Vec<&Tensor> = [&value, grad].into_iter().chain(&slots).collect();
+            if can_update_in_place(&together)
+                && let Some(step) = self.optimiser.in_place(at)
+            {
+                update_in_place(&value, grad, &together[2..], step)?;
+                continue;
+            }
+            let new = self.optimiser.update(at, &value, grad, &mut slots)?;
             self.params.set(name, &new)?;
             for (slot, tensor) in self.optimiser.slots().iter().zip(&slots) {
                 state.slots.set(&self.slot_name(slot, name), tensor)?;

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use transplant_core::{Buffer, Ctx, Init, Mode, NormPolicy, Result, Scope};
 
-use crate::{Activation, After};
+use crate::{Activation, After, Conv2d};
 
 /// Share of the newest batch in the running statistics.
 pub(super) const MOMENTUM: f64 = 0.1;
@@ -49,6 +49,32 @@ impl BatchNorm2d {
         self.forward_then(x, Activation::Identity, cx)
     }
 
+    /// Convolves `x`, normalises and does what is to come `after`. Where nothing learns and the statistics are given, all of
+    /// it is one operation.
+    ///
+    /// # Errors
+    /// When the input does not fit.
+    pub fn after_conv<'a>(&self, conv: &Conv2d, x: &Tensor, after: impl Into<After<'a>>, cx: &Ctx) -> Result<Tensor> {
+        let after = after.into();
+        let given = cx.mode == Mode::Eval || self.policy == NormPolicy::Frozen;
+        let tracked = x.track_op()
+            || self.weight.track_op()
+            || self.bias.track_op()
+            || conv.weight().track_op()
+            || after.residual.is_some_and(Tensor::track_op);
+        if !given || tracked || conv.is_adapted() || conv.bias().is_some() {
+            return self.forward_then(&conv.forward(x)?, after, cx);
+        }
+        let norm = crate::Normalised {
+            gamma: &self.weight,
+            beta: &self.bias,
+            mean: &self.mean.get(),
+            var: &self.var.get(),
+            eps: self.eps,
+        };
+        Ok(crate::conv2d_norm(x, conv.weight(), conv.geometry(), norm, after)?)
+    }
+
     /// Normalises `[n, channels, ..]` and does what is to come `after`, in one pass.
     ///
     /// # Errors
@@ -76,11 +102,11 @@ mod tests {
     use crate::ScopeExt;
     use crate::testing::{max_difference, random, values};
     use candle_core::{DType, Device};
-    use transplant_core::{Gradients, Params, Plan, Seeds, backward};
+    use transplant_core::{Gradients, Params, Plan, Seeds, Stage, backward};
 
     fn layer(params: &Params, policy: NormPolicy) -> Result<BatchNorm2d> {
         let plan = Plan { norms: BTreeMap::from([("bn".to_owned(), policy)]), ..Plan::default() };
-        Scope::new(params, Arc::new(plan), Seeds::new(1), DType::F64).stage("bn", "bn").batch_norm2d(2)
+        Scope::new(params, Arc::new(plan), Seeds::new(1), DType::F64).stage(&Stage::new("bn")).pp("bn").batch_norm2d(2)
     }
 
     fn train() -> Ctx {

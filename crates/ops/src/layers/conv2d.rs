@@ -49,6 +49,16 @@ impl Conv2d {
         &self.inner.weight
     }
 
+    /// Its geometry.
+    pub fn geometry(&self) -> Conv2dGeometry {
+        self.at
+    }
+
+    /// Whether the plan attached an adapter.
+    pub fn is_adapted(&self) -> bool {
+        !self.inner.adapters.is_empty()
+    }
+
     /// The bias, `[outputs]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.inner.bias.as_ref()

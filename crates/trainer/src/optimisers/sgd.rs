@@ -6,7 +6,7 @@
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{BuildCx, Component, Invalid, Optimiser, Plugins, Result, UpdateAt};
+use transplant_core::{BuildCx, Component, InPlace, Invalid, Optimiser, Plugins, Result, UpdateAt};
 
 use super::{below_one, not_negative};
 
@@ -60,6 +60,21 @@ impl Optimiser for Sgd {
             }
         };
         Ok((value - (direction * at.lr)?)?)
+    }
+
+    fn in_place(&self, at: UpdateAt) -> Option<InPlace> {
+        let [lr, decay, momentum] = [at.lr, at.weight_decay, self.0.momentum].map(|v| v as f32);
+        let nesterov = self.0.nesterov;
+        Some(Box::new(move |value, grad, slots| match slots {
+            [] => value.iter_mut().zip(grad).for_each(|(v, g)| *v -= lr * (g + decay * *v)),
+            [velocity, ..] => {
+                for ((v, g), m) in value.iter_mut().zip(grad).zip(velocity.iter_mut()) {
+                    let g = g + decay * *v;
+                    *m = *m * momentum + g;
+                    *v -= lr * if nesterov { g + *m * momentum } else { *m };
+                }
+            }
+        }))
     }
 }
 

@@ -41,7 +41,7 @@ impl Architecture for Flat {
         let Some(Field::Image { channels, height, width }) = inputs.get(HIDDEN) else {
             return Err(Error::contract("`flat` reads an image"));
         };
-        let scope = scope.stage("project", "project");
+        let scope = scope.stage(&self.stages()[0]).pp("project");
         let fc = scope.pp("fc").linear(channels * height * width, self.0.width)?;
         Ok(Box::new(Built { stages: self.stages(), fc }))
     }
