@@ -29,6 +29,26 @@ pub(crate) trait Vectors: Copy + Send + Sync + 'static {
     /// # Safety
     /// The memory of the counted lanes must be readable.
     unsafe fn load<S: Simd>(s: S, m: Self::M<S>, at: *const Self) -> Self::V<S>;
+    /// A whole vector from memory.
+    ///
+    /// # Safety
+    /// The memory of all lanes must be readable.
+    #[inline(always)]
+    unsafe fn load_all<S: Simd>(at: *const Self) -> Self::V<S> {
+        // SAFETY: the caller promises that the lanes are readable; a vector is nothing but its lanes.
+        unsafe { at.cast::<Self::V<S>>().read_unaligned() }
+    }
+
+    /// Writes a whole vector.
+    ///
+    /// # Safety
+    /// The memory of all lanes must be writable.
+    #[inline(always)]
+    unsafe fn store_all<S: Simd>(at: *mut Self, v: Self::V<S>) {
+        // SAFETY: the caller promises that the lanes are writable; a vector is nothing but its lanes.
+        unsafe { at.cast::<Self::V<S>>().write_unaligned(v) }
+    }
+
     /// Writes the lanes of `m`.
     ///
     /// # Safety

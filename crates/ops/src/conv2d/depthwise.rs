@@ -84,6 +84,7 @@ impl<T: Element> Forward<'_, T> {
         let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
         let edge = T::first(s, (self.channels - c).saturating_sub((NV - 1) * lanes));
         let mask = |v: usize| if v + 1 == NV { edge } else { all };
+        let whole = self.channels - c >= NV * lanes;
         let zero = T::splat(s, T::default());
         for (start, out) in self.starts.iter().zip(self.outs) {
             let mut acc = [zero; NV];
@@ -94,7 +95,12 @@ impl<T: Element> Forward<'_, T> {
                     let x = self.x.as_ptr().offset(start + delta).add(c);
                     let w = self.w.as_ptr().add(w + c);
                     for (v, acc) in acc.iter_mut().enumerate() {
-                        let (x, w) = (T::load(s, mask(v), x.add(v * lanes)), T::load(s, mask(v), w.add(v * lanes)));
+                        let (x, w) = (x.add(v * lanes), w.add(v * lanes));
+                        let (x, w) = if v + 1 < NV || whole {
+                            (T::load_all::<S>(x), T::load_all::<S>(w))
+                        } else {
+                            (T::load(s, edge, x), T::load(s, edge, w))
+                        };
                         *acc = T::fma(s, x, w, *acc);
                     }
                 }
@@ -114,7 +120,12 @@ impl<T: Element> Forward<'_, T> {
                     if self.finish.act == Act::Relu6 {
                         *a = T::smaller(s, T::splat(s, T::from_f64(6.0)), *a);
                     }
-                    T::store(s, mask(v), self.y.ptr().add(out + c + v * lanes), *a);
+                    let at = self.y.ptr().add(out + c + v * lanes);
+                    if v + 1 < NV || whole {
+                        T::store_all::<S>(at, *a);
+                    } else {
+                        T::store(s, edge, at, *a);
+                    }
                 }
             }
         }
@@ -193,6 +204,7 @@ impl<T: Element> Products<'_, T> {
         let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
         let edge = T::first(s, (self.dw.len() - c).saturating_sub((NV - 1) * lanes));
         let mask = |v: usize| if v + 1 == NV { edge } else { all };
+        let whole = self.dw.len() - c >= NV * lanes;
         let dw = self.dw.as_mut_ptr();
         // SAFETY: `check` has shown that as many elements as `dw` has lie inside `x` and `g` from each place; lanes beyond the
         // last channel are masked out.
@@ -202,7 +214,12 @@ impl<T: Element> Products<'_, T> {
                 let x = self.x.as_ptr().offset(start + self.delta).add(c);
                 let g = self.g.as_ptr().add(out + c);
                 for (v, acc) in acc.iter_mut().enumerate() {
-                    let (x, g) = (T::load(s, mask(v), x.add(v * lanes)), T::load(s, mask(v), g.add(v * lanes)));
+                    let (x, g) = (x.add(v * lanes), g.add(v * lanes));
+                    let (x, g) = if v + 1 < NV || whole {
+                        (T::load_all::<S>(x), T::load_all::<S>(g))
+                    } else {
+                        (T::load(s, edge, x), T::load(s, edge, g))
+                    };
                     *acc = T::fma(s, x, g, *acc);
                 }
             }

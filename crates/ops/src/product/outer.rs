@@ -106,7 +106,7 @@ impl<T: Element> Job<'_, '_, T> {
         let w = self.w.as_mut_ptr();
         // SAFETY: `outer` has shown that `start + columns.end` lies inside `a` for the largest start, that the panels' columns
         // after `start + delta` lie inside `b` for the smallest and the largest start, and that all tiles lie inside `w`.
-        // Lanes beyond a panel's columns are masked out.
+        // Lanes beyond a panel's columns are masked out, or read from within `b` and never written.
         unsafe {
             for i in 0..MR {
                 for v in 0..NV {
@@ -117,7 +117,12 @@ impl<T: Element> Job<'_, '_, T> {
                 let a = self.job.a.as_ptr().add(*self.job.a_starts.get_unchecked(r) + self.job.columns.start + m);
                 let start = *self.job.b_starts.get_unchecked(r) + self.job.delta + p.column as isize;
                 let b = self.job.b.as_ptr().offset(start);
-                let b: [T::V<S>; NV] = std::array::from_fn(|v| T::load(s, mask(v), b.add(v * lanes)));
+                // A masked load is slow: elements after the panel's columns may be read, too, where there are any.
+                let b: [T::V<S>; NV] = if start as usize + NV * lanes <= self.job.b.len() {
+                    std::array::from_fn(|v| T::load_all::<S>(b.add(v * lanes)))
+                } else {
+                    std::array::from_fn(|v| T::load(s, mask(v), b.add(v * lanes)))
+                };
                 for i in 0..MR {
                     let a = T::splat(s, *a.add(i));
                     for v in 0..NV {

@@ -179,6 +179,7 @@ impl<T: Element> Job<'_, '_, T> {
         let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
         let edge = T::first(s, p.columns - (NV - 1) * lanes);
         let mask = |v: usize| if v + 1 == NV { edge } else { all };
+        let whole = p.columns == NV * lanes;
         let starts: [isize; MR] = std::array::from_fn(|i| self.job.starts[row + i]);
         let outs: [usize; MR] = std::array::from_fn(|i| self.job.outs[row + i] + p.column);
         let zero = T::splat(s, T::default());
@@ -191,7 +192,8 @@ impl<T: Element> Job<'_, '_, T> {
             if !fresh {
                 for i in 0..MR {
                     for v in 0..NV {
-                        acc[i][v] = T::load(s, mask(v), self.y.add(outs[i] + v * lanes));
+                        let at = self.y.add(outs[i] + v * lanes);
+                        acc[i][v] = if v + 1 < NV || whole { T::load_all::<S>(at) } else { T::load(s, edge, at) };
                     }
                 }
             }
@@ -209,12 +211,19 @@ impl<T: Element> Job<'_, '_, T> {
                     }
                 }
             }
+            // A copy: what is pointed to cannot stay in registers during the loop.
+            let mut acc = acc;
             if last {
                 self.finish(s, p, &outs, &mut acc, mask);
             }
             for i in 0..MR {
                 for v in 0..NV {
-                    T::store(s, mask(v), self.y.add(outs[i] + v * lanes), acc[i][v]);
+                    let at = self.y.add(outs[i] + v * lanes);
+                    if v + 1 < NV || whole {
+                        T::store_all::<S>(at, acc[i][v]);
+                    } else {
+                        T::store(s, edge, at, acc[i][v]);
+                    }
                 }
             }
         }
