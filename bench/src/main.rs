@@ -11,9 +11,6 @@ mod step;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", about = "Measure the engine")]
 struct Cli {
@@ -62,6 +59,7 @@ struct Case {
 }
 
 fn main() -> Result<()> {
+    transplant_allocator::keep_freed_memory();
     match Cli::parse().what {
         What::Step(case) => {
             println!("{}", step::run(&case)?);

@@ -30,6 +30,14 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+/// `cargo xtask bench`: the bench program, built as runs are.
+pub(crate) fn bench(flags: &ArgMatches) -> Result<ExitCode> {
+    let args: Vec<&String> = flags.get_many("args").unwrap_or_default().collect();
+    let mut bench = process::cargo("run");
+    bench.args(["--quiet", "--release", "--package", "transplant-bench", "--"]).args(&args);
+    Ok(ExitCode::from(process::exit_code(bench.status()?)))
+}
+
 /// `cargo xtask docs`: the API documentation with warnings denied; with `--write` the generated reference pages first.
 pub(crate) fn docs(flags: &ArgMatches) -> Result<ExitCode> {
     if flags.get_flag("write") {

@@ -40,10 +40,10 @@ pub(crate) fn heavy_xtask(manifest: &str) -> Vec<String> {
 /// The crates that the crate in `folder` may use; `None` for a crate without a layer.
 fn allowed(folder: &str) -> Option<Vec<&'static str>> {
     match folder {
-        "core" => Some(vec![]),
+        "core" | "allocator" => Some(vec![]),
         "ops" => Some(vec!["core"]),
         "pipeline" => Some([&["core", "ops"], &SIDE_BY_SIDE[..]].concat()),
-        "cli" => Some(vec!["core", "pipeline"]),
+        "cli" => Some(vec!["allocator", "core", "pipeline"]),
         _ if SIDE_BY_SIDE.contains(&folder) => Some(vec!["core", "ops"]),
         _ => None,
     }

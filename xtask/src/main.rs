@@ -52,6 +52,7 @@ fn dispatch(args: &[OsString]) -> Result<ExitCode> {
     match cli::command().try_get_matches_from(args) {
         Ok(matches) => match matches.subcommand() {
             Some(("test", flags)) => develop::test(flags),
+            Some(("bench", flags)) => develop::bench(flags),
             Some(("docs", flags)) => develop::docs(flags),
             Some(("lint", _)) => lint::lint(),
             _ => runner::pass_on(&Request::read(&args[1..])?),

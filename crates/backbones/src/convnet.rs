@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device, Tensor};
     use std::sync::Arc;
-    use transplant_core::{Gradients, Mode, NormPolicy, Params, Plan, Seeds, backward};
+    use transplant_core::{Field, Gradients, Mode, NormPolicy, Params, Plan, Seeds, backward};
 
     fn images(height: usize, width: usize) -> Schema {
         Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height, width })])
