@@ -7,6 +7,7 @@
 
 mod activation;
 mod add;
+mod attention;
 mod batch_norm;
 mod buffer;
 mod conv2d;
@@ -29,6 +30,7 @@ pub mod testing;
 
 pub use activation::{Activation, relu};
 pub use add::add;
+pub use attention::attention;
 pub use batch_norm::{After, BatchStatistics, batch_norm, batch_norm_frozen};
 pub use conv2d::{Conv2dGeometry, Normalised, conv2d, conv2d_norm};
 pub use cross_entropy::cross_entropy_rows;

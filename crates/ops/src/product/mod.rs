@@ -11,7 +11,7 @@ mod rows;
 
 pub(crate) use outer::{Outer, ROWS, outer};
 pub(crate) use pack::{Packed, Panel, pack, panels};
-pub(crate) use rows::{Act, Finish, Rows, rows};
+pub(crate) use rows::{Act, Finish, Rows, rows, rows_into};
 
 /// Terms that stand side by side in both operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -70,6 +70,13 @@ pub(crate) unsafe fn rows<T: Element>(job: &Rows<'_, T>, y: *mut T, y_len: usize
     pulp::Arch::new().dispatch(Job { job, y });
 }
 
+/// Computes [`Rows`] into a slice of one's own.
+#[allow(unsafe_code, reason = "the slice is borrowed exclusively")]
+pub(crate) fn rows_into<T: Element>(job: &Rows<'_, T>, y: &mut [T]) {
+    // SAFETY: `y` is borrowed exclusively and initialised, and `rows` checks that all places lie inside.
+    unsafe { rows(job, y.as_mut_ptr(), y.len()) }
+}
+
 /// Panics unless every element that the product touches lies inside its buffer.
 fn check<T: Element>(job: &Rows<'_, T>, y_len: usize) {
     assert_eq!(job.starts.len(), job.outs.len(), "rows and outputs");
