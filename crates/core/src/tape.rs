@@ -125,6 +125,26 @@ pub fn record<O: Differentiable>(
 }
 
 impl Memory {
+    /// How a tensor's values lie, so that what does not look at its shape can leave them so.
+    ///
+    /// # Errors
+    /// When the operation fails.
+    pub fn of(t: &Tensor) -> Result<Self> {
+        let last = t.rank() > 2 && !t.is_contiguous() && Self::ChannelsLast.raw(t)?.is_contiguous();
+        Ok(if last { Self::ChannelsLast } else { Self::Plain })
+    }
+
+    /// Applies `f`, which must keep all dimensions but the first, to the values in the order of their memory.
+    ///
+    /// # Errors
+    /// When `f` fails.
+    pub fn keep(t: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let memory = Self::of(t)?;
+        let out = f(&memory.raw(t)?)?;
+        let dims = [&out.dims()[..1], &t.dims()[1..]].concat();
+        memory.view(&out, &dims.into())
+    }
+
     /// The dimensions in the order of the memory.
     pub fn dims(self, shape: &Shape) -> Shape {
         match (self, shape.dims()) {

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, Result, Tensor};
 use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::elementwise::{map, map2};
-use crate::host::{Element, by_dtype, dense, is_fast, memory, own, read, read2, tensor};
+use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor};
 
 /// A function of single elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Activation {
         if !is_fast(x) {
             return self.composed(x);
         }
-        let m = memory(x)?;
+        let m = Memory::of(x)?;
         let y: CpuStorage = by_dtype!(x.dtype(), T => own(read::<T, _>(&dense(x, m)?, |x| self.values(x))?));
         record(Elementwise(self, m), &[x], y, x.shape(), m)
     }

@@ -1,10 +1,10 @@
 //! The sum of two tensors of one shape, leaving the order of memory as it is.
 
 use candle_core::{Result, Tensor, bail};
-use transplant_core::{Differentiable, Link, record};
+use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::elementwise::map2;
-use crate::host::{by_dtype, dense, is_fast, memory, own, read2};
+use crate::host::{by_dtype, dense, is_fast, own, read2};
 
 /// `a + b`, of one shape.
 ///
@@ -17,7 +17,7 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !is_fast(a) {
         return a + b;
     }
-    let m = memory(a)?;
+    let m = Memory::of(a)?;
     let (x, y) = (dense(a, m)?, dense(b, m)?);
     let sum = by_dtype!(a.dtype(), T => own(read2::<T, _>(&x, &y, |a, b| map2(a, b, |a, b| a + b))?));
     record(Add, &[a, b], sum, a.shape(), m)

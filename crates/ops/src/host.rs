@@ -110,12 +110,6 @@ pub(crate) fn raw(t: &Tensor) -> Result<Tensor> {
     Memory::ChannelsLast.raw(&t.detach())?.contiguous()
 }
 
-/// How the values of a tensor lie in memory, so that an operation on single elements can leave them so.
-pub(crate) fn memory(t: &Tensor) -> Result<Memory> {
-    let last = t.rank() > 2 && !t.is_contiguous() && Memory::ChannelsLast.raw(t)?.is_contiguous();
-    Ok(if last { Memory::ChannelsLast } else { Memory::Plain })
-}
-
 /// The values as a contiguous tensor in this order of memory.
 pub(crate) fn dense(t: &Tensor, memory: Memory) -> Result<Tensor> {
     memory.raw(&t.detach())?.contiguous()

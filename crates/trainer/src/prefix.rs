@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use candle_core::Tensor;
-use transplant_core::{Acts, Batch, Ctx, Feed, Mode, NormPolicy, Plan, Result, Seeds, Use};
+use transplant_core::{Acts, Batch, Ctx, Error, Feed, Memory, Mode, NormPolicy, Plan, Result, Seeds, Use};
 
 use crate::model::{Model, Network, on_device};
 
@@ -35,7 +35,15 @@ pub(crate) fn in_tiles(acts: &Acts, rows: &[u64], f: impl Fn(Acts, &[u64]) -> Re
             parts.entry(name.to_owned()).or_default().push(t.narrow(0, 0, n)?);
         }
     }
-    parts.into_iter().map(|(name, ts)| Ok((name, Tensor::cat(&ts, 0)?))).collect()
+    parts.into_iter().map(|(name, ts)| Ok((name, joined(&ts)?))).collect()
+}
+
+/// Rows one after another, in the order of memory that they have.
+fn joined(parts: &[Tensor]) -> Result<Tensor> {
+    let Some(first) = parts.first() else { return Err(Error::contract("there are no rows to join")) };
+    let memory = Memory::of(first)?;
+    let raw = parts.iter().map(|t| memory.raw(t)).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Memory::keep(first, |_| Tensor::cat(&raw, 0))?)
 }
 
 /// How many stages at the front do not change under this plan: frozen, not adapted, without randomness, each row alone, and
@@ -88,7 +96,7 @@ impl Tiles<'_> {
             feed.rows().chunks(TILE * 8).map(|rows| self.of(network, feed, rows)).collect::<Result<Vec<_>>>()?;
         let acts = first.map(|name, _| {
             let ts = parts.iter().map(|p| p.get(name).cloned()).collect::<Result<Vec<_>>>()?;
-            Ok(Tensor::cat(&ts, 0)?)
+            joined(&ts)
         })?;
         let at = feed.rows().iter().enumerate().map(|(i, r)| (*r, i as u32)).collect();
         Ok(Some(Kept { acts, at }))
@@ -114,7 +122,7 @@ impl Kept {
         self.acts
             .map(|_, t| {
                 let at = Tensor::new(at.as_slice(), t.device())?;
-                Ok(t.index_select(&at, 0)?)
+                Ok(Memory::keep(t, |t| t.index_select(&at, 0))?)
             })
             .map(Some)
     }

@@ -72,7 +72,7 @@ impl BatchNorm2d {
             var: &self.var.get(),
             eps: self.eps,
         };
-        Ok(crate::conv2d_norm(x, conv.weight(), conv.geometry(), norm, after)?)
+        Ok(crate::conv2d_norm(x, conv.weight(), conv.geometry(x), norm, after)?)
     }
 
     /// Normalises `[n, channels, ..]` and does what is to come `after`, in one pass.

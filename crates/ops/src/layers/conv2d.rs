@@ -10,6 +10,7 @@ use crate::Conv2dGeometry;
 pub struct Conv2d {
     inner: Affine,
     at: Conv2dGeometry,
+    same: bool,
 }
 
 impl Conv2d {
@@ -32,7 +33,14 @@ impl Conv2d {
         }
         let site = SiteKind::Conv2d { inputs, outputs, kernel, stride, padding, dilation, groups };
         let inner = Affine::new(scope, &[outputs, inputs / groups, kernel.0, kernel.1], bias, site)?;
-        Ok(Self { inner, at })
+        Ok(Self { inner, at, same: false })
+    }
+
+    /// The same layer with TensorFlow's padding "same" (see [`Conv2dGeometry::same`]), computed anew for the size of each
+    /// input. The layer is to be made without padding of its own: that is what its adapters see, beside the padded input.
+    #[must_use]
+    pub fn same(self) -> Self {
+        Self { same: true, ..self }
     }
 
     /// Maps `[n, inputs, h, w]` to `[n, outputs, oh, ow]`.
@@ -40,8 +48,15 @@ impl Conv2d {
     /// # Errors
     /// When the input does not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = crate::conv2d(x, &self.inner.weight, self.inner.bias.as_ref(), self.at)?;
-        self.inner.adapt(x, y)
+        let (mut x, mut at) = (x.clone(), self.geometry(x));
+        if self.same && self.is_adapted() {
+            for (axis, [before, after]) in at.padding.into_iter().enumerate() {
+                x = x.pad_with_zeros(axis + 2, before, after)?;
+            }
+            at.padding = [[0; 2]; 2];
+        }
+        let y = crate::conv2d(&x, &self.inner.weight, self.inner.bias.as_ref(), at)?;
+        self.inner.adapt(&x, y)
     }
 
     /// The weight, `[outputs, inputs / groups, kh, kw]`; detached when the plan freezes it.
@@ -49,9 +64,12 @@ impl Conv2d {
         &self.inner.weight
     }
 
-    /// Its geometry.
-    pub fn geometry(&self) -> Conv2dGeometry {
-        self.at
+    /// Its geometry over this input.
+    pub fn geometry(&self, x: &Tensor) -> Conv2dGeometry {
+        match (x.dims(), self.inner.weight.dims()) {
+            (&[_, _, h, w], &[_, _, kh, kw]) if self.same => self.at.same([h, w], [kh, kw]),
+            _ => self.at,
+        }
     }
 
     /// Whether the plan attached an adapter.
@@ -86,6 +104,49 @@ mod tests {
         let mut g = Gradients::new(&params, |_| true);
         backward(&y.sqr()?.sum_all()?, &mut g)?;
         assert_eq!(g.iter().map(|(n, _)| n).collect::<Vec<_>>(), ["a.weight", "b.bias"]);
+        Ok(())
+    }
+
+    /// Adds a convolution by ones, without padding.
+    #[derive(Debug)]
+    struct SumOfPatches;
+
+    impl transplant_core::Adapter for SumOfPatches {
+        fn attach(&self, _: &transplant_core::Site, _: &Scope) -> Result<Option<Box<dyn transplant_core::Delta>>> {
+            Ok(Some(Box::new(Self)))
+        }
+    }
+
+    impl transplant_core::Delta for SumOfPatches {
+        fn forward(&self, x: &Tensor, y: Tensor) -> Result<Tensor> {
+            let ones = Tensor::ones((y.dim(1)?, x.dim(1)?, 3, 3), DType::F64, x.device())?;
+            Ok((y + crate::conv2d(x, &ones, None, Conv2dGeometry::default().strided(2))?)?)
+        }
+
+        fn merged(&self, _: &Tensor) -> Result<Option<Tensor>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn same_padding_follows_the_input_and_adapters_see_it() -> Result<()> {
+        let params = Params::new(&Device::Cpu);
+        let conv = |plan: Plan| -> Result<Conv2d> {
+            let s = Scope::new(&params, Arc::new(plan), Seeds::new(1), DType::F64);
+            Ok(s.pp("a").conv2d(2, 3, 3, Conv2dGeometry::default().strided(2), false)?.same())
+        };
+        let (plain, mut plan) = (conv(Plan::default())?, Plan::default());
+        plan.adapters.push((transplant_core::Pattern::new("a"), Arc::new(SumOfPatches)));
+        let adapted = conv(plan)?;
+        for (h, w) in [(4, 5), (7, 6)] {
+            let x = random(1, &[1, 2, h, w]);
+            let at = plain.geometry(&x);
+            assert_eq!(at.padding, [h, w].map(|len| if len % 2 == 0 { [0, 1] } else { [1, 1] }));
+            let y = plain.forward(&x)?;
+            assert_eq!(y.dims(), [1, 3, h.div_ceil(2), w.div_ceil(2)]);
+            let want = (&y + crate::conv2d(&x, &plain.weight().ones_like()?, None, at)?)?;
+            assert!(crate::testing::max_difference(&adapted.forward(&x)?, &want) < 1e-12);
+        }
         Ok(())
     }
 

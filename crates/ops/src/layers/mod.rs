@@ -2,10 +2,12 @@
 
 mod batch_norm;
 mod conv2d;
+mod layer_norm;
 mod linear;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv2d::Conv2d;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 
 use candle_core::Tensor;
@@ -38,9 +40,19 @@ pub trait ScopeExt {
     /// # Errors
     /// When a parameter exists with another shape.
     fn batch_norm2d(&self, channels: usize) -> Result<BatchNorm2d>;
+
+    /// A normalisation of each row over its last dimension.
+    ///
+    /// # Errors
+    /// When a parameter exists with another shape.
+    fn layer_norm(&self, width: usize, eps: f64) -> Result<LayerNorm>;
 }
 
 impl ScopeExt for Scope {
+    fn layer_norm(&self, width: usize, eps: f64) -> Result<LayerNorm> {
+        LayerNorm::new(self, width, eps)
+    }
+
     fn linear(&self, inputs: usize, outputs: usize) -> Result<Linear> {
         Linear::new(self, inputs, outputs, true)
     }

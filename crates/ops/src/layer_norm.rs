@@ -1,0 +1,179 @@
+//! Layer normalisation: each row by its own mean and variance.
+//!
+//! Ba, Kiros & Hinton 2016, *Layer Normalization*. Rows do not see each other, so batches of any size behave alike.
+
+use candle_core::{D, Result, Tensor, bail};
+use rayon::prelude::*;
+use transplant_core::{Differentiable, Link, Memory, record};
+
+use crate::elementwise::fill;
+use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, vectorised};
+use crate::reduce::sum_of;
+
+/// Elements in a block of rows.
+const BLOCK: usize = 1 << 13;
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased variance; `weight` and
+/// `bias` are `[width]`.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    if width == 0 || [weight.dims(), bias.dims()] != [[width]; 2] {
+        let (w, b) = (weight.dims(), bias.dims());
+        bail!("layer_norm: weight {w:?} and bias {b:?} do not fit the input {:?}", x.dims())
+    }
+    if !is_fast(x) {
+        return composed(x, weight, bias, eps);
+    }
+    let op = LayerNorm { width, eps };
+    let y = by_dtype!(x.dtype(), T => {
+        let (w, b) = (read::<T, _>(weight, <[T]>::to_vec)?, read::<T, _>(bias, <[T]>::to_vec)?);
+        own(read::<T, _>(x, |x| op.forward(x, &w, &b))?)
+    });
+    record(op, &[x, weight, bias], y, x.shape(), Memory::Plain)
+}
+
+/// The same from candle's operations, for devices other than the CPU.
+fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    centred.broadcast_div(&(var + eps)?.sqrt()?)?.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+struct LayerNorm {
+    width: usize,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Mean and inverse standard deviation of a row.
+    #[inline(always)]
+    fn moments<T: Element>(&self, row: &[T]) -> (T, T) {
+        let n = row.len() as f64;
+        let mean = T::from_f64(sum_of(row, |v| v) / n);
+        let var = sum_of(row, |v| (v - mean) * (v - mean)) / n;
+        (mean, T::from_f64(1.0 / (var + self.eps).sqrt()))
+    }
+
+    fn block(&self) -> usize {
+        (BLOCK / self.width).max(1) * self.width
+    }
+
+    fn forward<T: Element>(&self, x: &[T], w: &[T], b: &[T]) -> Vec<T> {
+        fill(x.len(), self.block(), |slots, from| {
+            let x = &x[from..from + slots.len()];
+            vectorised(
+                #[inline(always)]
+                || slots.rows(self.width, |row, out| {
+                    let x = &x[row];
+                    let (mean, inv) = self.moments(x);
+                    out.map_with(x, w, b, |x, w, b| (x - mean) * inv * w + b);
+                }),
+            );
+        })
+    }
+
+    fn input_gradient<T: Element>(&self, x: &[T], w: &[T], g: &[T]) -> Vec<T> {
+        fill(x.len(), self.block(), |slots, from| {
+            let range = from..from + slots.len();
+            let (x, g) = (&x[range.clone()], &g[range]);
+            vectorised(
+                #[inline(always)]
+                || slots.rows(self.width, |row, out| {
+                    let (x, g) = (&x[row.clone()], &g[row]);
+                    let (mean, inv) = self.moments(x);
+                    let n = self.width as f64;
+                    let (mut sum, mut weighted) = (T::default(), T::default());
+                    for i in 0..self.width {
+                        let below = g[i] * w[i];
+                        sum += below;
+                        weighted += below * (x[i] - mean);
+                    }
+                    let offset = sum * T::from_f64(1.0 / n);
+                    let slope = weighted * inv * inv * T::from_f64(1.0 / n);
+                    out.map_with(x, w, g, |x, w, g| inv * (g * w - offset - (x - mean) * slope));
+                }),
+            );
+        })
+    }
+
+    /// The gradients of weight and bias.
+    fn parameters<T: Element>(&self, x: &[T], g: &[T]) -> (Vec<f64>, Vec<f64>) {
+        let of_block = |(x, g): (&[T], &[T])| {
+            let mut sums = vec![T::default(); 2 * self.width];
+            vectorised(
+                #[inline(always)]
+                || {
+                    let (weight, bias) = sums.split_at_mut(self.width);
+                    for (x, g) in x.chunks_exact(self.width).zip(g.chunks_exact(self.width)) {
+                        let (mean, inv) = self.moments(x);
+                        for i in 0..self.width {
+                            weight[i] += g[i] * (x[i] - mean) * inv;
+                            bias[i] += g[i];
+                        }
+                    }
+                },
+            );
+            sums
+        };
+        let block = self.block();
+        let blocks: Vec<Vec<T>> = x.par_chunks(block).zip(g.par_chunks(block)).map(of_block).collect();
+        let (mut weight, mut bias) = (vec![0.0; self.width], vec![0.0; self.width]);
+        for b in blocks {
+            for i in 0..self.width {
+                weight[i] += b[i].to_f64();
+                bias[i] += b[self.width + i].to_f64();
+            }
+        }
+        (weight, bias)
+    }
+}
+
+impl Differentiable for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer_norm"
+    }
+
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (x, weight, g) = (link.input(0)?, link.input(1)?, link.grad);
+        by_dtype!(g.dtype(), T => {
+            let dx = link.when_wanted(0, || {
+                let w = read::<T, _>(weight, <[T]>::to_vec)?;
+                tensor(read2::<T, _>(x, g, |x, g| self.input_gradient(x, &w, g))?, x.shape(), Memory::Plain)
+            })?;
+            if !link.wants(1) && !link.wants(2) {
+                return Ok(vec![dx]);
+            }
+            let (weight, bias) = read2::<T, _>(x, g, |x, g| self.parameters(x, g))?;
+            let of = |v: Vec<f64>| Tensor::from_vec(v, self.width, x.device())?.to_dtype(g.dtype());
+            Ok(vec![dx, link.when_wanted(1, || of(weight))?, link.when_wanted(2, || of(bias))?])
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{gradcheck, max_difference, random, same_bits_on_any_pool, single};
+
+    #[test]
+    fn gradients_are_right_and_the_composed_form_agrees() {
+        for shape in [&[3, 5][..], &[2, 3, 7], &[1, 33]] {
+            let width = shape[shape.len() - 1];
+            let t = [random(1, shape), random(2, &[width]), random(3, &[width])];
+            gradcheck(|t| layer_norm(&t[0], &t[1], &t[2], 1e-5), &t);
+            gradcheck(|t| composed(&t[0], &t[1], &t[2], 1e-5), &t);
+            let (a, b) = (layer_norm(&t[0], &t[1], &t[2], 1e-5), composed(&t[0], &t[1], &t[2], 1e-5));
+            assert!(max_difference(&a.unwrap(), &b.unwrap()) < 1e-12);
+        }
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_threads_and_what_does_not_fit_is_refused() {
+        let t = [random(1, &[700, 40]), random(2, &[40]), random(3, &[40])].map(|t| single(&t));
+        same_bits_on_any_pool(|t| layer_norm(&t[0], &t[1], &t[2], 1e-5), &t);
+        assert!(layer_norm(&t[0], &t[1], &random(1, &[3]), 1e-5).is_err());
+    }
+}
