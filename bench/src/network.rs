@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 use transplant_backbones::{
-    EfficientNetLite, EfficientNetLiteOptions, MobileNetV2, MobileNetV2Options,ResNet, ResNetDepth, ResNetOptions, ViT, ViTOptions, ViTSize};
+    EfficientNetLite, EfficientNetLiteOptions, MobileNetV2, MobileNetV2Options, ResNet, ResNetDepth, ResNetOptions,
+    ViT, ViTOptions, ViTSize,
+};
 use transplant_core::Architecture;
 
 /// The network of this name.

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use transplant_core::{
-    Acts, Backbone, Ctx, Field, Gradients, HIDDEN, Mode, Optimiser, Params, Plan, Recording, Role, Schema, Scope, Seeds,
-    UpdateAt, Use, backward_last,
+    Acts, Backbone, Ctx, Field, Gradients, HIDDEN, Mode, Optimiser, Params, Plan, Recording, Role, Schema, Scope,
+    Seeds, UpdateAt, Use, backward_last,
 };
 use transplant_ops::{Linear, ScopeExt, cross_entropy_rows, update_in_place};
 use transplant_trainer::optimisers::{Sgd, SgdOptions};
@@ -27,10 +27,7 @@ pub(crate) fn run(case: &Case) -> Result<Value> {
 fn timed(case: &Case) -> Result<Value> {
     let seeds = Seeds::new(0);
     let architecture = network::named(&case.model)?;
-    let inputs = Schema::from([(
-        HIDDEN.to_owned(),
-        Field::Image { channels: 3, height: case.size, width: case.size },
-    )]);
+    let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 3, height: case.size, width: case.size })]);
     let params = Params::new(&Device::Cpu);
     let build = |plan: Plan| -> Result<(Box<dyn Backbone>, Linear)> {
         let scope = Scope::new(&params, Arc::new(plan), seeds, DType::F32);

@@ -61,13 +61,15 @@ fn data(backbone: &str) -> Arc<Memory> {
         let x = (0..8).map(|_| (0..width).map(|_| normal(rng)).collect()).collect();
         Memory::vectors(x, &y, 2, 8)
     };
+    let images = |channels: usize, side: usize, rng: &mut transplant_core::Stream| {
+        let mut m = vectors(channels * side * side, rng);
+        m.acts = m.acts.map(|_, t| Ok(t.reshape((8, channels, side, side))?)).unwrap();
+        m.inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels, height: side, width: side })]);
+        m
+    };
     Arc::new(match backbone {
-        "convnet" => {
-            let mut m = vectors(144, &mut rng);
-            m.acts = m.acts.map(|_, t| Ok(t.reshape((8, 1, 12, 12))?)).unwrap();
-            m.inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 12, width: 12 })]);
-            m
-        }
+        "convnet" => images(1, 12, &mut rng),
+        "efficientnet_lite" | "mobilenet_v2" | "resnet" | "vit" => images(3, 32, &mut rng),
         "mlp" => vectors(5, &mut rng),
         other => panic!("say here what rows suit the backbone `{other}`"),
     })
@@ -122,6 +124,21 @@ fn source(backbone: &str) -> BTreeMap<String, Tensor> {
     m.params().snapshot(|_| true).unwrap()
 }
 
+/// The trained tensors whose gradient is compared with losses: all, or a few small ones where a network has many. There each
+/// comparison costs two steps of a deep network, and a loss in single precision is too coarse for a large tensor. Their
+/// gradients are compared with PyTorch's in `crates/backbones/tests/goldens.rs`.
+fn compared(start: &BTreeMap<String, Tensor>) -> Vec<&str> {
+    if start.len() <= 40 {
+        return start.keys().map(String::as_str).collect();
+    }
+    let few = |inside: bool| {
+        let small = start.iter().filter(|(n, t)| n.starts_with("backbone.") == inside && t.elem_count() <= 4096);
+        let small: Vec<&str> = small.map(|(n, _)| n.as_str()).collect();
+        small.iter().step_by(small.len().div_ceil(2).max(1)).copied().collect::<Vec<_>>()
+    };
+    [few(true), few(false)].concat()
+}
+
 fn values(t: &Tensor) -> Vec<f64> {
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
@@ -168,6 +185,7 @@ fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
             let (spy, after, phase) = step(backbone, tag, &source, 0.05, &start);
             let fitted = phase.until == Until::Now;
             let gradients = spy.gradients.lock().unwrap().take();
+            let compared = compared(&start);
             for (name, value) in &start {
                 let now = values(&after.params().get(name).unwrap().view());
                 let frozen = fitted || phase.plan.use_of(name) == Use::Frozen;
@@ -178,10 +196,18 @@ fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
                 }
                 let gradients = gradients.as_ref().unwrap_or_else(|| panic!("{pair}: no step was made"));
                 let gradient = gradients.get(name).unwrap_or_else(|| panic!("{pair}: `{name}` got no gradient"));
+                if !compared.contains(&name.as_str()) {
+                    if values(gradient).iter().any(|g| g.abs() > 1e-3) {
+                        assert_ne!(now, values(value), "{pair}: `{name}` did not move");
+                    }
+                    continue;
+                }
                 let (oracle, direction) = slope(backbone, tag, &source, &start, name);
                 let ours: f64 = values(gradient).iter().zip(values(&direction)).map(|(g, d)| g * d).sum();
+                // A deep network bends within the step that single precision needs.
+                let part = if compared.len() < start.len() { 0.25 } else { 0.08 };
                 assert!(
-                    (ours - oracle).abs() < 0.02 + 0.08 * oracle.abs(),
+                    (ours - oracle).abs() < 0.02 + part * oracle.abs(),
                     "{pair}: `{name}` along a direction: {ours}, from losses {oracle}"
                 );
                 if oracle.abs() > 0.05 {

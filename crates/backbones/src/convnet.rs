@@ -3,13 +3,12 @@
 //! After the last block each channel is averaged over all positions, so images of any size that survives the pooling fit.
 //! Use it for small images such as digits: it trains in seconds on a CPU.
 
+use crate::image;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Init, Invalid, Plugins, Result,
-    Schema, Scope, Stage,
+    Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Init, Invalid, Plugins, Result, Schema, Scope, Stage,
 };
-use crate::image;
 use transplant_ops::{Activation, BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d};
 
 /// A small convolutional network: blocks of 3 x 3 convolution, batch normalisation and ReLU.

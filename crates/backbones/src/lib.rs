@@ -2,23 +2,35 @@
 //!
 //! An [`Architecture`] says what a network is made of and builds it through a `Scope`, so that freezing, adapters and taps
 //! work on it without a line of its own: [`ConvNet`] for small images, [`Mlp`] for vectors,
-//! [`ResNet`] for photographs.
+//! [`ResNet`], [`EfficientNetLite`] and [`MobileNetV2`] for photographs.
 #![forbid(unsafe_code)]
 
 mod convnet;
+mod efficientnet_lite;
 mod image;
+mod inverted;
 mod mlp;
+mod mobilenet_v2;
 mod resnet;
+mod vit;
 
 pub use convnet::{ConvNet, ConvNetOptions};
+pub use efficientnet_lite::{
+    EfficientNetLite, EfficientNetLiteOptions, EfficientNetLitePadding, EfficientNetLiteVariant,
+};
 pub use mlp::{Activation, Mlp, MlpOptions};
+pub use mobilenet_v2::{MobileNetV2, MobileNetV2Options};
 pub use resnet::{ResNet, ResNetDepth, ResNetOptions, ResNetStem};
+pub use vit::{ViT, ViTOptions, ViTSize};
 
 use transplant_core::{Architecture, Plugins};
 
 /// Registers all networks.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Architecture, ConvNet>();
+    p.add::<dyn Architecture, EfficientNetLite>();
     p.add::<dyn Architecture, Mlp>();
+    p.add::<dyn Architecture, MobileNetV2>();
     p.add::<dyn Architecture, ResNet>();
+    p.add::<dyn Architecture, ViT>();
 }

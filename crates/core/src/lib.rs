@@ -9,8 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod acts;
-mod add;
 mod adapter;
+mod add;
 mod backbone;
 mod batch;
 mod component;

@@ -114,7 +114,8 @@ pub fn record<O: Differentiable>(
     if is_recording() {
         return on_tape(op, inputs, made, &shape, memory);
     }
-    let op = InGraph { op, made, kept: inputs.iter().map(|t| (*t).clone()).collect(), tracked: tracked.clone(), memory };
+    let op =
+        InGraph { op, made, kept: inputs.iter().map(|t| (*t).clone()).collect(), tracked: tracked.clone(), memory };
     let y = match tracked[..] {
         [a] => inputs[a].apply_op1(op)?,
         [a, b] => inputs[a].apply_op2(inputs[b], op)?,

@@ -6,6 +6,43 @@ use transplant_core::{Differentiable, Link, Memory, record};
 use crate::elementwise::{map, map2};
 use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor};
 
+/// Calls `$body` with the constant `$a` for the activation, so that each is compiled by itself.
+macro_rules! by_activation {
+    ($act:expr, $a:ident => $body:expr) => {
+        match $act {
+            Activation::Identity => {
+                const $a: Activation = Activation::Identity;
+                $body
+            }
+            Activation::Relu => {
+                const $a: Activation = Activation::Relu;
+                $body
+            }
+            Activation::Relu6 => {
+                const $a: Activation = Activation::Relu6;
+                $body
+            }
+            Activation::Gelu => {
+                const $a: Activation = Activation::Gelu;
+                $body
+            }
+            Activation::GeluTanh => {
+                const $a: Activation = Activation::GeluTanh;
+                $body
+            }
+            Activation::Silu => {
+                const $a: Activation = Activation::Silu;
+                $body
+            }
+            Activation::HardSwish => {
+                const $a: Activation = Activation::HardSwish;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_activation;
+
 /// A function of single elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -48,29 +85,12 @@ impl Activation {
 
     /// The function of every element.
     fn values<T: Element>(self, x: &[T]) -> Vec<T> {
-        // One loop for each function, so that each is compiled without a branch.
-        match self {
-            Self::Identity => x.to_vec(),
-            Self::Relu => map(x, |v| Self::Relu.value(v)),
-            Self::Relu6 => map(x, |v| Self::Relu6.value(v)),
-            Self::Gelu => map(x, |v| Self::Gelu.value(v)),
-            Self::GeluTanh => map(x, |v| Self::GeluTanh.value(v)),
-            Self::Silu => map(x, |v| Self::Silu.value(v)),
-            Self::HardSwish => map(x, |v| Self::HardSwish.value(v)),
-        }
+        by_activation!(self, A => map(x, #[inline(always)] |v| A.value(v)))
     }
 
     /// The gradient of the input from input and output gradient.
     fn gradients<T: Element>(self, x: &[T], g: &[T]) -> Vec<T> {
-        match self {
-            Self::Identity => g.to_vec(),
-            Self::Relu => map2(x, g, |x, g| Self::Relu.slope(x, g)),
-            Self::Relu6 => map2(x, g, |x, g| Self::Relu6.slope(x, g)),
-            Self::Gelu => map2(x, g, |x, g| Self::Gelu.slope(x, g)),
-            Self::GeluTanh => map2(x, g, |x, g| Self::GeluTanh.slope(x, g)),
-            Self::Silu => map2(x, g, |x, g| Self::Silu.slope(x, g)),
-            Self::HardSwish => map2(x, g, |x, g| Self::HardSwish.slope(x, g)),
-        }
+        by_activation!(self, A => map2(x, g, #[inline(always)] |x, g| A.slope(x, g)))
     }
 
     /// `f(x)`.
@@ -80,14 +100,11 @@ impl Activation {
         match self {
             Self::Identity => x,
             Self::Relu => x.positive_part(),
-            Self::Relu6 => {
-                let p = x.positive_part();
-                if p > of(6.0) { of(6.0) } else { p }
-            }
+            Self::Relu6 => up_to_six(x),
             Self::Gelu => x * of(0.5) * (of(1.0) + (x * of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
             Self::GeluTanh => x * sigmoid(of(2.0) * inner(x)),
             Self::Silu => x * sigmoid(x),
-            Self::HardSwish => x * Self::Relu6.value(x + of(3.0)) * of(1.0 / 6.0),
+            Self::HardSwish => x * up_to_six(x + of(3.0)) * of(1.0 / 6.0),
         }
     }
 
@@ -98,10 +115,18 @@ impl Activation {
         match self {
             Self::Identity => g,
             Self::Relu => {
-                if x <= zero { zero } else { g }
+                if x <= zero {
+                    zero
+                } else {
+                    g
+                }
             }
             Self::Relu6 => {
-                if (x <= zero) | (x >= of(6.0)) { zero } else { g }
+                if (x <= zero) | (x >= of(6.0)) {
+                    zero
+                } else {
+                    g
+                }
             }
             Self::Gelu => {
                 let cdf = of(0.5) * (of(1.0) + (x * of(std::f64::consts::FRAC_1_SQRT_2)).erf());
@@ -147,6 +172,13 @@ impl Activation {
             Self::HardSwish => (x * Self::Relu6.composed(&(x + 3.0)?)?)? / 6.0,
         }
     }
+}
+
+/// `min(max(x, 0), 6)`. A function of its own, as one that calls itself cannot be inlined.
+#[inline(always)]
+fn up_to_six<T: Element>(x: T) -> T {
+    let p = x.positive_part();
+    if p > T::from_f64(6.0) { T::from_f64(6.0) } else { p }
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::host::{Element, by_dtype, is_fast, own, read, tensor, zeros};
 use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows_into};
-use crate::reduce::sum_of;
+use crate::reduce::{dot, max_of, sum_of};
 use crate::simd::lanes;
 
 /// Attention of `qkv [batch, positions, 3 width]`: queries, keys and values side by side, each in `heads` parts.
@@ -136,11 +136,17 @@ impl Attention {
                 let job = job(g, &signed, &outs, &run, &values, Finish::default());
                 rows_into(&job, &mut slopes);
                 let scale = T::from_f64(self.scale());
-                for (slopes, weights) in slopes.chunks_exact_mut(n).zip(weights.chunks_exact(n)) {
-                    let mean: f64 = slopes.iter().zip(weights).map(|(s, w)| s.to_f64() * w.to_f64()).sum();
-                    let mean = T::from_f64(mean);
-                    slopes.iter_mut().zip(weights).for_each(|(s, w)| *s = (*s - mean) * *w * scale);
-                }
+                crate::host::vectorised(
+                    #[inline(always)]
+                    || {
+                        for (slopes, weights) in slopes.chunks_exact_mut(n).zip(weights.chunks_exact(n)) {
+                            let mean = T::from_f64(dot(slopes, weights));
+                            for i in 0..n {
+                                slopes[i] = (slopes[i] - mean) * weights[i] * scale;
+                            }
+                        }
+                    },
+                );
                 let outs: Vec<usize> = h.starts(Part::Query).iter().map(|s| *s as usize).collect();
                 h.times(&slopes, &h.packed(Part::Key), &outs, dx);
                 h.transposed(&slopes, h.x, &h.starts(Part::Query), &mut dx[h.offset(Part::Key)..]);
@@ -231,13 +237,24 @@ fn softmax_row<T: Element>(row: &mut [T], mask: Option<&[bool]>) {
     if let Some(mask) = mask {
         row.iter_mut().zip(mask).for_each(|(v, m)| *v = if *m { *v } else { T::LOWEST });
     }
-    let max = row.iter().copied().fold(T::LOWEST, |m, v| if v > m { v } else { m });
+    let max = max_of(row);
     if max == T::LOWEST {
         return row.fill(T::default());
     }
-    row.iter_mut().for_each(|v| *v = (*v - max).exp());
-    let share = T::from_f64(1.0 / sum_of(row, |v| v));
-    row.iter_mut().for_each(|v| *v = *v * share);
+    // Loops, not adaptors: what is not inlined is compiled without vectors.
+    for v in row.iter_mut() {
+        *v = (*v - max).exp();
+    }
+    let share = T::from_f64(
+        1.0 / sum_of(
+            row,
+            #[inline(always)]
+            |v| v,
+        ),
+    );
+    for v in row.iter_mut() {
+        *v *= share;
+    }
 }
 
 impl Differentiable for Attention {

@@ -58,7 +58,7 @@ fn scale(x: &Tensor, mask: Vec<f32>) -> Result<Tensor> {
     if !is_fast(x) {
         return x * mask;
     }
-    let y = by_dtype!(x.dtype(), T => own(read2::<T, _>(x, &mask, |x, m| map2(x, m, |x, m| x * m))?));
+    let y = by_dtype!(x.dtype(), T => own(read2::<T, _>(x, &mask, |x, m| map2(x, m, #[inline(always)] |x, m| x * m))?));
     record(Scale(mask), &[x], y, x.shape(), Memory::Plain)
 }
 
@@ -76,7 +76,7 @@ impl Differentiable for Scale {
 
     fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
         by_dtype!(link.grad.dtype(), T => {
-            let dx = read2::<T, _>(&self.0, link.grad, |m, g| map2(m, g, |m, g| m * g))?;
+            let dx = read2::<T, _>(&self.0, link.grad, |m, g| map2(m, g, #[inline(always)] |m, g| m * g))?;
             Ok(vec![Some(tensor(dx, link.grad.shape(), Memory::Plain)?)])
         })
     }

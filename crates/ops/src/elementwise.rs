@@ -38,7 +38,9 @@ macro_rules! maps {
 }
 
 macro_rules! same {
-    ($x:ident $t:ty) => { $t };
+    ($x:ident $t:ty) => {
+        $t
+    };
 }
 
 /// Places for results, to be consumed by writing all of them.
@@ -96,24 +98,39 @@ impl<T: Element> Slots<'_, T> {
 }
 
 /// `f` of every element.
+#[allow(clippy::redundant_closure, reason = "a closure can be told to be inlined")]
 pub(crate) fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     fill(x.len(), CHUNK, |slots, from| {
         let x = &x[from..from + slots.len()];
         vectorised(
             #[inline(always)]
-            || slots.map(x, &f),
+            || {
+                slots.map(
+                    x,
+                    #[inline(always)]
+                    |x| f(x),
+                )
+            },
         );
     })
 }
 
 /// `f` of every pair of elements.
+#[allow(clippy::redundant_closure, reason = "a closure can be told to be inlined")]
 pub(crate) fn map2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     assert_eq!(x.len(), y.len(), "operands of one length");
     fill(x.len(), CHUNK, |slots, from| {
         let range = from..from + slots.len();
         vectorised(
             #[inline(always)]
-            || slots.map2(&x[range.clone()], &y[range.clone()], &f),
+            || {
+                slots.map2(
+                    &x[range.clone()],
+                    &y[range.clone()],
+                    #[inline(always)]
+                    |x, y| f(x, y),
+                )
+            },
         );
     })
 }

@@ -104,12 +104,11 @@ mod tests {
         let [value, grad, slot] = [1, 2, 3].map(|s| single(&random(s, &[300, 301])));
         let (before, seen) = (values(&value), value.detach());
         update_in_place(&value, &grad, &[&slot], |v, g, s| {
-            for i in 0..v.len() {
-                s[0][i] = g[i];
-                v[i] -= 2.0 * g[i];
-            }
+            s[0].copy_from_slice(g);
+            v.iter_mut().zip(g).for_each(|(v, g)| *v -= 2.0 * g);
         })?;
-        let want: Vec<f64> = before.iter().zip(values(&grad)).map(|(v, g)| f64::from(*v as f32 - 2.0 * g as f32)).collect();
+        let want: Vec<f64> =
+            before.iter().zip(values(&grad)).map(|(v, g)| f64::from(*v as f32 - 2.0 * g as f32)).collect();
         assert_eq!(values(&seen), want);
         assert_eq!(values(&slot), values(&grad));
         Ok(())

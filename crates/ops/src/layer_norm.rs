@@ -52,8 +52,18 @@ impl LayerNorm {
     #[inline(always)]
     fn moments<T: Element>(&self, row: &[T]) -> (T, T) {
         let n = row.len() as f64;
-        let mean = T::from_f64(sum_of(row, |v| v) / n);
-        let var = sum_of(row, |v| (v - mean) * (v - mean)) / n;
+        let mean = T::from_f64(
+            sum_of(
+                row,
+                #[inline(always)]
+                |v| v,
+            ) / n,
+        );
+        let var = sum_of(
+            row,
+            #[inline(always)]
+            |v| (v - mean) * (v - mean),
+        ) / n;
         (mean, T::from_f64(1.0 / (var + self.eps).sqrt()))
     }
 
@@ -66,11 +76,23 @@ impl LayerNorm {
             let x = &x[from..from + slots.len()];
             vectorised(
                 #[inline(always)]
-                || slots.rows(self.width, |row, out| {
-                    let x = &x[row];
-                    let (mean, inv) = self.moments(x);
-                    out.map_with(x, w, b, |x, w, b| (x - mean) * inv * w + b);
-                }),
+                || {
+                    slots.rows(
+                        self.width,
+                        #[inline(always)]
+                        |row, out| {
+                            let x = &x[row];
+                            let (mean, inv) = self.moments(x);
+                            out.map_with(
+                                x,
+                                w,
+                                b,
+                                #[inline(always)]
+                                |x, w, b| (x - mean) * inv * w + b,
+                            );
+                        },
+                    )
+                },
             );
         })
     }
@@ -81,20 +103,32 @@ impl LayerNorm {
             let (x, g) = (&x[range.clone()], &g[range]);
             vectorised(
                 #[inline(always)]
-                || slots.rows(self.width, |row, out| {
-                    let (x, g) = (&x[row.clone()], &g[row]);
-                    let (mean, inv) = self.moments(x);
-                    let n = self.width as f64;
-                    let (mut sum, mut weighted) = (T::default(), T::default());
-                    for i in 0..self.width {
-                        let below = g[i] * w[i];
-                        sum += below;
-                        weighted += below * (x[i] - mean);
-                    }
-                    let offset = sum * T::from_f64(1.0 / n);
-                    let slope = weighted * inv * inv * T::from_f64(1.0 / n);
-                    out.map_with(x, w, g, |x, w, g| inv * (g * w - offset - (x - mean) * slope));
-                }),
+                || {
+                    slots.rows(
+                        self.width,
+                        #[inline(always)]
+                        |row, out| {
+                            let (x, g) = (&x[row.clone()], &g[row]);
+                            let (mean, inv) = self.moments(x);
+                            let n = self.width as f64;
+                            let (mut sum, mut weighted) = (T::default(), T::default());
+                            for i in 0..self.width {
+                                let below = g[i] * w[i];
+                                sum += below;
+                                weighted += below * (x[i] - mean);
+                            }
+                            let offset = sum * T::from_f64(1.0 / n);
+                            let slope = weighted * inv * inv * T::from_f64(1.0 / n);
+                            out.map_with(
+                                x,
+                                w,
+                                g,
+                                #[inline(always)]
+                                |x, w, g| inv * (g * w - offset - (x - mean) * slope),
+                            );
+                        },
+                    )
+                },
             );
         })
     }

@@ -55,8 +55,12 @@ fn composed(x: &Tensor, log: bool) -> Result<Tensor> {
 /// The largest value of a row, and the logarithm of the sum of exponentials relative to it.
 #[inline(always)]
 pub(crate) fn max_and_log_sum<T: Element>(row: &[T]) -> (T, T) {
-    let max = row.iter().copied().fold(T::LOWEST, |m, v| if v > m { v } else { m });
-    let sum = crate::reduce::sum_of(row, |v| (v - max).exp());
+    let max = crate::reduce::max_of(row);
+    let sum = crate::reduce::sum_of(
+        row,
+        #[inline(always)]
+        |v| (v - max).exp(),
+    );
     (max, T::from_f64(sum.ln()))
 }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 use transplant_core::{Gradients, Origin, Params, Role, backward};
 use transplant_ops::testing::{max_difference, values};
 use transplant_ops::{
-    Activation, Conv2dGeometry, Pool2d, avg_pool2d, batch_norm, batch_norm_frozen, conv2d, cross_entropy_rows, linear, max_pool2d,
-    relu,
+    Activation, Conv2dGeometry, Pool2d, avg_pool2d, batch_norm, batch_norm_frozen, conv2d, cross_entropy_rows, linear,
+    max_pool2d, relu,
 };
 
 type Named = BTreeMap<String, Tensor>;
@@ -39,7 +39,10 @@ fn run_batch_norm(t: &Named, a: &Value) -> Result<Named> {
     let (momentum, eps) = (a["momentum"].as_f64().unwrap(), a["eps"].as_f64().unwrap());
     let (x, w, b, mean, var) = (&t["x"], &t["weight"], &t["bias"], &t["running_mean"], &t["running_var"]);
     if !a["training"].as_bool().unwrap() {
-        return Ok(BTreeMap::from([("out".to_owned(), batch_norm_frozen(x, w, b, mean, var, eps, Activation::Identity)?)]));
+        return Ok(BTreeMap::from([(
+            "out".to_owned(),
+            batch_norm_frozen(x, w, b, mean, var, eps, Activation::Identity)?,
+        )]));
     }
     let (out, s) = batch_norm(x, w, b, eps, Activation::Identity)?;
     let moved = |old: &Tensor, new: &Tensor| (old.detach() * (1.0 - momentum))? + (new * momentum)?;
@@ -61,7 +64,12 @@ fn run_cross_entropy(t: &Named, a: &Value) -> Result<Tensor> {
 
 /// The outputs of a case.
 fn run(op: &str, t: &Named, a: &Value) -> Result<Named> {
-    let pool = || Pool2d { kernel: pair(&a["kernel_size"]), stride: pair(&a["stride"]), padding: pair(&a["padding"]), ceil: false };
+    let pool = || Pool2d {
+        kernel: pair(&a["kernel_size"]),
+        stride: pair(&a["stride"]),
+        padding: pair(&a["padding"]),
+        ceil: false,
+    };
     let out = match op {
         "conv2d" => conv2d(&t["x"], &t["weight"], t.get("bias"), geometry(a))?,
         "linear" => linear(&t["x"], &t["weight"], t.get("bias"))?,

@@ -223,8 +223,15 @@ mod tests {
     #[test]
     fn an_update_starts_at_zero_learns_and_merges() -> Result<()> {
         let linear_site = SiteKind::Linear { inputs: 3, outputs: 4 };
-        let conv_site =
-            SiteKind::Conv2d { inputs: 3, outputs: 4, kernel: (3, 3), stride: [2; 2], padding: [[1; 2]; 2], dilation: [1; 2], groups: 1 };
+        let conv_site = SiteKind::Conv2d {
+            inputs: 3,
+            outputs: 4,
+            kernel: (3, 3),
+            stride: [2; 2],
+            padding: [[1; 2]; 2],
+            dilation: [1; 2],
+            groups: 1,
+        };
         for (kind, x_shape, w_shape) in
             [(linear_site, vec![5, 3], vec![4, 3]), (conv_site, vec![2, 3, 5, 5], vec![4, 3, 3, 3])]
         {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Action, Boundary, Error, Event, Feed, Gradients, Invalid, Origin, Params, Phase, Progress, Report, Result, Role,
-    Recording, Step, Strategy, Term, Until, Update, Use, backward, backward_last,
+    Action, Boundary, Error, Event, Feed, Gradients, Invalid, Origin, Params, Phase, Progress, Recording, Report,
+    Result, Role, Step, Strategy, Term, Until, Update, Use, backward, backward_last,
 };
 
 use crate::checkpoint::{self, Position, State, Tensors};

@@ -5,26 +5,12 @@ use rayon::prelude::*;
 
 use super::Used;
 use crate::Activation;
+use crate::activation::by_activation;
 use crate::elementwise::fill;
 use crate::host::{Element, vectorised};
 
 /// Elements of a block: what stays in a core's first cache while it is read twice.
 const BLOCK: usize = 4096;
-
-/// Calls `$body` with the constant `$a` for the activation, so that each is compiled by itself.
-macro_rules! by_activation {
-    ($act:expr, $a:ident => $body:expr) => {
-        match $act {
-            Activation::Identity => { const $a: Activation = Activation::Identity; $body }
-            Activation::Relu => { const $a: Activation = Activation::Relu; $body }
-            Activation::Relu6 => { const $a: Activation = Activation::Relu6; $body }
-            Activation::Gelu => { const $a: Activation = Activation::Gelu; $body }
-            Activation::GeluTanh => { const $a: Activation = Activation::GeluTanh; $body }
-            Activation::Silu => { const $a: Activation = Activation::Silu; $body }
-            Activation::HardSwish => { const $a: Activation = Activation::HardSwish; $body }
-        }
-    };
-}
 
 /// Elements in a block of whole rows.
 fn block(channels: usize) -> usize {
@@ -44,7 +30,7 @@ pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
                     mean.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
                 }
                 let share = T::from_f64(1.0 / rows as f64);
-                mean.iter_mut().for_each(|m| *m = *m * share);
+                mean.iter_mut().for_each(|m| *m *= share);
                 for row in x.chunks_exact(channels) {
                     for ((m2, m), v) in m2.iter_mut().zip(&*mean).zip(row) {
                         *m2 += (*v - *m) * (*v - *m);
@@ -70,18 +56,24 @@ pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
 }
 
 /// `act(x scale + shift + residual)`.
-pub(super) fn forward<T: Element>(x: &[T], scale: &[T], shift: &[T], residual: Option<&[T]>, act: Activation) -> Vec<T> {
+pub(super) fn forward<T: Element>(
+    x: &[T],
+    scale: &[T],
+    shift: &[T],
+    residual: Option<&[T]>,
+    act: Activation,
+) -> Vec<T> {
     let channels = scale.len();
     by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
         let range = from..from + slots.len();
         let (x, r) = (&x[range.clone()], residual.map(|r| &r[range]));
         vectorised(
             #[inline(always)]
-            || slots.rows(channels, |row, out| {
+            || slots.rows(channels, #[inline(always)] |row, out| {
                 let x = &x[row.clone()];
                 match r {
-                    None => out.map_with(x, scale, shift, |x, a, b| A.value(x * a + b)),
-                    Some(r) => out.map_with4(x, scale, shift, &r[row], |x, a, b, r| A.value(x * a + b + r)),
+                    None => out.map_with(x, scale, shift, #[inline(always)] |x, a, b| A.value(x * a + b)),
+                    Some(r) => out.map_with4(x, scale, shift, &r[row], #[inline(always)] |x, a, b, r| A.value(x * a + b + r)),
                 }
             }),
         );
@@ -98,23 +90,16 @@ pub(super) struct Sums {
 }
 
 /// The gradient below the activation; with a residual it is also the residual's.
-pub(super) fn below<T: Element>(
-    x: &[T],
-    g: &[T],
-    scale: &[T],
-    shift: &[T],
-    residual: &[T],
-    act: Activation,
-) -> Vec<T> {
+pub(super) fn below<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], residual: &[T], act: Activation) -> Vec<T> {
     let channels = scale.len();
     by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
         let range = from..from + slots.len();
         let (x, g, r) = (&x[range.clone()], &g[range.clone()], &residual[range]);
         vectorised(
             #[inline(always)]
-            || slots.rows(channels, |row, out| {
+            || slots.rows(channels, #[inline(always)] |row, out| {
                 let (x, g, r) = (&x[row.clone()], &g[row.clone()], &r[row]);
-                out.map_with5(x, scale, shift, r, g, |x, a, b, r, g| A.slope(x * a + b + r, g));
+                out.map_with5(x, scale, shift, r, g, #[inline(always)] |x, a, b, r, g| A.slope(x * a + b + r, g));
             }),
         );
     }))
@@ -166,9 +151,9 @@ pub(super) fn input_gradient<T: Element>(
         let (x, g) = (&x[range.clone()], &g[range]);
         vectorised(
             #[inline(always)]
-            || slots.rows(channels, |row, out| {
+            || slots.rows(channels, #[inline(always)] |row, out| {
                 let (x, g) = (&x[row.clone()], &g[row]);
-                out.map_with6(x, scale, shift, g, slope, offset, |x, a, b, g, s, o| {
+                out.map_with6(x, scale, shift, g, slope, offset, #[inline(always)] |x, a, b, g, s, o| {
                     A.slope(x * a + b, g) * a + x * s + o
                 });
             }),

@@ -83,8 +83,7 @@ pub(super) fn columns<'a, T>(f: Finish<'a, T>, of: &Range<usize>) -> Finish<'a, 
 /// Computes all positions of a walk: `columns` channels written from channel `first_out`, from the channels that `runs` read.
 #[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
 fn product<T: Element>(
-    walk: &Walk,
-    images: usize,
+    (walk, images): (&Walk, usize),
     x: &[T],
     w: &Packed<T>,
     (first, width): (usize, usize),
@@ -125,7 +124,7 @@ pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finis
             let channels = g * d.og()..(g + 1) * d.og();
             let w = by_outputs(d, &walk.used, &weight[channels.start * d.cg() * d.taps()..]);
             let finish = columns(finish, &channels);
-            product(&walk, d.n, x, &w, (g * d.cg(), d.cg()), channels.start, finish, y);
+            product((&walk, d.n), x, &w, (g * d.cg(), d.cg()), channels.start, finish, y);
         }
         Ok::<(), std::convert::Infallible>(())
     };
@@ -172,7 +171,7 @@ pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish
         for group in 0..d.at.groups {
             let w = by_inputs(d, &walk.used, &weight[group * d.og() * d.cg() * d.taps()..]);
             let finish = columns(finish, &(group * d.cg()..(group + 1) * d.cg()));
-            product(&walk, d.n, g, &w, (group * d.og(), d.og()), group * d.cg(), finish, dx);
+            product((&walk, d.n), g, &w, (group * d.og(), d.og()), group * d.cg(), finish, dx);
         }
         Ok::<(), std::convert::Infallible>(())
     };

@@ -105,7 +105,8 @@ impl<T: Element> Forward<'_, T> {
                     }
                 }
                 for (v, a) in acc.iter_mut().enumerate() {
-                    let of = |o: Option<&[T]>, at: usize| o.map(|o| T::load(s, mask(v), o.as_ptr().add(at + v * lanes)));
+                    let of =
+                        |o: Option<&[T]>, at: usize| o.map(|o| T::load(s, mask(v), o.as_ptr().add(at + v * lanes)));
                     match (of(self.finish.scale, c), of(self.finish.shift, c)) {
                         (Some(scale), shift) => *a = T::fma(s, *a, scale, shift.unwrap_or(zero)),
                         (None, Some(shift)) => *a = T::plus(s, *a, shift),

@@ -15,8 +15,7 @@ struct AxisClass {
 fn axis_classes(count: usize, taps: usize, source: impl Fn(usize, usize) -> Option<usize>) -> Vec<AxisClass> {
     let mut out: Vec<AxisClass> = Vec::new();
     for position in 0..count {
-        let met: Vec<(usize, isize)> =
-            (0..taps).filter_map(|k| source(position, k).map(|s| (k, s as isize))).collect();
+        let met: Vec<(usize, isize)> = (0..taps).filter_map(|k| source(position, k).map(|s| (k, s as isize))).collect();
         let first = met.first().map_or(0, |m| m.1);
         let taps: Vec<usize> = met.iter().map(|m| m.0).collect();
         let deltas: Vec<isize> = met.iter().map(|m| m.1 - first).collect();
@@ -116,10 +115,8 @@ mod tests {
     fn classes_cover_every_position_once_and_name_the_right_sources() -> candle_core::Result<()> {
         let at = Conv2dGeometry { stride: [2, 1], padding: [[1, 0], [2, 1]], dilation: [1, 2], groups: 1 };
         let d = Dims::new(&[2, 3, 6, 5], &[4, 3, 3, 2], at)?;
-        let (from, to) = (
-            Plane { height: d.h, width: d.w, channels: 1 },
-            Plane { height: d.oh, width: d.ow, channels: 1 },
-        );
+        let (from, to) =
+            (Plane { height: d.h, width: d.w, channels: 1 }, Plane { height: d.oh, width: d.ow, channels: 1 });
         let mut seen = vec![0; d.n * to.image()];
         for class in outputs(&d) {
             let (starts, outs) = class.places(0..class.len(d.n), from, to);

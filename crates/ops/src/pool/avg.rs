@@ -72,7 +72,7 @@ fn forward<T: Element>(d: &Dims, x: &[T]) -> Vec<T> {
                         y.iter_mut().zip(&image[from..from + d.c]).for_each(|(y, x)| *y += *x);
                     }
                     let share = share::<T>(d, oy, ox);
-                    y.iter_mut().for_each(|y| *y = *y * share);
+                    y.iter_mut().for_each(|y| *y *= share);
                 }
             },
         );

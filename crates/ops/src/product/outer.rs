@@ -1,5 +1,7 @@
 //! The sum of outer products of rows: `w[m][n] += Σ_r a[r][m] b[r][n]`, the gradient of weights.
 
+#![allow(clippy::needless_range_loop, reason = "indices say which row and which vector of a tile is meant")]
+
 use pulp::{Simd, WithSimd};
 
 use super::Panel;

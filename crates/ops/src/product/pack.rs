@@ -69,7 +69,11 @@ pub(crate) fn pack<T: Element>(k: usize, columns: usize, fill: impl Fn(&Panel, u
         rest = left;
     }
     let fill_one = |(p, part): (&Panel, &mut [T])| fill(p, p.vectors * lanes, part);
-    if len < 1 << 13 { parts.into_iter().for_each(fill_one) } else { parts.into_par_iter().for_each(fill_one) }
+    if len < 1 << 13 {
+        parts.into_iter().for_each(fill_one)
+    } else {
+        parts.into_par_iter().for_each(fill_one)
+    }
     Packed { data, panels, k, lanes }
 }
 

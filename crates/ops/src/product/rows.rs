@@ -1,5 +1,7 @@
 //! `y = x w` where each row of `x` and `y` may lie anywhere.
 
+#![allow(clippy::needless_range_loop, reason = "indices say which row and which vector of a tile is meant")]
+
 use pulp::{Simd, WithSimd};
 
 use super::{Packed, Panel, Run};
