@@ -1,16 +1,16 @@
-"""Writes crates/backbones/goldens/{networks,transformers}.json: features and gradients of torchvision's and timm's networks.
+"""Writes crates/backbones/goldens/{networks,transformers}.json: features and gradients of published networks.
 
     pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31
     python tests/goldens/generate_networks.py     # from the repository's root
 
-Nothing is downloaded: every tensor, the input included, is filled by `wave`, which the test computes, too, so that only results
-are written. All is computed in float64. A tensor is written as its `digest`: the sum, the sum of absolute values, the sum of
-the products with `wave("digest")`, and the first eight values.
+Nothing is downloaded: every tensor, the input included, is filled by `wave`, which the test computes, too, so that
+only results are written. All is computed in float64. A tensor is written as its `digest`: the sum, the sum of
+absolute values, the sum of the products with `wave("digest")`, and the first eight values.
 
-In a network, `input` is the shape of the input, `tensors` and `elements` count what the network holds without its classifier,
-`eval` and `train` are the features before the classifier, `grads` are gradients in training mode of the sum of
-`features * wave("upstream")`, where `input` is the input's, and `buffers` are running statistics after the step in training
-mode. Dropout and stochastic depth are off.
+In a network, `input` is the shape of the input, `tensors` and `elements` count what the network holds without its
+classifier, `eval` and `train` are the features before the classifier, `grads` are gradients in training mode of the
+sum of `features * wave("upstream")`, where `input` is the input's, and `buffers` are running statistics after the
+step in training mode. Dropout and stochastic depth are off.
 """
 
 import json
@@ -41,7 +41,7 @@ def value(name, shape):
     """What the tensor `name` is filled with."""
     u = wave(name, math.prod(shape))
     if len(shape) in (2, 4):
-        # Keeps activations of about the size they have: a convolution is followed by a ReLU, a linear layer often is not.
+        # Keeps the size of activations: a convolution is followed by a ReLU, a linear layer often is not.
         v = u * math.sqrt((6 if len(shape) == 4 else 3) / math.prod(shape[1:]))
     elif name.endswith("running_var"):
         v = 1 + (1 + u) / 4
@@ -124,7 +124,7 @@ NETWORKS = [
         "mobilenet_v2",
         "torchvision",
         "classifier.",
-        ["features.0.0.weight", "features.1.conv.0.0.weight", "features.8.conv.2.weight", "features.14.conv.1.1.weight"],
+        [f"features.{n}.weight" for n in ["0.0", "1.conv.0.0", "8.conv.2", "14.conv.1.1"]],
         ["features.0.1.running_mean", "features.9.conv.0.1.running_var"],
     ),
 ]

@@ -124,9 +124,9 @@ fn source(backbone: &str) -> BTreeMap<String, Tensor> {
     m.params().snapshot(|_| true).unwrap()
 }
 
-/// The trained tensors whose gradient is compared with losses: all, or a few small ones where a network has many. There each
-/// comparison costs two steps of a deep network, and a loss in single precision is too coarse for a large tensor. Their
-/// gradients are compared with PyTorch's in `crates/backbones/tests/goldens.rs`.
+/// The trained tensors whose gradient is compared with losses: all, or a few small ones where a network has many. There
+/// each comparison costs two steps of a deep network, and a loss in single precision is too coarse for a large tensor.
+/// Their gradients are compared with PyTorch's in `crates/backbones/tests/goldens.rs`.
 fn compared(start: &BTreeMap<String, Tensor>) -> Vec<&str> {
     if start.len() <= 40 {
         return start.keys().map(String::as_str).collect();

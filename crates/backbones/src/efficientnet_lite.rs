@@ -1,8 +1,8 @@
 //! EfficientNet-Lite, with timm's parameter names.
 //!
-//! Tan & Le 2019, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, in the Lite form of 2020: ReLU6
-//! for swish and no squeeze-and-excitation, so that it also runs fast on phones and in eight bits. Use it where a network
-//! must be small and still know photographs well.
+//! Tan & Le 2019, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, in the Lite form of 2020:
+//! ReLU6 for swish and no squeeze-and-excitation, so that it also runs fast on phones and in eight bits. Use it where a
+//! network must be small and still know photographs well.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,8 @@ pub enum EfficientNetLitePadding {
 
 /// A small, fast network for photographs with timm's parameter names.
 ///
-/// EfficientNet-Lite (Tan & Le 2019): depthwise convolutions and ReLU6, no squeeze-and-excitation. Puts out 1280 values.
+/// EfficientNet-Lite (Tan & Le 2019): depthwise convolutions and ReLU6, no squeeze-and-excitation. Puts out 1280
+/// values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EfficientNetLiteOptions {

@@ -1,7 +1,7 @@
 //! MobileNetV2, with torchvision's parameter names.
 //!
-//! Sandler et al. 2018, *MobileNetV2: Inverted Residuals and Linear Bottlenecks*. A light network for photographs: use it where
-//! memory or time are short and a checkpoint of torchvision is at hand.
+//! Sandler et al. 2018, *MobileNetV2: Inverted Residuals and Linear Bottlenecks*. A light network for photographs: use
+//! it where memory or time are short and a checkpoint of torchvision is at hand.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

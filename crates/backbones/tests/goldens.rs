@@ -1,5 +1,5 @@
-//! Every network against PyTorch: features and gradients of `goldens/networks.json` (see `tests/goldens/generate_networks.py`,
-//! which says what the entries are).
+//! Every network against PyTorch: features and gradients of `goldens/networks.json` (see
+//! `tests/goldens/generate_networks.py`, which says what the entries are).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and may say how near it came")]
 
 use std::sync::Arc;
@@ -85,8 +85,8 @@ fn digest(t: &Tensor) -> Vec<f64> {
     out
 }
 
-/// The largest deviation from a digest of a tensor of `count` elements: of sums by the sum of absolute values, of single
-/// values by the largest of them, or the mean.
+/// The largest deviation from a digest of a tensor of `count` elements: of sums by the sum of absolute values, of
+/// single values by the largest of them, or the mean.
 fn deviation(got: &[f64], want: &Value, count: usize) -> f64 {
     let want: Vec<f64> = want.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     assert_eq!(got.len(), want.len());

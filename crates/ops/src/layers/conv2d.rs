@@ -36,8 +36,9 @@ impl Conv2d {
         Ok(Self { inner, at, same: false })
     }
 
-    /// The same layer with TensorFlow's padding "same" (see [`Conv2dGeometry::same`]), computed anew for the size of each
-    /// input. The layer is to be made without padding of its own: that is what its adapters see, beside the padded input.
+    /// The same layer with TensorFlow's padding "same" (see [`Conv2dGeometry::same`]), computed anew for the size of
+    /// each input. The layer is to be made without padding of its own: that is what its adapters see, beside the padded
+    /// input.
     #[must_use]
     pub fn same(self) -> Self {
         Self { same: true, ..self }
