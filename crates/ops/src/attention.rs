@@ -211,7 +211,11 @@ impl<T: Element> Head<'_, T> {
         );
         crate::host::vectorised(
             #[inline(always)]
-            || out.chunks_exact_mut(n.max(1)).for_each(|row| softmax_row(row, self.mask)),
+            || {
+                for row in out.chunks_exact_mut(n.max(1)) {
+                    softmax_row(row, self.mask);
+                }
+            },
         );
     }
 

@@ -78,22 +78,14 @@ impl<T: Element> Slots<'_, T> {
         map_with6(a, b, c, d, e, g)
     }
 
-    /// Writes all places as functions of one slice of their length.
-    #[inline(always)]
-    pub(crate) fn map(self, x: &[T], f: impl Fn(T) -> T) {
-        assert_eq!(self.0.len(), x.len());
-        self.0.iter_mut().zip(x).for_each(|(o, x)| {
-            o.write(f(*x));
-        });
+    // Loops over indices, not adaptors: what is not inlined is compiled without vectors.
+    maps! {
+        /// Writes all places as functions of one slice of their length.
+        map(a)
     }
-
-    /// Writes all places as functions of two slices of their length.
-    #[inline(always)]
-    pub(crate) fn map2(self, x: &[T], y: &[T], f: impl Fn(T, T) -> T) {
-        assert!(self.0.len() == x.len() && x.len() == y.len());
-        self.0.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (x, y))| {
-            o.write(f(*x, *y));
-        });
+    maps! {
+        /// Writes all places as functions of two slices of their length.
+        map2(a, b)
     }
 }
 

@@ -72,7 +72,11 @@ pub(crate) fn map_rows<T: Element>(len: usize, row: usize, f: impl Fn(&mut [T], 
             scratch.fill(T::default());
             vectorised(
                 #[inline(always)]
-                || scratch.chunks_exact_mut(row).enumerate().for_each(|(i, out)| f(out, from + i * row)),
+                || {
+                    for (i, out) in scratch.chunks_exact_mut(row).enumerate() {
+                        f(out, from + i * row);
+                    }
+                },
             );
             slots.map(scratch, |v| v);
         });
