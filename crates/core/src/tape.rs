@@ -8,295 +8,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
-};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail};
 
 use crate::add::add;
 use crate::gradients::{sink_takes, sink_wants};
-
-/// The backward side of an operation.
-pub trait Differentiable: Send + Sync + 'static {
-    /// The operation's name, for errors.
-    fn name(&self) -> &'static str;
-
-    /// The gradients of the inputs, in order; only those that [`Link::wants`] need be there.
-    ///
-    /// # Errors
-    /// When an operation fails.
-    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>>;
-
-    /// Whether [`Self::backward`] reads the values of the inputs. What nobody reads is not kept.
-    fn reads_inputs(&self) -> bool {
-        true
-    }
-
-    /// Whether [`Self::backward`] reads the output.
-    fn reads_output(&self) -> bool {
-        false
-    }
-}
-
-/// What an operation sees on the way back.
-#[derive(Debug)]
-pub struct Link<'a> {
-    inputs: &'a [Option<Tensor>],
-    output: Option<&'a Tensor>,
-    /// The gradient of the output, complete.
-    pub grad: &'a Tensor,
-    wants: &'a [bool],
-}
-
-impl Link<'_> {
-    /// The value of an input.
-    ///
-    /// # Errors
-    /// When the operation said that it reads no inputs, or there is no such input.
-    pub fn input(&self, i: usize) -> Result<&Tensor> {
-        match self.inputs.get(i) {
-            Some(Some(t)) => Ok(t),
-            _ => bail!("input {i} of the operation was not kept"),
-        }
-    }
-
-    /// The value of the output.
-    ///
-    /// # Errors
-    /// When the operation did not say that it reads it.
-    pub fn output(&self) -> Result<&Tensor> {
-        self.output.map_or_else(|| bail!("the output of the operation was not kept"), Ok)
-    }
-
-    /// Whether the gradient of an input is of any use.
-    pub fn wants(&self, i: usize) -> bool {
-        self.wants.get(i).copied().unwrap_or(false)
-    }
-
-    /// The gradient of input `i` by `f`, when it is wanted.
-    ///
-    /// # Errors
-    /// What `f` returns.
-    pub fn when_wanted(&self, i: usize, f: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
-        if self.wants(i) { f().map(Some) } else { Ok(None) }
-    }
-}
-
-/// How the values of an output lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Memory {
-    /// In the order of the shape.
-    Plain,
-    /// With the second dimension innermost: `[n, c, h, w]` stands in memory as `[n, h, w, c]`.
-    ChannelsLast,
-}
-
-/// Gives a computed value its place in the graph: `storage` of this (logical) `shape` becomes a tensor whose gradient is
-/// passed to `inputs` by `op`. When no input is tracked, the tensor is untracked.
-///
-/// # Errors
-/// When there are more than three tracked inputs and no [`Recording`].
-pub fn record<O: Differentiable>(
-    op: O,
-    inputs: &[&Tensor],
-    storage: CpuStorage,
-    shape: impl Into<Shape>,
-    memory: Memory,
-) -> Result<Tensor> {
-    let shape = shape.into();
-    let made = Made::new(storage, &shape, memory);
-    let tracked: Vec<usize> = (0..inputs.len()).filter(|i| inputs[*i].track_op()).collect();
-    if tracked.is_empty() {
-        let seed = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-        return memory.view(&seed.apply_op1_no_bwd(&made)?, &shape);
-    }
-    if is_recording() {
-        return on_tape(op, inputs, made, &shape, memory);
-    }
-    let op =
-        InGraph { op, made, kept: inputs.iter().map(|t| (*t).clone()).collect(), tracked: tracked.clone(), memory };
-    let y = match tracked[..] {
-        [a] => inputs[a].apply_op1(op)?,
-        [a, b] => inputs[a].apply_op2(inputs[b], op)?,
-        [a, b, c] => inputs[a].apply_op3(inputs[b], inputs[c], op)?,
-        _ => bail!("{}: more than three tracked inputs need a recording", op.op.name()),
-    };
-    memory.view(&y, &shape)
-}
-
-impl Memory {
-    /// How a tensor's values lie, so that what does not look at its shape can leave them so.
-    ///
-    /// # Errors
-    /// When the operation fails.
-    pub fn of(t: &Tensor) -> Result<Self> {
-        let last = t.rank() > 2 && !t.is_contiguous() && Self::ChannelsLast.raw(t)?.is_contiguous();
-        Ok(if last { Self::ChannelsLast } else { Self::Plain })
-    }
-
-    /// Applies `f`, which must keep all dimensions but the first, to the values in the order of their memory.
-    ///
-    /// # Errors
-    /// When `f` fails.
-    pub fn keep(t: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let memory = Self::of(t)?;
-        let out = f(&memory.raw(t)?)?;
-        let dims = [&out.dims()[..1], &t.dims()[1..]].concat();
-        memory.view(&out, &dims.into())
-    }
-
-    /// The dimensions in the order of the memory.
-    pub fn dims(self, shape: &Shape) -> Shape {
-        match (self, shape.dims()) {
-            (Self::ChannelsLast, [n, c, rest @ ..]) => [&[*n][..], rest, &[*c]].concat().into(),
-            _ => shape.clone(),
-        }
-    }
-
-    /// A tensor in the order of the memory, seen with its logical shape.
-    ///
-    /// # Errors
-    /// When the shapes do not fit.
-    pub fn view(self, t: &Tensor, shape: &Shape) -> Result<Tensor> {
-        let rank = shape.rank();
-        if self == Self::Plain || rank < 3 {
-            return Ok(t.clone());
-        }
-        let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-        t.permute(order)
-    }
-
-    /// A logical tensor, seen in the order of the memory.
-    ///
-    /// # Errors
-    /// When the operation fails.
-    pub fn raw(self, t: &Tensor) -> Result<Tensor> {
-        let rank = t.rank();
-        if self == Self::Plain || rank < 3 {
-            return Ok(t.clone());
-        }
-        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-        t.permute(order)
-    }
-}
-
-/// A computed value on its way into a tensor.
-struct Made(Mutex<Option<(CpuStorage, Shape)>>);
-
-impl Made {
-    fn new(storage: CpuStorage, shape: &Shape, memory: Memory) -> Self {
-        Self(Mutex::new(Some((storage, memory.dims(shape)))))
-    }
-
-    fn take(&self) -> Result<(CpuStorage, Shape)> {
-        let made = self.0.lock().ok().and_then(|mut m| m.take());
-        made.map_or_else(|| bail!("the value of an operation was taken twice"), Ok)
-    }
-}
-
-impl CustomOp1 for Made {
-    fn name(&self) -> &'static str {
-        "value"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.take()
-    }
-}
-
-/// An operation as a node of candle's graph.
-struct InGraph<O> {
-    op: O,
-    made: Made,
-    kept: Vec<Tensor>,
-    tracked: Vec<usize>,
-    memory: Memory,
-}
-
-impl<O: Differentiable> InGraph<O> {
-    fn gradients(&self, y: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let shape = match (self.memory, y.dims()) {
-            (Memory::ChannelsLast, [n, rest @ .., c]) if y.rank() > 1 => [&[*n, *c][..], rest].concat().into(),
-            _ => y.shape().clone(),
-        };
-        let (y, g) = (self.memory.view(y, &shape)?, self.memory.view(g, &shape)?);
-        let wants: Vec<bool> = self.kept.iter().map(wants_gradient).collect();
-        let inputs: Vec<_> = self.kept.iter().cloned().map(Some).collect();
-        let link = Link { inputs: &inputs, output: Some(&y), grad: &g, wants: &wants };
-        let mut all = self.op.backward(&link)?;
-        all.resize(self.kept.len(), None);
-        let of = |i: &usize| match all[*i].take() {
-            Some(g) if self.kept[*i].is_variable() => sink_takes(self.kept[*i].id(), g),
-            g => Ok(g),
-        };
-        self.tracked.iter().map(of).collect()
-    }
-}
-
-impl<O: Differentiable> CustomOp1 for InGraph<O> {
-    fn name(&self) -> &'static str {
-        self.op.name()
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.made.take()
-    }
-
-    fn bwd(&self, _: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        Ok(self.gradients(y, g)?.swap_remove(0))
-    }
-}
-
-impl<O: Differentiable> CustomOp2 for InGraph<O> {
-    fn name(&self) -> &'static str {
-        self.op.name()
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.made.take()
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut all = self.gradients(y, g)?.into_iter();
-        Ok((all.next().flatten(), all.next().flatten()))
-    }
-}
-
-impl<O: Differentiable> CustomOp3 for InGraph<O> {
-    fn name(&self) -> &'static str {
-        self.op.name()
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.made.take()
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        y: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let mut all = self.gradients(y, g)?.into_iter();
-        Ok((all.next().flatten(), all.next().flatten(), all.next().flatten()))
-    }
-}
-
-/// Whether a gradient for this operand of an operation is of any use.
-fn wants_gradient(operand: &Tensor) -> bool {
-    operand.track_op() && (!operand.is_variable() || sink_wants(operand.id()))
-}
+use crate::record::Made;
+use crate::{Differentiable, Link, Memory};
 
 /// Where the gradient of an input goes.
 enum Source {
@@ -424,7 +143,14 @@ fn arrive(number: usize, grad: Tensor) -> Result<()> {
     })
 }
 
-fn on_tape<O: Differentiable>(op: O, inputs: &[&Tensor], made: Made, shape: &Shape, memory: Memory) -> Result<Tensor> {
+/// Notes an operation on the tape.
+pub(crate) fn on_tape<O: Differentiable>(
+    op: O,
+    inputs: &[&Tensor],
+    made: Made,
+    shape: &Shape,
+    memory: Memory,
+) -> Result<Tensor> {
     let (anchor, number) = TAPE.with_borrow(|t| {
         t.as_ref().map_or_else(|| bail!("no recording"), |t| Ok((t.anchor.as_tensor().clone(), t.nodes.len())))
     })?;
@@ -516,5 +242,81 @@ impl Source {
             Self::Variable(id) => sink_wants(*id),
             Self::Recorded(_) | Self::Candle(_) => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gradients, Origin, Params, Role, backward, backward_last, record};
+
+    /// `x` times a constant.
+    struct Times(f64);
+
+    impl Differentiable for Times {
+        fn name(&self) -> &'static str {
+            "times"
+        }
+
+        fn reads_inputs(&self) -> bool {
+            false
+        }
+
+        fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+            Ok(vec![link.when_wanted(0, || link.grad * self.0)?])
+        }
+    }
+
+    fn times(x: &Tensor, by: f64) -> Result<Tensor> {
+        let values: Vec<f64> = x.to_vec1::<f64>()?.iter().map(|v| v * by).collect();
+        record(Times(by), &[x], CpuStorage::F64(values), x.shape(), Memory::Plain)
+    }
+
+    fn variable() -> crate::Result<(Params, Tensor)> {
+        let params = Params::new(&Device::Cpu);
+        params.insert("w", &Tensor::new(&[1f64, 2.0, 3.0], &Device::Cpu)?, Role::Weight, Origin::Fresh)?;
+        let w = params.get("w")?.var().as_tensor().clone();
+        Ok((params, w))
+    }
+
+    /// Recorded operations, candle's between them, and values that several of both read.
+    fn mixed(w: &Tensor) -> Result<Tensor> {
+        let a = times(w, 2.0)?;
+        let b = a.sqr()?;
+        let c = times(&b, 3.0)?;
+        let d = times(&b, 5.0)?;
+        let e = ((&c * &a)? + (d + &b)?)?;
+        (times(&e, 0.5)? + w)?.sum_all()
+    }
+
+    #[test]
+    fn operations_of_both_kinds_may_alternate() -> crate::Result<()> {
+        let (params, w) = variable()?;
+        let of = |recorded: bool| -> crate::Result<Vec<f64>> {
+            let _recording = recorded.then(Recording::start).transpose()?;
+            let mut g = Gradients::new(&params, |_| true);
+            backward_last(&mixed(&w)?, &mut g)?;
+            Ok(g.get("w").map(Tensor::to_vec1).transpose()?.unwrap_or_default())
+        };
+        // e = 24 w^3 + 20 w^2 + 4 w^2, and the loss is the sum of e / 2 + w.
+        let want: Vec<f64> = [1f64, 2.0, 3.0].iter().map(|w| 36.0 * w * w + 24.0 * w + 1.0).collect();
+        assert_eq!(of(false)?, want);
+        assert_eq!(of(true)?, want);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_forgotten_or_outlived_its_recording_is_an_error() -> crate::Result<()> {
+        let (params, w) = variable()?;
+        let mut g = Gradients::new(&params, |_| true);
+        let recording = Recording::start()?;
+        let loss = mixed(&w)?;
+        backward_last(&loss, &mut g)?;
+        assert!(backward(&loss, &mut g).is_err_and(|e| e.to_string().contains("forgotten")));
+        drop(recording);
+        assert!(!is_recording());
+        let _another = Recording::start()?;
+        assert!(backward(&loss, &mut g).is_err_and(|e| e.to_string().contains("outlived")));
+        Ok(())
     }
 }
