@@ -135,6 +135,102 @@ def cases():
     yield cross_entropy("ignore", 7, 4, ignore=3)
     yield cross_entropy("everything", 8, 4, smoothing=0.1, weighted=True, ignore=255)
     yield cross_entropy("everything_mean", 8, 4, smoothing=0.1, weighted=True, ignore=255, reduction="mean")
+    yield from activations()
+    yield pool("adaptive_avg_pool2d", "uneven", (1, 2, 5, 4), output_size=[3, 2])
+    unpadded = {"kernel_size": [3, 3], "stride": [2, 2], "padding": [1, 1], "count_include_pad": False}
+    yield pool("avg_pool2d", "padding_not_counted", (1, 2, 5, 4), **unpadded)
+    yield pool("max_pool2d", "ceil", (1, 2, 6, 5), kernel_size=[3, 3], stride=[2, 2], padding=[0, 0], ceil_mode=True)
+    yield layer_norm("bias", (2, 3, 4))
+    yield layer_norm_channels("image", (2, 3, 2, 2))
+    yield rms_norm("rows", (3, 5))
+    yield group_norm("image", (2, 4, 3, 2), 2)
+    yield group_norm("one_group", (2, 3, 4), 1)
+    yield resize("nearest", (1, 2, 3, 4), (5, 3), mode="nearest")
+    yield resize("bilinear_larger", (1, 2, 3, 4), (5, 7), mode="bilinear", align_corners=False)
+    yield resize("bilinear_smaller", (1, 2, 5, 4), (2, 3), mode="bilinear", align_corners=False)
+    yield resize("bilinear_corners", (1, 2, 3, 4), (5, 1), mode="bilinear", align_corners=True)
+    indices = torch.tensor([[2, 0, 2], [1, 2, 0]])
+    inputs = {"indices": indices, "weight": draw(4, 3)}
+    yield case("embedding_repeated", "embedding", lambda indices, weight: F.embedding(indices, weight), inputs, {}, fixed=("indices",))
+    yield from losses()
+
+
+def activations():
+    def over(name, function, **attrs):
+        x = draw(2, 7) * 4
+        return case(f"{name}_{attrs['approximate']}" if attrs else name, name, function, {"x": x}, attrs)
+
+    yield over("gelu", lambda x: F.gelu(x), approximate="none")
+    yield over("gelu", lambda x: F.gelu(x, approximate="tanh"), approximate="tanh")
+    yield over("silu", lambda x: F.silu(x))
+    yield over("relu6", lambda x: F.relu6(x))
+    yield over("hardswish", lambda x: F.hardswish(x))
+    yield over("softmax", lambda x: F.softmax(x, -1))
+
+
+def layer_norm(name, x):
+    inputs = {"x": draw(*x), "weight": draw(x[-1]), "bias": draw(x[-1])}
+    run = lambda x, weight, bias: F.layer_norm(x, weight.shape, weight, bias, 1e-5)
+    return case(f"layer_norm_{name}", "layer_norm", run, inputs, {"eps": 1e-5})
+
+
+def layer_norm_channels(name, x):
+    inputs = {"x": draw(*x), "weight": draw(x[1]), "bias": draw(x[1])}
+    run = lambda x, weight, bias: F.layer_norm(x.movedim(1, -1), weight.shape, weight, bias, 1e-6).movedim(-1, 1)
+    return case(f"layer_norm_channels_{name}", "layer_norm_channels", run, inputs, {"eps": 1e-6})
+
+
+def rms_norm(name, x):
+    run = lambda x, weight: F.rms_norm(x, weight.shape, weight, 1e-5)
+    return case(f"rms_norm_{name}", "rms_norm", run, {"x": draw(*x), "weight": draw(x[-1])}, {"eps": 1e-5})
+
+
+def group_norm(name, x, groups):
+    inputs = {"x": draw(*x), "weight": draw(x[1]), "bias": draw(x[1])}
+    run = lambda x, weight, bias: F.group_norm(x, groups, weight, bias, 1e-5)
+    return case(f"group_norm_{name}", "group_norm", run, inputs, {"groups": groups, "eps": 1e-5})
+
+
+def resize(name, x, size, **attrs):
+    return case(f"resize_{name}", "resize", lambda x: F.interpolate(x, size, **attrs), {"x": draw(*x)}, {"size": size, **attrs})
+
+
+def losses():
+    """One value a row each; what PyTorch gives for each element is reduced here as the operation does it."""
+    rows, classes = 3, 4
+    probabilities = lambda: draw(rows, classes).softmax(-1).mul(1024).round() / 1024
+    fixed = ("targets", "weights", "labels")
+
+    def bce(logits, targets, weights=None):
+        return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").mean(1)
+
+    inputs = {"logits": draw(rows, classes) * 2, "targets": probabilities()}
+    yield case("bce_with_logits_plain", "bce_with_logits", bce, inputs, {}, fixed=fixed)
+    inputs = {"logits": draw(rows, classes) * 2, "targets": probabilities(), "weights": draw(classes).abs() + 0.25}
+    yield case("bce_with_logits_weights", "bce_with_logits", bce, inputs, {}, fixed=fixed)
+
+    def focal(logits, labels, weights):
+        cross = F.cross_entropy(logits, labels, reduction="none")  # -ln p
+        return weights[labels] * (1 - torch.exp(-cross)) ** 2 * cross
+
+    inputs = {"logits": draw(rows, classes) * 2, "labels": torch.tensor([2, 0, 3]), "weights": draw(classes).abs() + 0.25}
+    yield case("focal_weights", "focal", focal, inputs, {"gamma": 2.0}, fixed=fixed)
+
+    huber = lambda a, b: F.huber_loss(a, b, delta=0.75, reduction="none").mean((1, 2))
+    yield case("huber", "huber", huber, {"a": draw(2, 3, 2), "b": draw(2, 3, 2)}, {"delta": 0.75})
+
+    inputs = {"logits": draw(rows, classes) * 2, "targets": probabilities()}
+    soft = lambda logits, targets: F.cross_entropy(logits, targets, reduction="none")
+    yield case("soft_cross_entropy", "soft_cross_entropy", soft, inputs, {}, fixed=fixed)
+
+    targets = probabilities()
+    targets[0, 1] = 0  # counts nothing
+    inputs = {"logits": draw(rows, classes) * 2, "targets": targets}
+    divergence = lambda logits, targets: F.kl_div(F.log_softmax(logits, -1), targets, reduction="none").sum(1)
+    yield case("kl_div", "kl_div", divergence, inputs, {}, fixed=fixed)
+
+    cosine = lambda a, b: 1 - F.cosine_similarity(a, b, dim=1)
+    yield case("cosine", "cosine", cosine, {"a": draw(3, 4), "b": draw(3, 4)}, {})
 
 
 def main():

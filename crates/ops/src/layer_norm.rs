@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::elementwise::fill;
-use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, vectorised};
+use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor, vectorised};
 use crate::reduce::sum_of;
 
 /// Elements in a block of rows.
@@ -19,20 +19,37 @@ const BLOCK: usize = 1 << 13;
 /// # Errors
 /// When shapes do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let width = x.dims().last().copied().unwrap_or(0);
+    apply(x, weight, bias, eps, Memory::Plain)
+}
+
+/// The same over the channels of each pixel of `x [n, c, ..]`, which ConvNeXt calls `LayerNorm2d`; `weight` and `bias` are
+/// `[c]`. Fast for images with their channels innermost in memory, and leaves them so.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn layer_norm_channels(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if x.rank() < 2 {
+        bail!("layer_norm: expected an input [n, c, ..], got {:?}", x.dims())
+    }
+    apply(x, weight, bias, eps, Memory::ChannelsLast)
+}
+
+/// Over the dimension that is innermost in `memory`.
+fn apply(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, memory: Memory) -> Result<Tensor> {
+    let width = memory.dims(x.shape()).dims().last().copied().unwrap_or(0);
     if width == 0 || [weight.dims(), bias.dims()] != [[width]; 2] {
         let (w, b) = (weight.dims(), bias.dims());
         bail!("layer_norm: weight {w:?} and bias {b:?} do not fit the input {:?}", x.dims())
     }
     if !is_fast(x) {
-        return composed(x, weight, bias, eps);
+        return memory.view(&composed(&memory.raw(x)?, weight, bias, eps)?, x.shape());
     }
-    let op = LayerNorm { width, eps };
+    let op = LayerNorm { width, eps, memory };
     let y = by_dtype!(x.dtype(), T => {
         let (w, b) = (read::<T, _>(weight, <[T]>::to_vec)?, read::<T, _>(bias, <[T]>::to_vec)?);
-        own(read::<T, _>(x, |x| op.forward(x, &w, &b))?)
+        own(read::<T, _>(&dense(x, memory)?, |x| op.forward(x, &w, &b))?)
     });
-    record(op, &[x, weight, bias], y, x.shape(), Memory::Plain)
+    record(op, &[x, weight, bias], y, x.shape(), memory)
 }
 
 /// The same from candle's operations, for devices other than the CPU.
@@ -45,6 +62,7 @@ fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tens
 struct LayerNorm {
     width: usize,
     eps: f64,
+    memory: Memory,
 }
 
 impl LayerNorm {
@@ -171,16 +189,18 @@ impl Differentiable for LayerNorm {
     }
 
     fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
-        let (x, weight, g) = (link.input(0)?, link.input(1)?, link.grad);
+        let (x, weight) = (dense(link.input(0)?, self.memory)?, link.input(1)?);
+        let g = dense(link.grad, self.memory)?;
         by_dtype!(g.dtype(), T => {
             let dx = link.when_wanted(0, || {
                 let w = read::<T, _>(weight, <[T]>::to_vec)?;
-                tensor(read2::<T, _>(x, g, |x, g| self.input_gradient(x, &w, g))?, x.shape(), Memory::Plain)
+                let dx = read2::<T, _>(&x, &g, |x, g| self.input_gradient(x, &w, g))?;
+                tensor(dx, link.grad.shape(), self.memory)
             })?;
             if !link.wants(1) && !link.wants(2) {
                 return Ok(vec![dx]);
             }
-            let (weight, bias) = read2::<T, _>(x, g, |x, g| self.parameters(x, g))?;
+            let (weight, bias) = read2::<T, _>(&x, &g, |x, g| self.parameters(x, g))?;
             let of = |v: Vec<f64>| Tensor::from_vec(v, self.width, x.device())?.to_dtype(g.dtype());
             Ok(vec![dx, link.when_wanted(1, || of(weight))?, link.when_wanted(2, || of(bias))?])
         })
@@ -202,6 +222,21 @@ mod tests {
             let (a, b) = (layer_norm(&t[0], &t[1], &t[2], 1e-5), composed(&t[0], &t[1], &t[2], 1e-5));
             assert!(max_difference(&a.unwrap(), &b.unwrap()) < 1e-12);
         }
+    }
+
+    #[test]
+    fn channels_are_normalised_at_each_pixel_in_any_order_of_memory() {
+        for shape in [&[2, 5, 3, 2][..], &[3, 4], &[2, 3, 4]] {
+            let t = [random(1, shape), random(2, &shape[1..2]), random(3, &shape[1..2])];
+            let last = Memory::ChannelsLast;
+            let want = composed(&last.raw(&t[0]).unwrap(), &t[1], &t[2], 1e-5).unwrap();
+            let want = last.view(&want, t[0].shape()).unwrap();
+            gradcheck(|t| layer_norm_channels(&t[0], &t[1], &t[2], 1e-5), &t);
+            assert!(max_difference(&layer_norm_channels(&t[0], &t[1], &t[2], 1e-5).unwrap(), &want) < 1e-12);
+        }
+        let t = [random(1, &[2, 3, 2, 5]), random(2, &[5]), random(3, &[5])];
+        gradcheck(|t| layer_norm_channels(&t[0].permute((0, 3, 1, 2))?, &t[1], &t[2], 1e-5), &t);
+        assert!(layer_norm_channels(&random(1, &[5]), &t[1], &t[2], 1e-5).is_err());
     }
 
     #[test]

@@ -8,8 +8,10 @@ use serde_json::Value;
 use transplant_core::{Gradients, Origin, Params, Role, backward};
 use transplant_ops::testing::{max_difference, values};
 use transplant_ops::{
-    Activation, Conv2dGeometry, Pool2d, avg_pool2d, batch_norm, batch_norm_frozen, conv2d, cross_entropy_rows, linear,
-    max_pool2d, relu,
+    Activation, Conv2dGeometry, Pool2d, adaptive_avg_pool2d, avg_pool2d, batch_norm, batch_norm_frozen,
+    bce_with_logits, conv2d, cosine, cross_entropy_rows, embedding, focal, group_norm, huber, kl_div, layer_norm,
+    layer_norm_channels, linear, max_pool2d, relu, resize_bilinear, resize_nearest, rms_norm, soft_cross_entropy,
+    softmax,
 };
 
 type Named = BTreeMap<String, Tensor>;
@@ -68,14 +70,39 @@ fn run(op: &str, t: &Named, a: &Value) -> Result<Named> {
         kernel: pair(&a["kernel_size"]),
         stride: pair(&a["stride"]),
         padding: pair(&a["padding"]),
-        ceil: false,
+        ceil: a["ceil_mode"].as_bool().unwrap_or(false),
     };
+    let count_padding = a["count_include_pad"].as_bool().unwrap_or(true);
+    let number = |key: &str| a[key].as_f64().unwrap();
     let out = match op {
         "conv2d" => conv2d(&t["x"], &t["weight"], t.get("bias"), geometry(a))?,
         "linear" => linear(&t["x"], &t["weight"], t.get("bias"))?,
         "max_pool2d" => max_pool2d(&t["x"], pool())?,
-        "avg_pool2d" => avg_pool2d(&t["x"], pool(), true)?,
+        "avg_pool2d" => avg_pool2d(&t["x"], pool(), count_padding)?,
+        "adaptive_avg_pool2d" => adaptive_avg_pool2d(&t["x"], pair(&a["output_size"]))?,
         "relu" => relu(&t["x"])?,
+        "gelu" if a["approximate"] == "tanh" => Activation::GeluTanh.forward(&t["x"])?,
+        "gelu" => Activation::Gelu.forward(&t["x"])?,
+        "silu" => Activation::Silu.forward(&t["x"])?,
+        "relu6" => Activation::Relu6.forward(&t["x"])?,
+        "hardswish" => Activation::HardSwish.forward(&t["x"])?,
+        "softmax" => softmax(&t["x"])?,
+        "layer_norm" => layer_norm(&t["x"], &t["weight"], &t["bias"], number("eps"))?,
+        "layer_norm_channels" => layer_norm_channels(&t["x"], &t["weight"], &t["bias"], number("eps"))?,
+        "rms_norm" => rms_norm(&t["x"], &t["weight"], number("eps"))?,
+        "group_norm" => {
+            let groups = a["groups"].as_u64().unwrap() as usize;
+            group_norm(&t["x"], groups, t.get("weight"), t.get("bias"), number("eps"))?
+        }
+        "resize" if a["mode"] == "nearest" => resize_nearest(&t["x"], pair(&a["size"]))?,
+        "resize" => resize_bilinear(&t["x"], pair(&a["size"]), a["align_corners"].as_bool().unwrap())?,
+        "embedding" => embedding(&t["indices"].to_dtype(DType::U32)?, &t["weight"])?,
+        "bce_with_logits" => bce_with_logits(&t["logits"], &t["targets"], t.get("weights"))?,
+        "focal" => focal(&t["logits"], &t["labels"].to_dtype(DType::U32)?, number("gamma"), t.get("weights"))?,
+        "huber" => huber(&t["a"], &t["b"], number("delta"))?,
+        "soft_cross_entropy" => soft_cross_entropy(&t["logits"], &t["targets"])?,
+        "kl_div" => kl_div(&t["logits"], &t["targets"])?,
+        "cosine" => cosine(&t["a"], &t["b"])?,
         "batch_norm" => return run_batch_norm(t, a),
         "cross_entropy" => run_cross_entropy(t, a)?,
         other => panic!("the golden file has an operation `{other}` that this test does not know"),

@@ -2,11 +2,13 @@
 
 mod batch_norm;
 mod conv2d;
+mod embedding;
 mod layer_norm;
 mod linear;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv2d::Conv2d;
+pub use embedding::Embedding;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 
@@ -46,11 +48,21 @@ pub trait ScopeExt {
     /// # Errors
     /// When a parameter exists with another shape.
     fn layer_norm(&self, width: usize, eps: f64) -> Result<LayerNorm>;
+
+    /// A table of `count` vectors of `width` numbers, looked up by integers.
+    ///
+    /// # Errors
+    /// When a parameter exists with another shape.
+    fn embedding(&self, count: usize, width: usize) -> Result<Embedding>;
 }
 
 impl ScopeExt for Scope {
     fn layer_norm(&self, width: usize, eps: f64) -> Result<LayerNorm> {
         LayerNorm::new(self, width, eps)
+    }
+
+    fn embedding(&self, count: usize, width: usize) -> Result<Embedding> {
+        Embedding::new(self, count, width)
     }
 
     fn linear(&self, inputs: usize, outputs: usize) -> Result<Linear> {
