@@ -78,7 +78,7 @@ impl Link<'_> {
 /// passed to `inputs` by `op`. When no input is tracked, the tensor is untracked.
 ///
 /// # Errors
-/// When there are more than three tracked inputs and no [`Recording`].
+/// When there are more than three tracked inputs and no [`Recording`](crate::Recording).
 pub fn record<O: Differentiable>(
     op: O,
     inputs: &[&Tensor],

@@ -14,8 +14,8 @@ const TASK_ROWS: usize = 64;
 /// Elements of the output that a task copies.
 const TASK_ELEMENTS: usize = 1 << 14;
 
-/// The rows of `weight [count, width]` that `indices`, of an integer type and any shape, name: `[.., width]`. The gradient
-/// of a row of the table is the sum over its uses in their order.
+/// The rows of `weight [count, width]` that `indices`, of an integer type and any shape, name: `[.., width]`. The
+/// gradient of a row of the table is the sum over its uses in their order.
 ///
 /// # Errors
 /// When shapes or types do not fit, or an index is not below `count`; the error names its position.

@@ -1,7 +1,7 @@
 //! Group normalisation: the channels of each example, in groups, by the group's own mean and variance.
 //!
-//! Wu & He 2018, *Group Normalization*. Examples do not see each other; one group is layer normalisation over an image, as
-//! many groups as channels are instance normalisation.
+//! Wu & He 2018, *Group Normalization*. Examples do not see each other; one group is layer normalisation over an image,
+//! as many groups as channels are instance normalisation.
 
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -13,8 +13,8 @@ use crate::host::{Element, by_dtype, is_fast, own, raw, read, read2, tensor, vec
 /// Pixels whose sums are taken in the type itself; between blocks of them they are taken in double precision.
 const BLOCK: usize = 128;
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias` of `x [n, c, ..]`, with mean and biased variance over the `c / groups`
-/// channels of a group and all positions; `weight` and `bias` are `[c]`, or 1 and 0.
+/// `(x - mean) / sqrt(var + eps) * weight + bias` of `x [n, c, ..]`, with mean and biased variance over the `c /
+/// groups` channels of a group and all positions; `weight` and `bias` are `[c]`, or 1 and 0.
 ///
 /// # Errors
 /// When the groups do not divide the channels or shapes do not fit.

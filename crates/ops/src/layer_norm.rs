@@ -13,8 +13,8 @@ use crate::reduce::sum_of;
 /// Elements in a block of rows.
 const BLOCK: usize = 1 << 13;
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased variance; `weight` and
-/// `bias` are `[width]`.
+/// `(x - mean) / sqrt(var + eps) * weight + bias` over the last dimension of `x`, with the biased variance; `weight`
+/// and `bias` are `[width]`.
 ///
 /// # Errors
 /// When shapes do not fit.
@@ -22,8 +22,8 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     apply(x, weight, bias, eps, Memory::Plain)
 }
 
-/// The same over the channels of each pixel of `x [n, c, ..]`, which ConvNeXt calls `LayerNorm2d`; `weight` and `bias` are
-/// `[c]`. Fast for images with their channels innermost in memory, and leaves them so.
+/// The same over the channels of each pixel of `x [n, c, ..]`, which ConvNeXt calls `LayerNorm2d`; `weight` and `bias`
+/// are `[c]`. Fast for images with their channels innermost in memory, and leaves them so.
 ///
 /// # Errors
 /// When shapes do not fit.

@@ -2,7 +2,7 @@
 //!
 //! On the CPU, in f32 and f64, each operation is one node of the graph with its own backward pass; elsewhere it is
 //! composed of those candle operations whose gradients are right. No gradient is computed that nobody asked for, and
-//! those of parameters go to [`transplant_core::deposit`]. Results do not depend on the number of threads.
+//! those of parameters go straight to [`transplant_core::Gradients`]. Results do not depend on the number of threads.
 #![deny(unsafe_code)]
 
 mod activation;

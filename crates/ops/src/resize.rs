@@ -1,7 +1,7 @@
 //! Images in another size, by the nearest pixel or by linear interpolation in both directions.
 //!
-//! The positions are those of PyTorch's `interpolate`; the gradient of a pixel is summed over the outputs that read it, in
-//! their order.
+//! The positions are those of PyTorch's `interpolate`; the gradient of a pixel is summed over the outputs that read it,
+//! in their order.
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -18,7 +18,8 @@ pub fn resize_nearest(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
 }
 
 /// `x [n, c, h, w]` as `[n, c, oh, ow]`, between the nearest two pixels of each direction. Output `i` stands at input
-/// `(i + 0.5) * inputs / outputs - 0.5`; with `align_corners` at `i * (inputs - 1) / (outputs - 1)`, so that corners stay.
+/// `(i + 0.5) * inputs / outputs - 0.5`; with `align_corners` at `i * (inputs - 1) / (outputs - 1)`, so that corners
+/// stay.
 ///
 /// # Errors
 /// When there are no pixels.

@@ -1,4 +1,5 @@
-//! Stochastic depth: whole rows of a residual branch are dropped, so that each example passes a network of random depth.
+//! Stochastic depth: whole rows of a residual branch are dropped, so that each example passes a network of random
+//! depth.
 //!
 //! Huang et al. 2016, *Deep Networks with Stochastic Depth*; what is kept is divided by the probability of being kept.
 
@@ -9,9 +10,9 @@ use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, record};
 use crate::host::{Element, by_dtype, dense, is_fast, own, read, tensor};
 use crate::softmax::map_rows;
 
-/// Sets each row of `x [rows, ..]` to zero with probability `p` in `0..1` and divides the others by `1 - p`; nothing while
-/// evaluating. The draw of a row depends on `layer`, the step, the stream and the global row alone. Where `x` has not the
-/// rows of the batch, positions take the place of rows.
+/// Sets each row of `x [rows, ..]` to zero with probability `p` in `0..1` and divides the others by `1 - p`; nothing
+/// while evaluating. The draw of a row depends on `layer`, the step, the stream and the global row alone. Where `x` has
+/// not the rows of the batch, positions take the place of rows.
 ///
 /// # Errors
 /// When `p` is out of range or `x` is a scalar.

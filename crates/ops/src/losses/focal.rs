@@ -1,6 +1,7 @@
 //! Focal loss: cross entropy in which examples that are already classified well count less.
 //!
-//! Lin et al. 2017, *Focal Loss for Dense Object Detection*, for any number of classes; with `gamma = 0` it is cross entropy.
+//! Lin et al. 2017, *Focal Loss for Dense Object Detection*, for any number of classes; with `gamma = 0` it is cross
+//! entropy.
 
 use candle_core::{D, DType, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};

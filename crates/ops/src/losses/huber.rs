@@ -9,8 +9,8 @@ use super::{each_row, row_means, rows_of};
 use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::map_rows;
 
-/// The mean over each row of `d^2 / 2` where `|d| <= delta`, else `delta (|d| - delta / 2)`, with `d = x - targets`: `[rows]`
-/// from two tensors `[rows, ..]`, both of which get gradients.
+/// The mean over each row of `d^2 / 2` where `|d| <= delta`, else `delta (|d| - delta / 2)`, with `d = x - targets`:
+/// `[rows]` from two tensors `[rows, ..]`, both of which get gradients.
 ///
 /// # Errors
 /// When shapes do not fit or `delta` is not above zero.

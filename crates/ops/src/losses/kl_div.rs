@@ -1,14 +1,14 @@
 //! The divergence of predicted from given probabilities: cross entropy less the part that no prediction can remove.
 //!
-//! Kullback & Leibler 1951, *On Information and Sufficiency*; numbers as PyTorch's `kl_div(log_softmax(logits), targets)`
-//! summed over classes.
+//! Kullback & Leibler 1951, *On Information and Sufficiency*; numbers as PyTorch's `kl_div(log_softmax(logits),
+//! targets)` summed over classes.
 
 use candle_core::{Result, Tensor};
 
 use super::soft_cross_entropy::against;
 
-/// `KL(targets || softmax(logits))` of each row: `[rows]` from `logits` and probabilities `targets [rows, classes]`. Targets
-/// may be zero and get no gradient.
+/// `KL(targets || softmax(logits))` of each row: `[rows]` from `logits` and probabilities `targets [rows, classes]`.
+/// Targets may be zero and get no gradient.
 ///
 /// # Errors
 /// When shapes do not fit.

@@ -1,7 +1,7 @@
 //! Cross entropy against probabilities: mixed labels, averaged predictions, a teacher's outputs.
 //!
-//! Hinton, Vinyals & Dean 2015, *Distilling the Knowledge in a Neural Network*; numbers as PyTorch's `cross_entropy` with
-//! class probabilities and `reduction="none"`.
+//! Hinton, Vinyals & Dean 2015, *Distilling the Knowledge in a Neural Network*; numbers as PyTorch's `cross_entropy`
+//! with class probabilities and `reduction="none"`.
 
 use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
@@ -10,8 +10,8 @@ use super::{each_row, rows_of};
 use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
-/// `-sum(targets * ln softmax(logits))` of each row: `[rows]` from `logits` and `targets [rows, classes]`. Targets get no
-/// gradient.
+/// `-sum(targets * ln softmax(logits))` of each row: `[rows]` from `logits` and `targets [rows, classes]`. Targets get
+/// no gradient.
 ///
 /// # Errors
 /// When shapes do not fit.
