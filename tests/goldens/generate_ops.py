@@ -151,7 +151,8 @@ def cases():
     yield resize("bilinear_corners", (1, 2, 3, 4), (5, 1), mode="bilinear", align_corners=True)
     indices = torch.tensor([[2, 0, 2], [1, 2, 0]])
     inputs = {"indices": indices, "weight": draw(4, 3)}
-    yield case("embedding_repeated", "embedding", lambda indices, weight: F.embedding(indices, weight), inputs, {}, fixed=("indices",))
+    look_up = lambda indices, weight: F.embedding(indices, weight)
+    yield case("embedding_repeated", "embedding", look_up, inputs, {}, fixed=("indices",))
     yield from losses()
 
 
@@ -192,7 +193,8 @@ def group_norm(name, x, groups):
 
 
 def resize(name, x, size, **attrs):
-    return case(f"resize_{name}", "resize", lambda x: F.interpolate(x, size, **attrs), {"x": draw(*x)}, {"size": size, **attrs})
+    run = lambda x: F.interpolate(x, size, **attrs)
+    return case(f"resize_{name}", "resize", run, {"x": draw(*x)}, {"size": size, **attrs})
 
 
 def losses():
@@ -213,7 +215,8 @@ def losses():
         cross = F.cross_entropy(logits, labels, reduction="none")  # -ln p
         return weights[labels] * (1 - torch.exp(-cross)) ** 2 * cross
 
-    inputs = {"logits": draw(rows, classes) * 2, "labels": torch.tensor([2, 0, 3]), "weights": draw(classes).abs() + 0.25}
+    labels = torch.tensor([2, 0, 3])
+    inputs = {"logits": draw(rows, classes) * 2, "labels": labels, "weights": draw(classes).abs() + 0.25}
     yield case("focal_weights", "focal", focal, inputs, {"gamma": 2.0}, fixed=fixed)
 
     huber = lambda a, b: F.huber_loss(a, b, delta=0.75, reduction="none").mean((1, 2))
