@@ -7,7 +7,6 @@ use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
 
 use super::{each_row, row_means, rows_of};
-use crate::Activation;
 use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::map_rows;
 
@@ -48,7 +47,9 @@ fn row_loss<T: Element>(x: &[T], t: &[T], w: &[T]) -> f64 {
 
 /// The same from candle's operations, for devices other than the CPU.
 fn composed(x: &Tensor, t: &Tensor, w: &Tensor, width: usize) -> Result<Tensor> {
-    let softplus = ((x.abs()?.neg()?.exp()? + 1.0)?.log()? + Activation::Relu.forward(&x.neg()?)?)?;
+    let zeros = x.zeros_like()?;
+    let negative_part = x.lt(&zeros)?.where_cond(&x.neg()?, &zeros)?;
+    let softplus = ((x.abs()?.neg()?.exp()? + 1.0)?.log()? + negative_part)?;
     let weight = (t.broadcast_mul(&(w - 1.0)?)? + 1.0)?;
     row_means(&((t.affine(-1.0, 1.0)? * x)? + (weight * softplus)?)?, width)
 }
