@@ -56,6 +56,64 @@ pub(crate) trait Vectors: Copy + Send + Sync + 'static {
     unsafe fn store<S: Simd>(s: S, m: Self::M<S>, at: *mut Self, v: Self::V<S>);
 }
 
+/// Vectors side by side, of which the last may have lanes that do not count. A masked access is slow, so it is only made
+/// where it must be.
+pub(crate) struct Side<T: Vectors, S: Simd> {
+    s: S,
+    last: usize,
+    whole: bool,
+    edge: T::M<S>,
+}
+
+impl<T: Vectors, S: Simd> Clone for Side<T, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Vectors, S: Simd> Copy for Side<T, S> {}
+
+#[allow(unsafe_code, reason = "loads and stores through pointers")]
+impl<T: Vectors, S: Simd> Side<T, S> {
+    /// `vectors` of them, which hold `columns` numbers or more.
+    #[inline(always)]
+    pub(crate) fn new(s: S, vectors: usize, columns: usize) -> Self {
+        let before = (vectors - 1) * T::lanes::<S>();
+        let left = columns - before;
+        Self { s, last: vectors - 1, whole: left >= T::lanes::<S>(), edge: T::first(s, left) }
+    }
+
+    /// Vector number `v` of those that begin at `at`.
+    ///
+    /// # Safety
+    /// The memory of all columns must be readable.
+    #[inline(always)]
+    pub(crate) unsafe fn load(self, v: usize, at: *const T) -> T::V<S> {
+        // SAFETY: only lanes of columns are read, which the caller promises to be readable.
+        unsafe {
+            let at = at.add(v * T::lanes::<S>());
+            if v < self.last || self.whole { T::load_all::<S>(at) } else { T::load(self.s, self.edge, at) }
+        }
+    }
+
+    /// Writes vector number `v` of those that begin at `at`.
+    ///
+    /// # Safety
+    /// The memory of all columns must be writable.
+    #[inline(always)]
+    pub(crate) unsafe fn store(self, v: usize, at: *mut T, value: T::V<S>) {
+        // SAFETY: only lanes of columns are written, which the caller promises to be writable.
+        unsafe {
+            let at = at.add(v * T::lanes::<S>());
+            if v < self.last || self.whole {
+                T::store_all::<S>(at, value);
+            } else {
+                T::store(self.s, self.edge, at, value);
+            }
+        }
+    }
+}
+
 macro_rules! vectors {
     ($t:ident, $v:ident, $m:ident, $lanes:ident, $int:ty, $splat:ident $fma:ident $add:ident $max:ident $min:ident
      $mask:ident $load:ident $store:ident) => {

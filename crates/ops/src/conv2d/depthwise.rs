@@ -1,5 +1,7 @@
 //! Depthwise convolutions: each channel alone, with channels innermost, so that a vector holds neighbouring channels.
 
+#![allow(clippy::needless_range_loop, reason = "indices say which vector is meant, and are unrolled")]
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -7,12 +9,32 @@ use super::cpu::Walk;
 use super::geometry::Dims;
 use crate::buffer::{Shared, written};
 use crate::host::{Element, sum_in_order, zeros};
-use crate::product::{Act, Finish};
+use crate::product::Finish;
+use crate::simd::Side;
 
 /// Positions that a task works on, at most.
 const PART: usize = 256;
 /// Partial gradients of the weights, at most. Their number does not depend on the threads, so neither do the bits.
 const PARTIALS: usize = 16;
+
+/// Evaluates an expression for blocks of `$channels` channels: `$nv` vectors from channel `$c`.
+macro_rules! by_channels {
+    ($t:ident, $s:ident, $channels:expr, $nv:ident, $c:ident => $body:expr) => {
+        let (channels, lanes) = ($channels, $t::lanes::<$s>());
+        let mut $c = 0;
+        while $c < channels {
+            if channels - $c > 3 * lanes {
+                const $nv: usize = 4;
+                $body;
+                $c += 4 * lanes;
+            } else {
+                const $nv: usize = 1;
+                $body;
+                $c += lanes;
+            }
+        }
+    };
+}
 
 /// Weights as `[tap, channel]`.
 fn by_tap<T: Element>(d: &Dims, weight: &[T]) -> Vec<T> {
@@ -74,59 +96,27 @@ impl<T: Element> Forward<'_, T> {
                 assert!(w + c <= self.w.len(), "weights");
             }
         }
-        assert!([self.finish.scale, self.finish.shift].iter().flatten().all(|v| v.len() >= c), "what follows");
-        assert!(self.finish.residual.is_none_or(|r| r.len() >= self.y.len()), "residual");
+        self.finish.check(c, self.y.len());
     }
 
     #[allow(unsafe_code, reason = "the innermost loop")]
     #[inline(always)]
     fn channels<S: Simd, const NV: usize>(&self, s: S, c: usize) {
-        let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
-        let edge = T::first(s, (self.channels - c).saturating_sub((NV - 1) * lanes));
-        let mask = |v: usize| if v + 1 == NV { edge } else { all };
-        let whole = self.channels - c >= NV * lanes;
-        let zero = T::splat(s, T::default());
-        for (start, out) in self.starts.iter().zip(self.outs) {
-            let mut acc = [zero; NV];
-            // SAFETY: `check` has shown that `channels` elements from each place lie inside their buffers; lanes beyond the last
-            // channel are masked out. The task owns its positions of `y`.
-            unsafe {
+        let (side, finish) = (Side::<T, S>::new(s, NV, self.channels - c), &self.finish);
+        // SAFETY: `check` has shown that `channels` elements from each place lie inside their buffers, and `side` touches none
+        // beyond the last channel. The task owns its positions of `y`.
+        unsafe {
+            for (start, out) in self.starts.iter().zip(self.outs) {
+                let mut acc = [T::splat(s, T::default()); NV];
                 for (w, delta) in self.taps {
-                    let x = self.x.as_ptr().offset(start + delta).add(c);
-                    let w = self.w.as_ptr().add(w + c);
-                    for (v, acc) in acc.iter_mut().enumerate() {
-                        let (x, w) = (x.add(v * lanes), w.add(v * lanes));
-                        let (x, w) = if v + 1 < NV || whole {
-                            (T::load_all::<S>(x), T::load_all::<S>(w))
-                        } else {
-                            (T::load(s, edge, x), T::load(s, edge, w))
-                        };
-                        *acc = T::fma(s, x, w, *acc);
+                    let (x, w) = (self.x.as_ptr().offset(start + delta).add(c), self.w.as_ptr().add(w + c));
+                    for v in 0..NV {
+                        acc[v] = T::fma(s, side.load(v, x), side.load(v, w), acc[v]);
                     }
                 }
-                for (v, a) in acc.iter_mut().enumerate() {
-                    let of =
-                        |o: Option<&[T]>, at: usize| o.map(|o| T::load(s, mask(v), o.as_ptr().add(at + v * lanes)));
-                    match (of(self.finish.scale, c), of(self.finish.shift, c)) {
-                        (Some(scale), shift) => *a = T::fma(s, *a, scale, shift.unwrap_or(zero)),
-                        (None, Some(shift)) => *a = T::plus(s, *a, shift),
-                        (None, None) => {}
-                    }
-                    if let Some(r) = of(self.finish.residual, out + c) {
-                        *a = T::plus(s, *a, r);
-                    }
-                    if self.finish.act != Act::None {
-                        *a = T::larger(s, zero, *a);
-                    }
-                    if self.finish.act == Act::Relu6 {
-                        *a = T::smaller(s, T::splat(s, T::from_f64(6.0)), *a);
-                    }
-                    let at = self.y.ptr().add(out + c + v * lanes);
-                    if v + 1 < NV || whole {
-                        T::store_all::<S>(at, *a);
-                    } else {
-                        T::store(s, edge, at, *a);
-                    }
+                for v in 0..NV {
+                    let value = finish.value(s, acc[v], finish.columns(side, v, c), finish.residual(side, v, out + c));
+                    side.store(v, self.y.ptr().add(out + c), value);
                 }
             }
         }
@@ -138,18 +128,7 @@ impl<T: Element> WithSimd for Forward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let lanes = T::lanes::<S>();
-        let mut c = 0;
-        while c < self.channels {
-            let left = (self.channels - c).div_ceil(lanes);
-            if left >= 4 {
-                self.channels::<S, 4>(s, c);
-                c += 4 * lanes;
-            } else {
-                self.channels::<S, 1>(s, c);
-                c += lanes;
-            }
-        }
+        by_channels!(T, S, self.channels, NV, c => self.channels::<S, NV>(s, c));
     }
 }
 
@@ -202,30 +181,20 @@ impl<T: Element> Products<'_, T> {
     #[allow(unsafe_code, reason = "the innermost loop")]
     #[inline(always)]
     fn channels<S: Simd, const NV: usize>(&mut self, s: S, c: usize) {
-        let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
-        let edge = T::first(s, (self.dw.len() - c).saturating_sub((NV - 1) * lanes));
-        let mask = |v: usize| if v + 1 == NV { edge } else { all };
-        let whole = self.dw.len() - c >= NV * lanes;
+        let side = Side::<T, S>::new(s, NV, self.dw.len() - c);
         let dw = self.dw.as_mut_ptr();
-        // SAFETY: `check` has shown that as many elements as `dw` has lie inside `x` and `g` from each place; lanes beyond the
-        // last channel are masked out.
+        // SAFETY: `check` has shown that as many elements as `dw` has lie inside `x` and `g` from each place, and `side` touches
+        // none beyond the last channel.
         unsafe {
-            let mut acc: [T::V<S>; NV] = std::array::from_fn(|v| T::load(s, mask(v), dw.add(c + v * lanes)));
+            let mut acc: [T::V<S>; NV] = std::array::from_fn(move |v| side.load(v, dw.add(c)));
             for (start, out) in self.starts.iter().zip(self.outs) {
-                let x = self.x.as_ptr().offset(start + self.delta).add(c);
-                let g = self.g.as_ptr().add(out + c);
-                for (v, acc) in acc.iter_mut().enumerate() {
-                    let (x, g) = (x.add(v * lanes), g.add(v * lanes));
-                    let (x, g) = if v + 1 < NV || whole {
-                        (T::load_all::<S>(x), T::load_all::<S>(g))
-                    } else {
-                        (T::load(s, edge, x), T::load(s, edge, g))
-                    };
-                    *acc = T::fma(s, x, g, *acc);
+                let (x, g) = (self.x.as_ptr().offset(start + self.delta).add(c), self.g.as_ptr().add(out + c));
+                for v in 0..NV {
+                    acc[v] = T::fma(s, side.load(v, x), side.load(v, g), acc[v]);
                 }
             }
-            for (v, acc) in acc.into_iter().enumerate() {
-                T::store(s, mask(v), dw.add(c + v * lanes), acc);
+            for v in 0..NV {
+                side.store(v, dw.add(c), acc[v]);
             }
         }
     }
@@ -236,17 +205,6 @@ impl<T: Element> WithSimd for Products<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
-        let lanes = T::lanes::<S>();
-        let mut c = 0;
-        while c < self.dw.len() {
-            let left = (self.dw.len() - c).div_ceil(lanes);
-            if left >= 4 {
-                self.channels::<S, 4>(s, c);
-                c += 4 * lanes;
-            } else {
-                self.channels::<S, 1>(s, c);
-                c += lanes;
-            }
-        }
+        by_channels!(T, S, self.dw.len(), NV, c => self.channels::<S, NV>(s, c));
     }
 }

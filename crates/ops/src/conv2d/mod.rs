@@ -12,7 +12,7 @@ use transplant_core::{Differentiable, Link, Memory, record};
 pub use geometry::Conv2dGeometry;
 pub(crate) use geometry::Dims;
 
-use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
+use crate::host::{by_dtype, is_fast, own, raw, read, read2, read3, tensor};
 use crate::product::{Act, Finish};
 use crate::{Activation, After, batch_norm_frozen};
 
@@ -92,15 +92,16 @@ pub fn conv2d_norm(
         let scale: Vec<f64> = gamma.iter().zip(&var).map(|(g, v)| g / (v + eps).sqrt()).collect();
         let shift: Vec<T> = (0..dims.o).map(|c| (beta[c] - mean[c] * scale[c]) as T).collect();
         let scale: Vec<T> = scale.into_iter().map(|s| s as T).collect();
-        let residual = after.residual.map(raw).transpose()?;
-        let residual = residual.as_ref().map(|r| read::<T, _>(r, <[T]>::to_vec)).transpose()?;
-        let finish = Finish {
-            scale: Some(&scale),
-            shift: Some(&shift),
-            residual: residual.as_deref(),
-            act: act.unwrap_or_default(),
+        let finish =
+            Finish { scale: Some(&scale), shift: Some(&shift), residual: None, act: act.unwrap_or_default() };
+        let x = raw(x)?;
+        let y = match after.residual {
+            None => read2::<T, _>(&x, weight, |x, w| cpu::forward(&dims, x, w, finish))?,
+            Some(r) => read3::<T, _>(&x, weight, &raw(r)?, |x, w, r| {
+                cpu::forward(&dims, x, w, Finish { residual: Some(r), ..finish })
+            })?,
         };
-        tensor(read2::<T, _>(&raw(x)?, weight, |x, w| cpu::forward(&dims, x, w, finish))?, shape, Memory::ChannelsLast)?
+        tensor(y, shape, Memory::ChannelsLast)?
     });
     if act.is_none() { after.activation.forward(&y) } else { Ok(y) }
 }

@@ -5,13 +5,65 @@
 //! [`outer`](outer()) sums outer products of rows: the gradient of the weights. Each output element is the sum of its terms in
 //! one fixed order, so neither the number of threads nor the rows beside it change a bit.
 
+mod finish;
 mod outer;
 mod pack;
 mod rows;
 
+pub(crate) use finish::{Act, Finish};
 pub(crate) use outer::{Outer, ROWS, outer};
 pub(crate) use pack::{Packed, Panel, pack, panels};
-pub(crate) use rows::{Act, Finish, Rows, rows, rows_into};
+pub(crate) use rows::{Rows, rows, rows_into};
+
+/// Evaluates an expression with the constants `$mr` and `$nv`: rows and vectors of a tile for a panel of so many vectors, as
+/// many rows as the accumulators leave registers for.
+macro_rules! by_panel {
+    ($s:ident, $vectors:expr, $mr:ident, $nv:ident => $body:expr) => {
+        match ($vectors, $s::REGISTER_COUNT >= 32) {
+            (1, true) => {
+                const $mr: usize = 12;
+                const $nv: usize = 1;
+                $body
+            }
+            (2, true) => {
+                const $mr: usize = 12;
+                const $nv: usize = 2;
+                $body
+            }
+            (3, true) => {
+                const $mr: usize = 8;
+                const $nv: usize = 3;
+                $body
+            }
+            (_, true) => {
+                const $mr: usize = 6;
+                const $nv: usize = 4;
+                $body
+            }
+            (1, false) => {
+                const $mr: usize = 6;
+                const $nv: usize = 1;
+                $body
+            }
+            (2, false) => {
+                const $mr: usize = 6;
+                const $nv: usize = 2;
+                $body
+            }
+            (3, false) => {
+                const $mr: usize = 4;
+                const $nv: usize = 3;
+                $body
+            }
+            (_, false) => {
+                const $mr: usize = 3;
+                const $nv: usize = 4;
+                $body
+            }
+        }
+    };
+}
+use by_panel;
 
 /// Terms that stand side by side in both operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::Panel;
+use super::{Panel, by_panel};
 use crate::host::Element;
+use crate::simd::Side;
 
 /// Rows summed before a tile goes on to the next: what they touch stays in the second-level cache.
 pub(crate) const ROWS: usize = 256;
@@ -58,16 +59,7 @@ impl<T: Element> WithSimd for Job<'_, '_, T> {
         for from in (0..rows).step_by(ROWS) {
             let block = from..(from + ROWS).min(rows);
             for p in self.job.panels {
-                match (p.vectors, S::REGISTER_COUNT >= 32) {
-                    (1, true) => self.panel::<S, 12, 1>(s, p, block.clone()),
-                    (2, true) => self.panel::<S, 12, 2>(s, p, block.clone()),
-                    (3, true) => self.panel::<S, 8, 3>(s, p, block.clone()),
-                    (_, true) => self.panel::<S, 6, 4>(s, p, block.clone()),
-                    (1, false) => self.panel::<S, 6, 1>(s, p, block.clone()),
-                    (2, false) => self.panel::<S, 6, 2>(s, p, block.clone()),
-                    (3, false) => self.panel::<S, 4, 3>(s, p, block.clone()),
-                    (_, false) => self.panel::<S, 3, 4>(s, p, block.clone()),
-                }
+                by_panel!(S, p.vectors, MR, NV => self.panel::<S, MR, NV>(s, p, block.clone()));
             }
         }
     }
@@ -101,9 +93,7 @@ impl<T: Element> Job<'_, '_, T> {
         rows: std::ops::Range<usize>,
         m: usize,
     ) {
-        let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
-        let edge = T::first(s, p.columns - (NV - 1) * lanes);
-        let mask = |v: usize| if v + 1 == NV { edge } else { all };
+        let (lanes, side) = (T::lanes::<S>(), Side::<T, S>::new(s, NV, p.columns));
         let mut acc = [[T::splat(s, T::default()); NV]; MR];
         let w = self.w.as_mut_ptr();
         // SAFETY: `outer` has shown that `start + columns.end` lies inside `a` for the largest start, that the panels' columns
@@ -112,7 +102,7 @@ impl<T: Element> Job<'_, '_, T> {
         unsafe {
             for i in 0..MR {
                 for v in 0..NV {
-                    acc[i][v] = T::load(s, mask(v), w.add((m + i) * self.stride + p.column + v * lanes));
+                    acc[i][v] = side.load(v, w.add((m + i) * self.stride + p.column));
                 }
             }
             for r in rows {
@@ -123,7 +113,7 @@ impl<T: Element> Job<'_, '_, T> {
                 let b: [T::V<S>; NV] = if start as usize + NV * lanes <= self.job.b.len() {
                     std::array::from_fn(|v| T::load_all::<S>(b.add(v * lanes)))
                 } else {
-                    std::array::from_fn(|v| T::load(s, mask(v), b.add(v * lanes)))
+                    std::array::from_fn(move |v| side.load(v, b))
                 };
                 for i in 0..MR {
                     let a = T::splat(s, *a.add(i));
@@ -134,7 +124,7 @@ impl<T: Element> Job<'_, '_, T> {
             }
             for i in 0..MR {
                 for v in 0..NV {
-                    T::store(s, mask(v), w.add((m + i) * self.stride + p.column + v * lanes), acc[i][v]);
+                    side.store(v, w.add((m + i) * self.stride + p.column), acc[i][v]);
                 }
             }
         }

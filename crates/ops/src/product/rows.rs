@@ -4,42 +4,12 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Packed, Panel, Run};
+use super::{Finish, Packed, Panel, Run, by_panel};
 use crate::host::Element;
+use crate::simd::Side;
 
 /// Terms summed before a tile goes on to the next: their part of a panel stays in the first-level cache.
 const DEPTH: usize = 512;
-
-/// What follows the product in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Act {
-    /// Nothing.
-    #[default]
-    None,
-    /// `max(0, v)`.
-    Relu,
-    /// `min(6, max(0, v))`.
-    Relu6,
-}
-
-/// What is done to each finished value `v` of column `c` before it is written.
-#[derive(Clone, Copy)]
-pub(crate) struct Finish<'a, T> {
-    /// Factor of each column.
-    pub(crate) scale: Option<&'a [T]>,
-    /// Added to each column, after the factor.
-    pub(crate) shift: Option<&'a [T]>,
-    /// Added to each value; laid out as the output.
-    pub(crate) residual: Option<&'a [T]>,
-    /// Applied last.
-    pub(crate) act: Act,
-}
-
-impl<T> Default for Finish<'_, T> {
-    fn default() -> Self {
-        Self { scale: None, shift: None, residual: None, act: Act::None }
-    }
-}
 
 /// Some rows of a product.
 pub(crate) struct Rows<'a, T> {
@@ -92,9 +62,7 @@ fn check<T: Element>(job: &Rows<'_, T>, y_len: usize) {
     }
     let columns = panels.iter().map(|p| p.column + p.columns).max().unwrap_or(0);
     assert!(job.outs.iter().max().is_none_or(|o| o + columns <= y_len), "output");
-    let Finish { scale, shift, residual, .. } = job.finish;
-    assert!([scale, shift].iter().flatten().all(|v| v.len() >= columns), "columns of what follows");
-    assert!(residual.is_none_or(|r| r.len() >= y_len), "residual");
+    job.finish.check(columns, y_len);
 }
 
 struct Job<'a, 'b, T> {
@@ -108,17 +76,7 @@ impl<T: Element> WithSimd for Job<'_, '_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         for p in &self.job.w.panels[self.job.panels.clone()] {
-            // As many rows as the accumulators leave registers for.
-            match (p.vectors, S::REGISTER_COUNT >= 32) {
-                (1, true) => self.panel::<S, 12, 1>(s, p),
-                (2, true) => self.panel::<S, 12, 2>(s, p),
-                (3, true) => self.panel::<S, 8, 3>(s, p),
-                (_, true) => self.panel::<S, 6, 4>(s, p),
-                (1, false) => self.panel::<S, 6, 1>(s, p),
-                (2, false) => self.panel::<S, 6, 2>(s, p),
-                (3, false) => self.panel::<S, 4, 3>(s, p),
-                (_, false) => self.panel::<S, 3, 4>(s, p),
-            }
+            by_panel!(S, p.vectors, MR, NV => self.panel::<S, MR, NV>(s, p));
         }
     }
 }
@@ -185,24 +143,20 @@ impl<T: Element> Job<'_, '_, T> {
         fresh: bool,
         last: bool,
     ) {
-        let (lanes, all) = (T::lanes::<S>(), T::first(s, T::lanes::<S>()));
-        let edge = T::first(s, p.columns - (NV - 1) * lanes);
-        let mask = |v: usize| if v + 1 == NV { edge } else { all };
-        let whole = p.columns == NV * lanes;
+        let (lanes, side) = (T::lanes::<S>(), Side::<T, S>::new(s, NV, p.columns));
         let starts: [isize; MR] = std::array::from_fn(|i| self.job.starts[row + i]);
         let outs: [usize; MR] = std::array::from_fn(|i| self.job.outs[row + i] + p.column);
-        let zero = T::splat(s, T::default());
-        let mut acc = [[zero; NV]; MR];
+        let mut acc = [[T::splat(s, T::default()); NV]; MR];
         let width = NV * lanes;
         // SAFETY: `check` has shown for the smallest and the largest start that all runs lie inside `x`, that rows of runs lie
-        // inside the panels (whose data holds `k * vectors * lanes` elements from `from`), and that `out + column ..` lies
-        // inside `y` for each of `outs`; the caller of `rows` owns those places.
+        // inside the panels (whose data holds `k * vectors * lanes` elements from `from`), that `out + column ..` lies inside
+        // `y` and the residual for each of `outs`, and that factors and shifts cover the panel's columns; the caller of `rows`
+        // owns those places of `y`.
         unsafe {
             if !fresh {
                 for i in 0..MR {
                     for v in 0..NV {
-                        let at = self.y.add(outs[i] + v * lanes);
-                        acc[i][v] = if v + 1 < NV || whole { T::load_all::<S>(at) } else { T::load(s, edge, at) };
+                        acc[i][v] = side.load(v, self.y.add(outs[i]));
                     }
                 }
             }
@@ -210,8 +164,7 @@ impl<T: Element> Job<'_, '_, T> {
                 let x: [*const T; MR] = std::array::from_fn(|i| self.job.x.as_ptr().offset(starts[i] + run.delta));
                 let w = self.job.w.data().as_ptr().add(p.from + run.k * width);
                 for k in 0..run.len {
-                    let b: [T::V<S>; NV] =
-                        std::array::from_fn(|v| w.add(k * width + v * lanes).cast::<T::V<S>>().read_unaligned());
+                    let b: [T::V<S>; NV] = std::array::from_fn(|v| T::load_all::<S>(w.add(k * width + v * lanes)));
                     for i in 0..MR {
                         let a = T::splat(s, *x[i].add(k));
                         for v in 0..NV {
@@ -220,19 +173,14 @@ impl<T: Element> Job<'_, '_, T> {
                     }
                 }
             }
-            // A copy: what is pointed to cannot stay in registers during the loop.
+            // A copy that is pointed to: without one the sums would not stay in registers during the loop.
             let mut acc = acc;
             if last {
-                self.finish(s, p, &outs, &mut acc, mask);
+                self.finish(s, side, p.column, &outs, &mut acc);
             }
             for i in 0..MR {
                 for v in 0..NV {
-                    let at = self.y.add(outs[i] + v * lanes);
-                    if v + 1 < NV || whole {
-                        T::store_all::<S>(at, acc[i][v]);
-                    } else {
-                        T::store(s, edge, at, acc[i][v]);
-                    }
+                    side.store(v, self.y.add(outs[i]), acc[i][v]);
                 }
             }
         }
@@ -245,34 +193,18 @@ impl<T: Element> Job<'_, '_, T> {
     unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         &self,
         s: S,
-        p: &Panel,
+        side: Side<T, S>,
+        column: usize,
         outs: &[usize; MR],
         acc: &mut [[T::V<S>; NV]; MR],
-        mask: impl Fn(usize) -> T::M<S>,
     ) {
-        let (lanes, f) = (T::lanes::<S>(), &self.job.finish);
-        let zero = T::splat(s, T::default());
-        // SAFETY: `check` has shown that factors and shifts cover the panel's columns and the residual all of `y`.
-        unsafe {
-            let of = |o: Option<&[T]>, v: usize| o.map(|o| T::load(s, mask(v), o.as_ptr().add(p.column + v * lanes)));
-            for v in 0..NV {
-                let (scale, shift) = (of(f.scale, v), of(f.shift, v));
+        let finish = &self.job.finish;
+        for v in 0..NV {
+            // SAFETY: `check` has shown that factors and shifts cover the panel's columns and the residual all of `y`.
+            unsafe {
+                let columns = finish.columns(side, v, column);
                 for i in 0..MR {
-                    let a = &mut acc[i][v];
-                    match (scale, shift) {
-                        (Some(scale), shift) => *a = T::fma(s, *a, scale, shift.unwrap_or(zero)),
-                        (None, Some(shift)) => *a = T::plus(s, *a, shift),
-                        (None, None) => {}
-                    }
-                    if let Some(r) = f.residual {
-                        *a = T::plus(s, *a, T::load(s, mask(v), r.as_ptr().add(outs[i] + v * lanes)));
-                    }
-                    if f.act != Act::None {
-                        *a = T::larger(s, zero, *a);
-                    }
-                    if f.act == Act::Relu6 {
-                        *a = T::smaller(s, T::splat(s, T::from_f64(6.0)), *a);
-                    }
+                    acc[i][v] = finish.value(s, acc[i][v], columns, finish.residual(side, v, outs[i]));
                 }
             }
         }
