@@ -43,6 +43,28 @@ macro_rules! same {
     };
 }
 
+/// A vector of `len` elements in rows of `width`: `f(range of a row, its places)` writes one. Tasks are of about `block`
+/// elements, whole rows.
+pub(crate) fn fill_rows<T: Element>(
+    len: usize,
+    width: usize,
+    block: usize,
+    f: impl Fn(std::ops::Range<usize>, Slots<'_, T>) + Sync,
+) -> Vec<T> {
+    fill(len, (block / width.max(1)).max(1) * width, |slots, from| {
+        vectorised(
+            #[inline(always)]
+            || {
+                slots.rows(
+                    width,
+                    #[inline(always)]
+                    |row, out| f(from + row.start..from + row.end, out),
+                );
+            },
+        );
+    })
+}
+
 /// Places for results, to be consumed by writing all of them.
 pub(crate) struct Slots<'a, T>(&'a mut [MaybeUninit<T>]);
 

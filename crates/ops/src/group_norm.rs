@@ -9,6 +9,7 @@ use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::elementwise::fill;
 use crate::host::{Element, by_dtype, is_fast, own, raw, read, read2, tensor, vectorised};
+use crate::reduce::block_sums;
 
 /// Pixels whose sums are taken in the type itself; between blocks of them they are taken in double precision.
 const BLOCK: usize = 128;
@@ -71,24 +72,6 @@ struct GroupNorm {
     moments: Vec<(f64, f64)>,
 }
 
-/// The sums over the rows of `f(row number, sums of a block)`, in blocks of rows whose size is fixed.
-fn sums<T: Element>(rows: usize, width: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<f64> {
-    let of_block = |b: usize| {
-        let mut sums = vec![T::default(); width];
-        vectorised(
-            #[inline(always)]
-            || (b * BLOCK..rows.min((b + 1) * BLOCK)).for_each(|row| f(row, &mut sums)),
-        );
-        sums
-    };
-    let blocks: Vec<Vec<T>> = (0..rows.div_ceil(BLOCK)).into_par_iter().map(of_block).collect();
-    let mut out = vec![0.0; width];
-    for b in blocks {
-        out.iter_mut().zip(b).for_each(|(o, b)| *o += b.to_f64());
-    }
-    out
-}
-
 impl GroupNorm {
     /// Takes the moments of `x`, which has its channels innermost.
     fn new<T: Element>(x: &[T], n: usize, channels: usize, groups: usize, eps: f64) -> Self {
@@ -99,8 +82,9 @@ impl GroupNorm {
             sums.chunks_exact(op.members).map(|s| s.iter().sum::<f64>() / count).collect()
         };
         let of_example = |x: &[T]| -> Vec<(f64, f64)> {
-            let means = per_group(&sums(
+            let means = per_group(&block_sums(
                 op.pixels,
+                BLOCK,
                 channels,
                 #[inline(always)]
                 |row, sums: &mut [T]| {
@@ -109,8 +93,9 @@ impl GroupNorm {
                 },
             ));
             let mean: Vec<T> = (0..channels).map(|c| T::from_f64(means[c / op.members])).collect();
-            let vars = per_group(&sums(
+            let vars = per_group(&block_sums(
                 op.pixels,
+                BLOCK,
                 channels,
                 #[inline(always)]
                 |row, sums: &mut [T]| {
@@ -172,8 +157,9 @@ impl GroupNorm {
         let (c, len) = (self.channels, self.channels * self.pixels);
         let of_example = |(i, (x, g)): (usize, (&[T], &[T]))| {
             let (mean, _) = self.of_channels::<T>(i);
-            sums(
+            block_sums(
                 self.pixels,
+                BLOCK,
                 2 * c,
                 #[inline(always)]
                 |row, sums: &mut [T]| {

@@ -3,12 +3,11 @@
 //! Ba, Kiros & Hinton 2016, *Layer Normalization*. Rows do not see each other, so batches of any size behave alike.
 
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 
-use crate::elementwise::fill;
-use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor, vectorised};
-use crate::reduce::sum_of;
+use crate::elementwise::fill_rows;
+use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor};
+use crate::reduce::{block_sums, sum_of};
 
 /// Elements in a block of rows.
 const BLOCK: usize = 1 << 13;
@@ -85,101 +84,73 @@ impl LayerNorm {
         (mean, T::from_f64(1.0 / (var + self.eps).sqrt()))
     }
 
-    fn block(&self) -> usize {
-        (BLOCK / self.width).max(1) * self.width
-    }
-
     fn forward<T: Element>(&self, x: &[T], w: &[T], b: &[T]) -> Vec<T> {
-        fill(x.len(), self.block(), |slots, from| {
-            let x = &x[from..from + slots.len()];
-            vectorised(
-                #[inline(always)]
-                || {
-                    slots.rows(
-                        self.width,
-                        #[inline(always)]
-                        |row, out| {
-                            let x = &x[row];
-                            let (mean, inv) = self.moments(x);
-                            out.map_with(
-                                x,
-                                w,
-                                b,
-                                #[inline(always)]
-                                |x, w, b| (x - mean) * inv * w + b,
-                            );
-                        },
-                    )
-                },
-            );
-        })
+        fill_rows(
+            x.len(),
+            self.width,
+            BLOCK,
+            #[inline(always)]
+            |row, out| {
+                let x = &x[row];
+                let (mean, inv) = self.moments(x);
+                out.map_with(
+                    x,
+                    w,
+                    b,
+                    #[inline(always)]
+                    |x, w, b| (x - mean) * inv * w + b,
+                );
+            },
+        )
     }
 
     fn input_gradient<T: Element>(&self, x: &[T], w: &[T], g: &[T]) -> Vec<T> {
-        fill(x.len(), self.block(), |slots, from| {
-            let range = from..from + slots.len();
-            let (x, g) = (&x[range.clone()], &g[range]);
-            vectorised(
-                #[inline(always)]
-                || {
-                    slots.rows(
-                        self.width,
-                        #[inline(always)]
-                        |row, out| {
-                            let (x, g) = (&x[row.clone()], &g[row]);
-                            let (mean, inv) = self.moments(x);
-                            let n = self.width as f64;
-                            let (mut sum, mut weighted) = (T::default(), T::default());
-                            for i in 0..self.width {
-                                let below = g[i] * w[i];
-                                sum += below;
-                                weighted += below * (x[i] - mean);
-                            }
-                            let offset = sum * T::from_f64(1.0 / n);
-                            let slope = weighted * inv * inv * T::from_f64(1.0 / n);
-                            out.map_with(
-                                x,
-                                w,
-                                g,
-                                #[inline(always)]
-                                |x, w, g| inv * (g * w - offset - (x - mean) * slope),
-                            );
-                        },
-                    )
-                },
-            );
-        })
+        let share = T::from_f64(1.0 / self.width as f64);
+        fill_rows(
+            x.len(),
+            self.width,
+            BLOCK,
+            #[inline(always)]
+            |row, out| {
+                let (x, g) = (&x[row.clone()], &g[row]);
+                let (mean, inv) = self.moments(x);
+                let (mut sum, mut weighted) = (T::default(), T::default());
+                for i in 0..self.width {
+                    let below = g[i] * w[i];
+                    sum += below;
+                    weighted += below * (x[i] - mean);
+                }
+                let (offset, slope) = (sum * share, weighted * inv * inv * share);
+                out.map_with(
+                    x,
+                    w,
+                    g,
+                    #[inline(always)]
+                    |x, w, g| inv * (g * w - offset - (x - mean) * slope),
+                );
+            },
+        )
     }
 
-    /// The gradients of weight and bias.
-    fn parameters<T: Element>(&self, x: &[T], g: &[T]) -> (Vec<f64>, Vec<f64>) {
-        let of_block = |(x, g): (&[T], &[T])| {
-            let mut sums = vec![T::default(); 2 * self.width];
-            vectorised(
-                #[inline(always)]
-                || {
-                    let (weight, bias) = sums.split_at_mut(self.width);
-                    for (x, g) in x.chunks_exact(self.width).zip(g.chunks_exact(self.width)) {
-                        let (mean, inv) = self.moments(x);
-                        for i in 0..self.width {
-                            weight[i] += g[i] * (x[i] - mean) * inv;
-                            bias[i] += g[i];
-                        }
-                    }
-                },
-            );
-            sums
-        };
-        let block = self.block();
-        let blocks: Vec<Vec<T>> = x.par_chunks(block).zip(g.par_chunks(block)).map(of_block).collect();
-        let (mut weight, mut bias) = (vec![0.0; self.width], vec![0.0; self.width]);
-        for b in blocks {
-            for i in 0..self.width {
-                weight[i] += b[i].to_f64();
-                bias[i] += b[self.width + i].to_f64();
-            }
-        }
-        (weight, bias)
+    /// The gradients of weight and bias, one after the other.
+    fn parameters<T: Element>(&self, x: &[T], g: &[T]) -> Vec<f64> {
+        block_sums(
+            x.len() / self.width,
+            (BLOCK / self.width).max(1),
+            2 * self.width,
+            #[inline(always)]
+            |row, sums: &mut [T]| {
+                let n = self.width;
+                let (x, g) = (&x[row * n..][..n], &g[row * n..][..n]);
+                let (mean, inv) = self.moments(x);
+                let (weight, bias) = sums.split_at_mut(n);
+                let bias = &mut bias[..n];
+                for i in 0..n {
+                    weight[i] += g[i] * (x[i] - mean) * inv;
+                    bias[i] += g[i];
+                }
+            },
+        )
     }
 }
 
@@ -200,8 +171,9 @@ impl Differentiable for LayerNorm {
             if !link.wants(1) && !link.wants(2) {
                 return Ok(vec![dx]);
             }
-            let (weight, bias) = read2::<T, _>(&x, &g, |x, g| self.parameters(x, g))?;
-            let of = |v: Vec<f64>| Tensor::from_vec(v, self.width, x.device())?.to_dtype(g.dtype());
+            let sums = read2::<T, _>(&x, &g, |x, g| self.parameters(x, g))?;
+            let (weight, bias) = sums.split_at(self.width);
+            let of = |v: &[f64]| Tensor::new(v, x.device())?.to_dtype(g.dtype());
             Ok(vec![dx, link.when_wanted(1, || of(weight))?, link.when_wanted(2, || of(bias))?])
         })
     }

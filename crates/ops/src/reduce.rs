@@ -1,6 +1,8 @@
 //! Sums whose order is fixed by the data's shape, in lanes that the compiler can vectorise.
 
-use crate::host::Element;
+use rayon::prelude::*;
+
+use crate::host::{Element, vectorised};
 
 const LANES: usize = 16;
 
@@ -60,28 +62,50 @@ pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     total(lanes)
 }
 
-/// The sum of each column of `[rows, columns]`, over blocks of rows of one size, in double precision between them.
-pub(crate) fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
-    use rayon::prelude::*;
-    if columns == 0 {
-        return Vec::new();
-    }
-    let block = |x: &[T]| {
-        let mut sum = vec![T::default(); columns];
-        crate::host::vectorised(
+/// The sums over rows of what `f(row number, sums)` adds to `width` sums: in the type itself over blocks of `block` rows, in
+/// parallel, and in double precision between blocks, in their order.
+pub(crate) fn block_sums<T: Element>(
+    rows: usize,
+    block: usize,
+    width: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<f64> {
+    let of_block = |b: usize| {
+        let mut sums = vec![T::default(); width];
+        vectorised(
             #[inline(always)]
             || {
-                for row in x.chunks_exact(columns) {
-                    sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+                for row in b * block..rows.min((b + 1) * block) {
+                    f(row, &mut sums);
                 }
             },
         );
-        sum
+        sums
     };
-    let partials: Vec<Vec<T>> = x.par_chunks(columns * 128).map(block).collect();
-    let mut out = vec![0f64; columns];
-    for p in partials {
-        out.iter_mut().zip(p).for_each(|(o, p)| *o += p.to_f64());
+    let blocks: Vec<Vec<T>> = (0..rows.div_ceil(block)).into_par_iter().map(of_block).collect();
+    let mut out = vec![0.0; width];
+    for b in blocks {
+        out.iter_mut().zip(b).for_each(|(o, b)| *o += b.to_f64());
     }
-    out.into_iter().map(T::from_f64).collect()
+    out
+}
+
+/// The sum of each column of `[rows, columns]`.
+pub(crate) fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
+    if columns == 0 {
+        return Vec::new();
+    }
+    let sums = block_sums(
+        x.len() / columns,
+        128,
+        columns,
+        #[inline(always)]
+        |row, sums: &mut [T]| {
+            let (x, sums) = (&x[row * columns..][..columns], &mut sums[..columns]);
+            for i in 0..columns {
+                sums[i] += x[i];
+            }
+        },
+    );
+    sums.into_iter().map(T::from_f64).collect()
 }

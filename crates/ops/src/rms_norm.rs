@@ -3,12 +3,11 @@
 //! Zhang & Sennrich 2019, *Root Mean Square Layer Normalization*.
 
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 
-use crate::elementwise::fill;
-use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor, vectorised};
-use crate::reduce::dot;
+use crate::elementwise::fill_rows;
+use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
+use crate::reduce::{block_sums, dot};
 
 /// Elements in a block of rows.
 const BLOCK: usize = 1 << 13;
@@ -48,90 +47,66 @@ impl RmsNorm {
         T::from_f64(1.0 / (dot(row, row) / row.len() as f64 + self.eps).sqrt())
     }
 
-    fn block(&self) -> usize {
-        (BLOCK / self.width).max(1) * self.width
-    }
-
     fn forward<T: Element>(&self, x: &[T], w: &[T]) -> Vec<T> {
-        fill(x.len(), self.block(), |slots, from| {
-            let x = &x[from..from + slots.len()];
-            vectorised(
-                #[inline(always)]
-                || {
-                    slots.rows(
-                        self.width,
-                        #[inline(always)]
-                        |row, out| {
-                            let x = &x[row];
-                            let inv = self.inverse(x);
-                            out.map2(
-                                x,
-                                w,
-                                #[inline(always)]
-                                |x, w| x * inv * w,
-                            );
-                        },
-                    )
-                },
-            );
-        })
+        fill_rows(
+            x.len(),
+            self.width,
+            BLOCK,
+            #[inline(always)]
+            |row, out| {
+                let x = &x[row];
+                let inv = self.inverse(x);
+                out.map2(
+                    x,
+                    w,
+                    #[inline(always)]
+                    |x, w| x * inv * w,
+                );
+            },
+        )
     }
 
     fn input_gradient<T: Element>(&self, x: &[T], w: &[T], g: &[T]) -> Vec<T> {
-        fill(x.len(), self.block(), |slots, from| {
-            let range = from..from + slots.len();
-            let (x, g) = (&x[range.clone()], &g[range]);
-            vectorised(
-                #[inline(always)]
-                || {
-                    slots.rows(
-                        self.width,
-                        #[inline(always)]
-                        |row, out| {
-                            let (x, g) = (&x[row.clone()], &g[row]);
-                            let inv = self.inverse(x);
-                            let mut weighted = T::default();
-                            for i in 0..self.width {
-                                weighted += g[i] * w[i] * x[i];
-                            }
-                            let slope = weighted * inv * inv * T::from_f64(1.0 / self.width as f64);
-                            out.map_with(
-                                x,
-                                w,
-                                g,
-                                #[inline(always)]
-                                |x, w, g| inv * (g * w - x * slope),
-                            );
-                        },
-                    )
-                },
-            );
-        })
+        fill_rows(
+            x.len(),
+            self.width,
+            BLOCK,
+            #[inline(always)]
+            |row, out| {
+                let (x, g) = (&x[row.clone()], &g[row]);
+                let inv = self.inverse(x);
+                let mut weighted = T::default();
+                for i in 0..self.width {
+                    weighted += g[i] * w[i] * x[i];
+                }
+                let slope = weighted * inv * inv * T::from_f64(1.0 / self.width as f64);
+                out.map_with(
+                    x,
+                    w,
+                    g,
+                    #[inline(always)]
+                    |x, w, g| inv * (g * w - x * slope),
+                );
+            },
+        )
     }
 
     fn weight_gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
-        let of_block = |(x, g): (&[T], &[T])| {
-            let mut sums = vec![T::default(); self.width];
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (x, g) in x.chunks_exact(self.width).zip(g.chunks_exact(self.width)) {
-                        let inv = self.inverse(x);
-                        for i in 0..self.width {
-                            sums[i] += g[i] * x[i] * inv;
-                        }
-                    }
-                },
-            );
-            sums
-        };
-        let block = self.block();
-        let blocks: Vec<Vec<T>> = x.par_chunks(block).zip(g.par_chunks(block)).map(of_block).collect();
-        let mut out = vec![0.0; self.width];
-        for b in blocks {
-            out.iter_mut().zip(b).for_each(|(o, b)| *o += b.to_f64());
-        }
-        out.into_iter().map(T::from_f64).collect()
+        let sums = block_sums(
+            x.len() / self.width,
+            (BLOCK / self.width).max(1),
+            self.width,
+            #[inline(always)]
+            |row, sums: &mut [T]| {
+                let n = self.width;
+                let (x, g, sums) = (&x[row * n..][..n], &g[row * n..][..n], &mut sums[..n]);
+                let inv = self.inverse(x);
+                for i in 0..n {
+                    sums[i] += g[i] * x[i] * inv;
+                }
+            },
+        );
+        sums.into_iter().map(T::from_f64).collect()
     }
 }
 

@@ -6,15 +6,16 @@ use rayon::prelude::*;
 use super::Used;
 use crate::Activation;
 use crate::activation::by_activation;
-use crate::elementwise::fill;
+use crate::elementwise::fill_rows;
 use crate::host::{Element, vectorised};
+use crate::reduce::block_sums;
 
 /// Elements of a block: what stays in a core's first cache while it is read twice.
 const BLOCK: usize = 4096;
 
-/// Elements in a block of whole rows.
-fn block(channels: usize) -> usize {
-    (BLOCK / channels.max(1)).max(4) * channels.max(1)
+/// Rows of a block.
+fn rows(channels: usize) -> usize {
+    (BLOCK / channels.max(1)).max(4)
 }
 
 /// Mean and biased variance of each channel of `[rows, channels]`.
@@ -40,7 +41,7 @@ pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
         );
         (sums, x.len() / channels)
     };
-    let blocks: Vec<_> = x.par_chunks(block(channels)).map(of_block).collect();
+    let blocks: Vec<_> = x.par_chunks(rows(channels) * channels).map(of_block).collect();
     let (mut mean, mut m2, mut count) = (vec![0f64; channels], vec![0f64; channels], 0f64);
     // Chan, Golub & LeVeque 1983: merging means and squared deviations of two parts.
     for (sums, rows) in blocks {
@@ -64,20 +65,16 @@ pub(super) fn forward<T: Element>(
     act: Activation,
 ) -> Vec<T> {
     let channels = scale.len();
-    by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
-        let range = from..from + slots.len();
-        let (x, r) = (&x[range.clone()], residual.map(|r| &r[range]));
-        vectorised(
-            #[inline(always)]
-            || slots.rows(channels, #[inline(always)] |row, out| {
-                let x = &x[row.clone()];
-                match r {
-                    None => out.map_with(x, scale, shift, #[inline(always)] |x, a, b| A.value(x * a + b)),
-                    Some(r) => out.map_with4(x, scale, shift, &r[row], #[inline(always)] |x, a, b, r| A.value(x * a + b + r)),
-                }
-            }),
-        );
-    }))
+    let block = rows(channels) * channels;
+    by_activation!(act, A => match residual {
+        None => fill_rows(x.len(), channels, block, #[inline(always)] |row, out| {
+            out.map_with(&x[row], scale, shift, #[inline(always)] |x, a, b| A.value(x * a + b));
+        }),
+        Some(r) => fill_rows(x.len(), channels, block, #[inline(always)] |row, out| {
+            let (x, r) = (&x[row.clone()], &r[row]);
+            out.map_with4(x, scale, shift, r, #[inline(always)] |x, a, b, r| A.value(x * a + b + r));
+        }),
+    })
 }
 
 /// Sums over the rows for each channel.
@@ -92,49 +89,36 @@ pub(super) struct Sums {
 /// The gradient below the activation; with a residual it is also the residual's.
 pub(super) fn below<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], residual: &[T], act: Activation) -> Vec<T> {
     let channels = scale.len();
-    by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
-        let range = from..from + slots.len();
-        let (x, g, r) = (&x[range.clone()], &g[range.clone()], &residual[range]);
-        vectorised(
-            #[inline(always)]
-            || slots.rows(channels, #[inline(always)] |row, out| {
-                let (x, g, r) = (&x[row.clone()], &g[row.clone()], &r[row]);
-                out.map_with5(x, scale, shift, r, g, #[inline(always)] |x, a, b, r, g| A.slope(x * a + b + r, g));
-            }),
-        );
+    by_activation!(act, A => fill_rows(x.len(), channels, rows(channels) * channels, #[inline(always)] |row, out| {
+        let (x, g, r) = (&x[row.clone()], &g[row.clone()], &residual[row]);
+        out.map_with5(x, scale, shift, r, g, #[inline(always)] |x, a, b, r, g| A.slope(x * a + b + r, g));
     }))
 }
 
 /// The sums that gradients need, below an activation without residual.
 pub(super) fn sums<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], mean: &[T], act: Activation) -> Sums {
     let channels = scale.len();
-    let of_block = |(x, g): (&[T], &[T])| {
-        let mut sums = vec![T::default(); 2 * channels];
-        by_activation!(act, A => vectorised(
-            #[inline(always)]
-            || {
-                let (sum, weighted) = sums.split_at_mut(channels);
-                for (x, g) in x.chunks_exact(channels).zip(g.chunks_exact(channels)) {
-                    for c in 0..channels {
-                        let below = A.slope(x[c] * scale[c] + shift[c], g[c]);
-                        sum[c] += below;
-                        weighted[c] += below * (x[c] - mean[c]);
-                    }
-                }
-            },
-        ));
-        sums
-    };
-    let len = block(channels);
-    let blocks: Vec<Vec<T>> = x.par_chunks(len).zip(g.par_chunks(len)).map(of_block).collect();
-    let mut out = Sums { g: vec![0.0; channels], g_centred: vec![0.0; channels] };
-    for b in blocks {
-        for c in 0..channels {
-            out.g[c] += b[c].to_f64();
-            out.g_centred[c] += b[channels + c].to_f64();
-        }
-    }
-    out
+    let mut g = by_activation!(act, A => block_sums(
+        x.len() / channels,
+        rows(channels),
+        2 * channels,
+        #[inline(always)]
+        |row, sums: &mut [T]| {
+            let n = channels;
+            let (x, g) = (&x[row * n..][..n], &g[row * n..][..n]);
+            // All of one length that the compiler can see, or each element would be checked.
+            let (scale, shift, mean) = (&scale[..n], &shift[..n], &mean[..n]);
+            let (sum, weighted) = sums.split_at_mut(n);
+            let weighted = &mut weighted[..n];
+            for c in 0..n {
+                let below = A.slope(x[c] * scale[c] + shift[c], g[c]);
+                sum[c] += below;
+                weighted[c] += below * (x[c] - mean[c]);
+            }
+        },
+    ));
+    let g_centred = g.split_off(channels);
+    Sums { g, g_centred }
 }
 
 /// The gradient of the input: `scale g' + slope x + offset`, with `g'` the gradient below the activation.
@@ -146,17 +130,10 @@ pub(super) fn input_gradient<T: Element>(
     act: Activation,
 ) -> Vec<T> {
     let channels = scale.len();
-    by_activation!(act, A => fill(x.len(), block(channels), |slots, from| {
-        let range = from..from + slots.len();
-        let (x, g) = (&x[range.clone()], &g[range]);
-        vectorised(
-            #[inline(always)]
-            || slots.rows(channels, #[inline(always)] |row, out| {
-                let (x, g) = (&x[row.clone()], &g[row]);
-                out.map_with6(x, scale, shift, g, slope, offset, #[inline(always)] |x, a, b, g, s, o| {
-                    A.slope(x * a + b, g) * a + x * s + o
-                });
-            }),
-        );
+    by_activation!(act, A => fill_rows(x.len(), channels, rows(channels) * channels, #[inline(always)] |row, out| {
+        let (x, g) = (&x[row.clone()], &g[row]);
+        out.map_with6(x, scale, shift, g, slope, offset, #[inline(always)] |x, a, b, g, s, o| {
+            A.slope(x * a + b, g) * a + x * s + o
+        });
     }))
 }

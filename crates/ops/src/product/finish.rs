@@ -101,6 +101,7 @@ impl<T: Element> Finish<'_, T> {
 /// # Safety
 /// Where there are any, they must cover the columns of `side` from `at`.
 #[allow(unsafe_code, reason = "part of the innermost loops")]
+#[allow(clippy::manual_map, reason = "a closure would pass vectors through memory")]
 #[inline(always)]
 unsafe fn part<T: Element, S: Simd>(of: Option<&[T]>, side: Side<T, S>, v: usize, at: usize) -> Option<T::V<S>> {
     match of {
