@@ -14,9 +14,7 @@ use crate::host::{by_dtype, is_fast, own, read2, tensor};
 /// # Errors
 /// When `p` is out of range or the operation fails.
 pub fn dropout(x: &Tensor, p: f64, stream: &mut Stream) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&p) {
-        bail!("dropout: the probability must lie in 0..1, got {p}")
-    }
+    check("dropout", p)?;
     if p == 0.0 {
         return Ok(x.clone());
     }
@@ -32,20 +30,35 @@ pub fn dropout(x: &Tensor, p: f64, stream: &mut Stream) -> Result<Tensor> {
 /// # Errors
 /// When `p` is out of range or `x` is a scalar.
 pub fn dropout_rows(x: &Tensor, p: f64, layer: &str, cx: &Ctx) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&p) {
-        bail!("dropout: the probability must lie in 0..1, got {p}")
-    }
+    check("dropout", p)?;
     if cx.mode == Mode::Eval || p == 0.0 {
         return Ok(x.clone());
     }
     let count = x.dim(0)?;
-    let (name, width) = (format!("dropout/{}/{layer}", cx.stream), x.elem_count() / count.max(1));
-    let row = |i: usize| if cx.rows.len() == count { cx.rows[i] } else { i as u64 };
+    let (stream, width) = (row_streams("dropout", layer, count, cx), x.elem_count() / count.max(1));
     let mut mask = Vec::with_capacity(x.elem_count());
     for i in 0..count {
-        draw(&mut mask, width, p, &mut cx.seeds.stream(&name, &[cx.step, row(i)]));
+        draw(&mut mask, width, p, &mut stream(i));
     }
     scale(x, mask)
+}
+
+/// Refuses what is no probability below one.
+pub(crate) fn check(name: &str, p: f64) -> Result<()> {
+    if !(0.0..1.0).contains(&p) {
+        bail!("{name}: the probability must lie in 0..1, got {p}")
+    }
+    Ok(())
+}
+
+/// The random numbers of each of `count` rows, which depend on `kind`, `layer`, the step, the stream and the global row alone.
+/// Where there are not as many rows as in the batch, positions take the place of rows.
+pub(crate) fn row_streams(kind: &str, layer: &str, count: usize, cx: &Ctx) -> impl Fn(usize) -> Stream {
+    let name = format!("{kind}/{}/{layer}", cx.stream);
+    move |i| {
+        let row = if cx.rows.len() == count { cx.rows[i] } else { i as u64 };
+        cx.seeds.stream(&name, &[cx.step, row])
+    }
 }
 
 fn draw(mask: &mut Vec<f32>, count: usize, p: f64, stream: &mut Stream) {

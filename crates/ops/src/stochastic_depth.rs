@@ -3,10 +3,11 @@
 //!
 //! Huang et al. 2016, *Deep Networks with Stochastic Depth*; what is kept is divided by the probability of being kept.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use rand::Rng;
 use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, record};
 
+use crate::dropout::{check, row_streams};
 use crate::host::{Element, by_dtype, dense, is_fast, own, read, tensor};
 use crate::softmax::map_rows;
 
@@ -17,16 +18,13 @@ use crate::softmax::map_rows;
 /// # Errors
 /// When `p` is out of range or `x` is a scalar.
 pub fn stochastic_depth(x: &Tensor, p: f64, layer: &str, cx: &Ctx) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&p) {
-        bail!("stochastic_depth: the probability must lie in 0..1, got {p}")
-    }
+    check("stochastic_depth", p)?;
     let count = x.dim(0)?;
     if cx.mode == Mode::Eval || p == 0.0 || x.elem_count() == 0 {
         return Ok(x.clone());
     }
-    let name = format!("stochastic_depth/{}/{layer}", cx.stream);
-    let row = |i: usize| if cx.rows.len() == count { cx.rows[i] } else { i as u64 };
-    let dropped = |i: usize| cx.seeds.stream(&name, &[cx.step, row(i)]).random::<f64>() < p;
+    let stream = row_streams("stochastic_depth", layer, count, cx);
+    let dropped = |i: usize| stream(i).random::<f64>() < p;
     let op = Factors((0..count).map(|i| if dropped(i) { 0.0 } else { 1.0 / (1.0 - p) }).collect());
     if !is_fast(x) {
         return op.composed(x);

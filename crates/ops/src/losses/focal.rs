@@ -3,10 +3,10 @@
 //! Lin et al. 2017, *Focal Loss for Dense Object Detection*, for any number of classes; with `gamma = 0` it is cross
 //! entropy.
 
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
 
-use super::each_row;
+use super::{each_row, labels_of};
 use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
@@ -16,22 +16,11 @@ use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 /// # Errors
 /// When shapes do not fit, `gamma` is negative or a label is not below the number of classes; the error names the row.
 pub fn focal(logits: &Tensor, labels: &Tensor, gamma: f64, weights: Option<&Tensor>) -> Result<Tensor> {
-    let (rows, classes) = logits.dims2()?;
-    if labels.dims() != [rows] || classes == 0 || weights.is_some_and(|w| w.dims() != [classes]) {
-        let (l, w) = (labels.dims(), weights.map(Tensor::dims));
-        bail!("focal: logits {:?} do not fit labels {l:?} and weights {w:?}", logits.dims())
-    }
     if !(gamma >= 0.0 && gamma.is_finite()) {
         bail!("focal: gamma must not be negative, got {gamma}")
     }
-    let labels = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-    if let Some(row) = labels.iter().position(|l| *l as usize >= classes) {
-        bail!("focal: row {row} has label {}, and there are {classes} classes", labels[row])
-    }
-    let weights = match weights {
-        None => vec![1.0; classes],
-        Some(w) => w.to_dtype(DType::F64)?.to_vec1::<f64>()?,
-    };
+    let (labels, weights) = labels_of("focal", logits, labels, weights, None)?;
+    let (rows, classes) = (labels.len(), weights.len());
     let op = Focal { labels, gamma, weights };
     if !is_fast(logits) {
         return op.composed(logits);

@@ -2,6 +2,7 @@
 
 mod bce;
 mod cosine;
+mod cross_entropy;
 mod focal;
 mod huber;
 mod kl_div;
@@ -9,12 +10,13 @@ mod soft_cross_entropy;
 
 pub use bce::bce_with_logits;
 pub use cosine::cosine;
+pub use cross_entropy::cross_entropy_rows;
 pub use focal::focal;
 pub use huber::huber;
 pub use kl_div::kl_div;
 pub use soft_cross_entropy::soft_cross_entropy;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::host::{Element, vectorised};
@@ -25,6 +27,30 @@ fn rows_of(name: &str, a: &Tensor, b: &Tensor) -> Result<(usize, usize)> {
         [rows, rest @ ..] if a.elem_count() > 0 && a.dims() == b.dims() => Ok((*rows, rest.iter().product())),
         dims => bail!("{name}: expected two operands [rows, ..] of one shape, got {dims:?} and {:?}", b.dims()),
     }
+}
+
+/// The labels `[rows]` of `logits [rows, classes]`, each below the number of classes or `ignore`, and the weight of each class.
+fn labels_of(
+    name: &str,
+    logits: &Tensor,
+    labels: &Tensor,
+    weights: Option<&Tensor>,
+    ignore: Option<u32>,
+) -> Result<(Vec<u32>, Vec<f64>)> {
+    let (rows, classes) = logits.dims2()?;
+    if labels.dims() != [rows] || classes == 0 || weights.is_some_and(|w| w.dims() != [classes]) {
+        let (l, w) = (labels.dims(), weights.map(Tensor::dims));
+        bail!("{name}: logits {:?} do not fit labels {l:?} and weights {w:?}", logits.dims())
+    }
+    let labels = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+    if let Some(row) = labels.iter().position(|l| *l as usize >= classes && Some(*l) != ignore) {
+        bail!("{name}: row {row} has label {}, and there are {classes} classes", labels[row])
+    }
+    let weights = match weights {
+        None => vec![1.0; classes],
+        Some(w) => w.to_dtype(DType::F64)?.to_vec1::<f64>()?,
+    };
+    Ok((labels, weights))
 }
 
 /// The mean of each row of `[rows, ..]`.

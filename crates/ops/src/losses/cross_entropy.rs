@@ -2,9 +2,10 @@
 //!
 //! Smoothing after Szegedy et al. 2016; numbers and weights as PyTorch's `cross_entropy(reduction="none")`.
 
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
 
+use super::labels_of;
 use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
@@ -22,22 +23,11 @@ pub fn cross_entropy_rows(
     weights: Option<&Tensor>,
     ignore: Option<u32>,
 ) -> Result<Tensor> {
-    let (rows, classes) = logits.dims2()?;
-    if labels.dims() != [rows] || classes == 0 || weights.is_some_and(|w| w.dims() != [classes]) {
-        let (l, w) = (labels.dims(), weights.map(Tensor::dims));
-        bail!("cross_entropy: logits {:?} do not fit labels {l:?} and weights {w:?}", logits.dims())
-    }
     if !(0.0..=1.0).contains(&smoothing) {
         bail!("cross_entropy: smoothing must lie in 0..=1, got {smoothing}")
     }
-    let labels = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-    if let Some(row) = labels.iter().position(|l| *l as usize >= classes && Some(*l) != ignore) {
-        bail!("cross_entropy: row {row} has label {}, and there are {classes} classes", labels[row])
-    }
-    let weights = match weights {
-        None => vec![1.0; classes],
-        Some(w) => w.to_dtype(DType::F64)?.to_vec1::<f64>()?,
-    };
+    let (labels, weights) = labels_of("cross_entropy", logits, labels, weights, ignore)?;
+    let rows = labels.len();
     let op = CrossEntropy { labels, ignore, smoothing, weights };
     if !is_fast(logits) {
         return op.composed(logits);
@@ -78,9 +68,7 @@ impl CrossEntropy {
         let factors = Tensor::from_vec((0..rows).flat_map(of_row).collect(), (rows, classes), logits.device())?;
         (log_softmax(logits)? * factors.to_dtype(logits.dtype())?)?.sum(D::Minus1)
     }
-}
 
-impl CrossEntropy {
     fn losses<T: Element>(&self, x: &[T]) -> Vec<T> {
         let classes = self.weights.len();
         let loss = |(row, x): (usize, &[T])| {
