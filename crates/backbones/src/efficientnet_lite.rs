@@ -6,11 +6,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Result, Schema, Scope, Stage};
-use transplant_ops::{Activation, global_avg_pool};
+use transplant_core::{Architecture, Backbone, BuildCx, Component, Result, Schema, Scope, Stage};
+use transplant_ops::Activation;
 
+use crate::conv_norm::{ConvNorm, Fan, Size, Style};
 use crate::image;
-use crate::inverted::{Block, ConvNorm, Fan, Size, Style};
+use crate::inverted::{Block, Inverted};
 
 /// How large an EfficientNet-Lite is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -122,7 +123,7 @@ impl Architecture for EfficientNetLite {
     fn build(&self, inputs: &Schema, scope: &Scope) -> Result<Box<dyn Backbone>> {
         let channels = image::channels(Self::TYPE, inputs)?;
         let (style, (wider, deeper)) = (self.style(), self.tenths());
-        let size = Size { from: channels, to: STEM, kernel: 3, stride: 2, groups: 1 };
+        let size = Size::new(channels, STEM, 3, 2);
         let s = scope.stage(&self.stages[0]);
         let stem = ConvNorm::new(&s, ("conv_stem", "bn1"), size, style, Activation::Relu6)?;
         let (mut from, mut stages) = (STEM, Vec::new());
@@ -141,7 +142,7 @@ impl Architecture for EfficientNetLite {
         }
         let s = scope.stage(&self.stages[BLOCKS.len() + 1]);
         let head = ConvNorm::new(&s, ("conv_head", "bn2"), Size::point(from, FEATURES), style, Activation::Relu6)?;
-        Ok(Box::new(Built { stem, blocks: stages, head, stages: self.stages.clone() }))
+        Ok(Box::new(Inverted { stem, blocks: stages, head, stages: self.stages.clone() }))
     }
 
     fn features(&self, inputs: &Schema) -> Result<Schema> {
@@ -174,33 +175,6 @@ fn block(
         ]
     };
     Ok(Block { convs, skips: stride == 1 && from == to })
-}
-
-struct Built {
-    stem: ConvNorm,
-    blocks: Vec<Vec<Block>>,
-    head: ConvNorm,
-    stages: Vec<Stage>,
-}
-
-impl Backbone for Built {
-    fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
-        let x = acts.get(HIDDEN)?;
-        let y = if index == 0 {
-            self.stem.forward(x, None, cx)?
-        } else if let Some(blocks) = self.blocks.get(index - 1) {
-            blocks.iter().try_fold(x.clone(), |x, b| b.forward(&x, cx))?
-        } else if index == self.blocks.len() + 1 {
-            self.head.forward(x, None, cx)?
-        } else {
-            global_avg_pool(x)?
-        };
-        Ok(acts.with(HIDDEN, y))
-    }
-
-    fn stages(&self) -> &[Stage] {
-        &self.stages
-    }
 }
 
 #[cfg(test)]

@@ -1,82 +1,10 @@
-//! Inverted residual blocks (Sandler et al. 2018), which MobileNetV2 and EfficientNet-Lite have in common.
+//! Inverted residual networks (Sandler et al. 2018): what MobileNetV2 and EfficientNet-Lite have in common.
 
 use candle_core::Tensor;
-use transplant_core::{Ctx, Init, Result, Scope};
-use transplant_ops::{Activation, After, BatchNorm2d, Conv2d, Conv2dGeometry, ScopeExt};
+use transplant_core::{Acts, Backbone, Ctx, HIDDEN, Result, Stage};
+use transplant_ops::global_avg_pool;
 
-/// How many values a channel's weights are drawn for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fan {
-    /// Those that a value goes out to within its group, as timm.
-    Group,
-    /// Those that it would go out to without groups, as torchvision.
-    All,
-}
-
-/// What the convolutions of a network have in common.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Style {
-    /// Whether padding is TensorFlow's "same"; otherwise it is alike on all sides.
-    pub(crate) same: bool,
-    /// Added to variances.
-    pub(crate) eps: f64,
-    /// For the initial weights.
-    pub(crate) fan: Fan,
-}
-
-/// Sizes of a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) groups: usize,
-}
-
-impl Size {
-    /// A 1×1 convolution.
-    pub(crate) fn point(from: usize, to: usize) -> Self {
-        Self { from, to, kernel: 1, stride: 1, groups: 1 }
-    }
-
-    /// A convolution of each channel alone.
-    pub(crate) fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
-        Self { from: channels, to: channels, kernel, stride, groups: channels }
-    }
-}
-
-/// A convolution without bias, the normalisation after it and ReLU6 or nothing.
-pub(crate) struct ConvNorm {
-    conv: Conv2d,
-    norm: BatchNorm2d,
-    activation: Activation,
-}
-
-impl ConvNorm {
-    /// With the names of convolution and normalisation below `s`.
-    pub(crate) fn new(
-        s: &Scope,
-        names: (&str, &str),
-        size: Size,
-        style: Style,
-        activation: Activation,
-    ) -> Result<Self> {
-        let Size { from, to, kernel, stride, groups } = size;
-        let at = s.pp(names.0);
-        let fan = kernel * kernel * if style.fan == Fan::Group { to / groups } else { to };
-        at.weight("weight", (to, from / groups, kernel, kernel), Init::he(fan))?;
-        let padding = if style.same { 0 } else { kernel / 2 };
-        let geometry = Conv2dGeometry::padded(padding).strided(stride).grouped(groups);
-        let conv = at.conv2d(from, to, kernel, geometry, false)?;
-        let conv = if style.same { conv.same() } else { conv };
-        Ok(Self { conv, norm: BatchNorm2d::new(&s.pp(names.1), to, 0.1, style.eps)?, activation })
-    }
-
-    pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, cx: &Ctx) -> Result<Tensor> {
-        self.norm.after_conv(&self.conv, x, After { residual, activation: self.activation }, cx)
-    }
-}
+use crate::conv_norm::ConvNorm;
 
 /// Convolutions, the last without activation, and the block's input added to the output where `skips` says so.
 pub(crate) struct Block {
@@ -92,5 +20,33 @@ impl Block {
             y = conv.forward(&y, residual, cx)?;
         }
         Ok(y)
+    }
+}
+
+/// A convolution, stages of blocks, another convolution, and the mean of each channel.
+pub(crate) struct Inverted {
+    pub(crate) stem: ConvNorm,
+    pub(crate) blocks: Vec<Vec<Block>>,
+    pub(crate) head: ConvNorm,
+    pub(crate) stages: Vec<Stage>,
+}
+
+impl Backbone for Inverted {
+    fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
+        let x = acts.get(HIDDEN)?;
+        let y = if index == 0 {
+            self.stem.forward(x, None, cx)?
+        } else if let Some(blocks) = self.blocks.get(index - 1) {
+            blocks.iter().try_fold(x.clone(), |x, b| b.forward(&x, cx))?
+        } else if index == self.blocks.len() + 1 {
+            self.head.forward(x, None, cx)?
+        } else {
+            global_avg_pool(x)?
+        };
+        Ok(acts.with(HIDDEN, y))
+    }
+
+    fn stages(&self) -> &[Stage] {
+        &self.stages
     }
 }

@@ -5,6 +5,7 @@
 //! [`ResNet`], [`EfficientNetLite`] and [`MobileNetV2`] for photographs.
 #![forbid(unsafe_code)]
 
+mod conv_norm;
 mod convnet;
 mod efficientnet_lite;
 mod image;

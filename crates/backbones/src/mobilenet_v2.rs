@@ -5,11 +5,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Result, Schema, Scope, Stage};
-use transplant_ops::{Activation, global_avg_pool};
+use transplant_core::{Architecture, Backbone, BuildCx, Component, Result, Schema, Scope, Stage};
+use transplant_ops::Activation;
 
+use crate::conv_norm::{ConvNorm, Fan, Size, Style};
 use crate::image;
-use crate::inverted::{Block, ConvNorm, Fan, Size, Style};
+use crate::inverted::{Block, Inverted};
 
 /// A light network for photographs with torchvision's parameter names.
 ///
@@ -61,17 +62,18 @@ impl Architecture for MobileNetV2 {
         let channels = image::channels(Self::TYPE, inputs)?;
         let feature = |i: usize| scope.stage(&self.stages[i]).pp(&self.stages[i].name);
         let conv = |i, size| ConvNorm::new(&feature(i), ("0", "1"), size, STYLE, Activation::Relu6);
-        let stem = conv(0, Size { from: channels, to: STEM, kernel: 3, stride: 2, groups: 1 })?;
+        let stem = conv(0, Size::new(channels, STEM, 3, 2))?;
         let (mut from, mut blocks) = (STEM, Vec::new());
         for (expansion, to, repeats, stride) in BLOCKS {
             for b in 0..repeats {
                 let stride = if b == 0 { stride } else { 1 };
-                blocks.push(block(&feature(blocks.len() + 1).pp("conv"), (from, to), stride, expansion)?);
+                // A stage of its own for each block.
+                blocks.push(vec![block(&feature(blocks.len() + 1).pp("conv"), (from, to), stride, expansion)?]);
                 from = to;
             }
         }
         let head = conv(blocks.len() + 1, Size::point(from, FEATURES))?;
-        Ok(Box::new(Built { stem, blocks, head, stages: self.stages.clone() }))
+        Ok(Box::new(Inverted { stem, blocks, head, stages: self.stages.clone() }))
     }
 
     fn features(&self, inputs: &Schema) -> Result<Schema> {
@@ -94,31 +96,4 @@ fn block(s: &Scope, (from, to): (usize, usize), stride: usize, expansion: usize)
     let names = [sizes.len(), sizes.len() + 1].map(|i| i.to_string());
     convs.push(ConvNorm::new(s, (&names[0], &names[1]), Size::point(wide, to), STYLE, Activation::Identity)?);
     Ok(Block { convs, skips: stride == 1 && from == to })
-}
-
-struct Built {
-    stem: ConvNorm,
-    blocks: Vec<Block>,
-    head: ConvNorm,
-    stages: Vec<Stage>,
-}
-
-impl Backbone for Built {
-    fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
-        let x = acts.get(HIDDEN)?;
-        let y = if index == 0 {
-            self.stem.forward(x, None, cx)?
-        } else if let Some(block) = self.blocks.get(index - 1) {
-            block.forward(x, cx)?
-        } else if index == self.blocks.len() + 1 {
-            self.head.forward(x, None, cx)?
-        } else {
-            global_avg_pool(x)?
-        };
-        Ok(acts.with(HIDDEN, y))
-    }
-
-    fn stages(&self) -> &[Stage] {
-        &self.stages
-    }
 }

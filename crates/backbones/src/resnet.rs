@@ -6,13 +6,10 @@
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{
-    Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Init, Result, Schema, Scope, Stage,
-};
-use transplant_ops::{
-    Activation, After, BatchNorm2d, Conv2d, Conv2dGeometry, Pool2d, ScopeExt, global_avg_pool, max_pool2d,
-};
+use transplant_core::{Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Result, Schema, Scope, Stage};
+use transplant_ops::{Activation, Pool2d, global_avg_pool, max_pool2d};
 
+use crate::conv_norm::{ConvNorm, Fan, Size, Style};
 use crate::image;
 
 /// How deep a residual network is.
@@ -98,7 +95,7 @@ impl Architecture for ResNet {
         let channels = image::channels("resnet", inputs)?;
         let s = scope.stage(&self.stages[0]);
         let (kernel, stride) = if self.options.stem == ResNetStem::Imagenet { (7, 2) } else { (3, 1) };
-        let stem = ConvNorm::new(&s, ("conv1", "bn1"), channels, 64, kernel, stride)?;
+        let stem = conv_norm(&s, ("conv1", "bn1"), Size::new(channels, 64, kernel, stride), Activation::Relu)?;
         let (counts, widening) = self.shape();
         let mut from = 64;
         let mut layers = Vec::new();
@@ -123,24 +120,11 @@ impl Architecture for ResNet {
     }
 }
 
-/// A convolution without bias and the normalisation after it.
-struct ConvNorm {
-    conv: Conv2d,
-    norm: BatchNorm2d,
-}
+/// Padded alike on all sides, with torchvision's initial weights.
+const STYLE: Style = Style { same: false, eps: 1e-5, fan: Fan::All };
 
-impl ConvNorm {
-    fn new(s: &Scope, names: (&str, &str), from: usize, to: usize, kernel: usize, stride: usize) -> Result<Self> {
-        let at = s.pp(names.0);
-        // He's initialisation by the outputs, as torchvision's.
-        at.weight("weight", (to, from, kernel, kernel), Init::he(to * kernel * kernel))?;
-        let conv = at.conv2d(from, to, kernel, Conv2dGeometry::padded(kernel / 2).strided(stride), false)?;
-        Ok(Self { conv, norm: s.pp(names.1).batch_norm2d(to)? })
-    }
-
-    fn forward<'a>(&self, x: &Tensor, after: impl Into<After<'a>>, cx: &Ctx) -> Result<Tensor> {
-        self.norm.after_conv(&self.conv, x, after, cx)
-    }
+fn conv_norm(s: &Scope, names: (&str, &str), size: Size, activation: Activation) -> Result<ConvNorm> {
+    ConvNorm::new(s, names, size, STYLE, activation)
 }
 
 /// Two 3×3 convolutions, or 1×1, 3×3 and 1×1, beside a shortcut.
@@ -152,7 +136,8 @@ struct Block {
 impl Block {
     fn new(s: &Scope, from: usize, width: usize, widening: usize, stride: usize) -> Result<Self> {
         let conv = |i: usize, from, to, kernel, stride| {
-            ConvNorm::new(s, (&format!("conv{i}"), &format!("bn{i}")), from, to, kernel, stride)
+            let names = (&*format!("conv{i}"), &*format!("bn{i}"));
+            conv_norm(s, names, Size::new(from, to, kernel, stride), Activation::Relu)
         };
         let to = width * widening;
         let convs = if widening == 1 {
@@ -161,7 +146,7 @@ impl Block {
             vec![conv(1, from, width, 1, 1)?, conv(2, width, width, 3, stride)?, conv(3, width, to, 1, 1)?]
         };
         let shortcut = (stride != 1 || from != to)
-            .then(|| ConvNorm::new(&s.pp("downsample"), ("0", "1"), from, to, 1, stride))
+            .then(|| conv_norm(&s.pp("downsample"), ("0", "1"), Size::new(from, to, 1, stride), Activation::Identity))
             .transpose()?;
         Ok(Self { convs, shortcut })
     }
@@ -169,12 +154,12 @@ impl Block {
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Result<Tensor> {
         let residual = match &self.shortcut {
             None => x.clone(),
-            Some(s) => s.forward(x, Activation::Identity, cx)?,
+            Some(s) => s.forward(x, None, cx)?,
         };
         let mut y = x.clone();
         for (i, conv) in self.convs.iter().enumerate() {
             let residual = (i + 1 == self.convs.len()).then_some(&residual);
-            y = conv.forward(&y, After { residual, activation: Activation::Relu }, cx)?;
+            y = conv.forward(&y, residual, cx)?;
         }
         Ok(y)
     }
@@ -191,7 +176,7 @@ impl Backbone for Built {
     fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
         let x = acts.get(HIDDEN)?;
         let y = if index == 0 {
-            let y = self.stem.forward(x, Activation::Relu, cx)?;
+            let y = self.stem.forward(x, None, cx)?;
             if self.pools { max_pool2d(&y, Pool2d::new(3, 2, 1))? } else { y }
         } else if let Some(blocks) = self.layers.get(index - 1) {
             blocks.iter().try_fold(x.clone(), |x, b| b.forward(&x, cx))?
