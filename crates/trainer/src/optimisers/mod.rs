@@ -30,3 +30,45 @@ fn below_one(key: &str, value: f64) -> Result<(), Invalid> {
         Err(Invalid::key(key, format!("must be at least 0 and below 1, and is {value}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor};
+    use transplant_core::UpdateAt;
+
+    /// Both forms of an update over three steps, from the same values and gradients.
+    fn agree(optimiser: &dyn Optimiser) -> Result<f64, transplant_core::Error> {
+        let count = 257;
+        let numbers = |slope: f32| (0..count).map(|i| (i as f32 * slope).sin()).collect::<Vec<f32>>();
+        let mut values = numbers(0.3);
+        let mut tensor = Tensor::new(values.as_slice(), &Device::Cpu)?;
+        let mut slots = vec![tensor.zeros_like()?; optimiser.slots().len()];
+        let mut slices = vec![vec![0f32; count]; slots.len()];
+        for step in 0..3 {
+            let at = UpdateAt { lr: 0.05, weight_decay: optimiser.weight_decay(), step };
+            let grad = numbers(0.7 + step as f32);
+            tensor = optimiser.update(at, &tensor, &Tensor::new(grad.as_slice(), &Device::Cpu)?, &mut slots)?;
+            let in_place =
+                optimiser.in_place(at).ok_or_else(|| transplant_core::Error::contract("no form in place"))?;
+            let mut parts: Vec<&mut [f32]> = slices.iter_mut().map(Vec::as_mut_slice).collect();
+            in_place(&mut values, &grad, &mut parts);
+        }
+        let far = |a: &Tensor, b: &[f32]| -> Result<f64, transplant_core::Error> {
+            let a = a.to_vec1::<f32>()?;
+            Ok(a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max))
+        };
+        let slots = slots.iter().zip(&slices).map(|(t, s)| far(t, s)).collect::<Result<Vec<_>, _>>()?;
+        Ok(slots.into_iter().fold(far(&tensor, &values)?, f64::max))
+    }
+
+    #[test]
+    fn updates_in_place_are_those_of_tensors() -> Result<(), transplant_core::Error> {
+        for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
+            let sgd = Sgd(SgdOptions { momentum, nesterov, weight_decay: 0.1, ..SgdOptions::default() });
+            assert!(agree(&sgd)? < 1e-6, "momentum {momentum}, nesterov {nesterov}");
+        }
+        assert!(agree(&AdamW(AdamWOptions { weight_decay: 0.1, ..AdamWOptions::default() }))? < 1e-6);
+        Ok(())
+    }
+}
