@@ -107,7 +107,7 @@ pub(crate) fn read<T: Element, R>(t: &Tensor, f: impl FnOnce(&[T]) -> R) -> Resu
 
 /// The values with the second dimension innermost: `[n, c, h, w]` as a contiguous `[n, h, w, c]`.
 pub(crate) fn raw(t: &Tensor) -> Result<Tensor> {
-    Memory::ChannelsLast.raw(&t.detach())?.contiguous()
+    dense(t, Memory::ChannelsLast)
 }
 
 /// The values as a contiguous tensor in this order of memory.
