@@ -62,6 +62,32 @@ def conv2d(name, x, weight, bias=True, stride=(1, 1), padding=(0, 0), dilation=(
     return case(f"conv2d_{name}", "conv2d", run, inputs, attrs)
 
 
+def conv1d(name, x, weight, **attrs):
+    inputs = {"x": draw(*x), "weight": draw(*weight), "bias": draw(weight[0])}
+    run = lambda x, weight, bias: F.conv1d(x, weight, bias, **attrs)
+    return case(f"conv1d_{name}", "conv1d", run, inputs, attrs)
+
+
+def conv_transpose(name, op, x, weight, **attrs):
+    inputs = {"x": draw(*x), "weight": draw(*weight), "bias": draw(weight[1] * attrs["groups"])}
+    run = lambda x, weight, bias: getattr(F, op)(x, weight, bias, **attrs)
+    return case(f"{op}_{name}", op, run, inputs, attrs)
+
+
+def attention(name, batch, positions, width, heads, mask=None):
+    """Queries, keys and values side by side; `mask` is 0 where nobody looks."""
+    inputs = {"qkv": draw(batch, positions, 3 * width)}
+    if mask is not None:
+        inputs["mask"] = torch.tensor(mask)
+
+    def run(qkv, mask=None):
+        q, k, v = qkv.reshape(batch, positions, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        seen = None if mask is None else mask.bool()[:, None, None, :]
+        return F.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).reshape(batch, positions, width)
+
+    return case(f"attention_{name}", "attention", run, inputs, {"heads": heads}, fixed=("mask",))
+
+
 def linear(name, x, weight, bias=True):
     inputs = {"x": draw(*x), "weight": draw(*weight)} | ({"bias": draw(weight[0])} if bias else {})
     return case(f"linear_{name}", "linear", lambda x, weight, bias=None: F.linear(x, weight, bias), inputs, {})
@@ -154,6 +180,23 @@ def cases():
     look_up = lambda indices, weight: F.embedding(indices, weight)
     yield case("embedding_repeated", "embedding", look_up, inputs, {}, fixed=("indices",))
     yield from losses()
+    # New cases stand at the end, so that the draws of the others stay what they were.
+    yield conv1d("stride", (2, 3, 9), (4, 3, 3), stride=2, padding=1, dilation=1, groups=1)
+    yield conv1d("dilation_groups", (1, 4, 8), (6, 2, 2), stride=1, padding=2, dilation=3, groups=2)
+    yield conv1d("depthwise_single", (1, 3, 5), (3, 1, 5), stride=1, padding=2, dilation=1, groups=3)
+    plain = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+    yield conv_transpose("stride", "conv_transpose1d", (2, 3, 4), (3, 2, 3), **plain | {"stride": 2, "padding": 1, "output_padding": 1})
+    pairs = {n: (v, v) for n, v in plain.items() if n != "groups"} | {"groups": 1}
+    yield conv_transpose("plain", "conv_transpose2d", (2, 3, 3, 2), (3, 4, 3, 3), **pairs)
+    uneven = {"stride": (2, 3), "padding": (1, 0), "output_padding": (1, 2), "dilation": (1, 2), "groups": 2}
+    yield conv_transpose("uneven_groups", "conv_transpose2d", (1, 4, 3, 2), (4, 3, 3, 2), **uneven)
+    twice = pairs | {"stride": (2, 2), "padding": (1, 1), "output_padding": (1, 1), "groups": 3}
+    yield conv_transpose("depthwise", "conv_transpose2d", (1, 3, 3, 4), (3, 1, 3, 3), **twice)
+    yield attention("heads", 2, 5, 6, 2)
+    yield attention("one_row_mask", 1, 7, 4, 1, mask=[[1, 1, 0, 1, 0, 0, 1]])
+    yield attention("mask", 2, 3, 8, 4, mask=[[1, 1, 1], [0, 1, 0]])
+    yield resize("nearest_rounding", (1, 1, 3, 2), (123, 1), mode="nearest")
+    yield case("log_softmax", "log_softmax", lambda x: F.log_softmax(x, -1), {"x": draw(2, 7) * 4}, {})
 
 
 def activations():

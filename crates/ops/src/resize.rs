@@ -9,12 +9,13 @@ use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::host::{Element, by_dtype, is_fast, own, raw, read, tensor, vectorised, zeros};
 
-/// `x [n, c, h, w]` as `[n, c, oh, ow]`: output `i` of a direction is input `floor(i * inputs / outputs)`.
+/// `x [n, c, h, w]` as `[n, c, oh, ow]`: output `i` of a direction is input `floor(i * (inputs / outputs))`, reckoned in single
+/// precision as PyTorch does, which for a few sizes is one less than the exact quotient.
 ///
 /// # Errors
 /// When there are no pixels.
 pub fn resize_nearest(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
-    resize(x, size, |i, inputs, outputs| (i * inputs / outputs) as f64)
+    resize(x, size, |i, inputs, outputs| f64::from((i as f32 * (inputs as f32 / outputs as f32)).floor()))
 }
 
 /// `x [n, c, h, w]` as `[n, c, oh, ow]`, between the nearest two pixels of each direction. Output `i` stands at input
@@ -168,7 +169,7 @@ mod tests {
                 y: Axis::new(4, size.0, place),
                 x: Axis::new(5, size.1, place),
             };
-            let op = axes(|i, inputs, outputs| (i * inputs / outputs) as f64);
+            let op = axes(|i, inputs, outputs| f64::from((i as f32 * (inputs as f32 / outputs as f32)).floor()));
             gradcheck(|t| resize_nearest(&t[0], size), &x);
             gradcheck(|t| op.composed(&t[0]), &x);
             assert_eq!(max_difference(&resize_nearest(&x[0], size).unwrap(), &op.composed(&x[0]).unwrap()), 0.0);

@@ -8,10 +8,10 @@ use serde_json::Value;
 use transplant_core::{Gradients, Origin, Params, Role, backward};
 use transplant_ops::testing::{max_difference, values};
 use transplant_ops::{
-    Activation, Conv2dGeometry, Pool2d, adaptive_avg_pool2d, avg_pool2d, batch_norm, batch_norm_frozen,
-    bce_with_logits, conv2d, cosine, cross_entropy_rows, embedding, focal, group_norm, huber, kl_div, layer_norm,
-    layer_norm_channels, linear, max_pool2d, relu, resize_bilinear, resize_nearest, rms_norm, soft_cross_entropy,
-    softmax,
+    Activation, Conv1dGeometry, Conv2dGeometry, Pool2d, adaptive_avg_pool2d, attention, avg_pool2d, batch_norm,
+    batch_norm_frozen, bce_with_logits, conv_transpose1d, conv_transpose2d, conv1d, conv2d, cosine, cross_entropy_rows,
+    embedding, focal, group_norm, huber, kl_div, layer_norm, layer_norm_channels, linear, log_softmax, max_pool2d,
+    relu, resize_bilinear, resize_nearest, rms_norm, soft_cross_entropy, softmax,
 };
 
 type Named = BTreeMap<String, Tensor>;
@@ -35,6 +35,17 @@ fn geometry(a: &Value) -> Conv2dGeometry {
     let groups = a["groups"].as_u64().unwrap() as usize;
     let padding = two("padding").map(|p| [p; 2]);
     Conv2dGeometry { stride: two("stride"), padding, dilation: two("dilation"), groups }
+}
+
+/// Of one direction, as one number each.
+fn geometry1(a: &Value) -> Conv1dGeometry {
+    let one = |key: &str| a[key].as_u64().unwrap() as usize;
+    Conv1dGeometry {
+        stride: one("stride"),
+        padding: [one("padding"); 2],
+        dilation: one("dilation"),
+        groups: one("groups"),
+    }
 }
 
 fn run_batch_norm(t: &Named, a: &Value) -> Result<Named> {
@@ -76,6 +87,16 @@ fn run(op: &str, t: &Named, a: &Value) -> Result<Named> {
     let number = |key: &str| a[key].as_f64().unwrap();
     let out = match op {
         "conv2d" => conv2d(&t["x"], &t["weight"], t.get("bias"), geometry(a))?,
+        "conv1d" => conv1d(&t["x"], &t["weight"], t.get("bias"), geometry1(a))?,
+        "conv_transpose1d" => {
+            let more = a["output_padding"].as_u64().unwrap() as usize;
+            conv_transpose1d(&t["x"], &t["weight"], t.get("bias"), geometry1(a), more)?
+        }
+        "conv_transpose2d" => {
+            let more = <[usize; 2]>::from(pair(&a["output_padding"]));
+            conv_transpose2d(&t["x"], &t["weight"], t.get("bias"), geometry(a), more)?
+        }
+        "attention" => attention(&t["qkv"], a["heads"].as_u64().unwrap() as usize, t.get("mask"))?,
         "linear" => linear(&t["x"], &t["weight"], t.get("bias"))?,
         "max_pool2d" => max_pool2d(&t["x"], pool())?,
         "avg_pool2d" => avg_pool2d(&t["x"], pool(), count_padding)?,
@@ -87,6 +108,7 @@ fn run(op: &str, t: &Named, a: &Value) -> Result<Named> {
         "relu6" => Activation::Relu6.forward(&t["x"])?,
         "hardswish" => Activation::HardSwish.forward(&t["x"])?,
         "softmax" => softmax(&t["x"])?,
+        "log_softmax" => log_softmax(&t["x"])?,
         "layer_norm" => layer_norm(&t["x"], &t["weight"], &t["bias"], number("eps"))?,
         "layer_norm_channels" => layer_norm_channels(&t["x"], &t["weight"], &t["bias"], number("eps"))?,
         "rms_norm" => rms_norm(&t["x"], &t["weight"], number("eps"))?,

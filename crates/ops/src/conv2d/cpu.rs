@@ -164,7 +164,7 @@ fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
 #[allow(unsafe_code, reason = "the output is written once")]
 pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
     if d.is_depthwise() {
-        return depthwise::input_gradient(d, weight, g);
+        return depthwise::input_gradient(d, weight, g, finish);
     }
     let all = |dx: Shared<T>| {
         let walk = Walk::backward(d);

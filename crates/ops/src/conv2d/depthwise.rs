@@ -51,8 +51,8 @@ pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finis
 }
 
 /// `[n, h, w, c]`.
-pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T]) -> Vec<T> {
-    over(d, &Walk::backward(d), g, &by_tap(d, weight), d.n * d.h * d.w * d.c, Finish::default())
+pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
+    over(d, &Walk::backward(d), g, &by_tap(d, weight), d.n * d.h * d.w * d.c, finish)
 }
 
 #[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]

@@ -4,6 +4,7 @@ mod cpu;
 mod depthwise;
 mod geometry;
 mod patches;
+mod transposed;
 mod walk;
 
 use candle_core::{DType, Result, Tensor, bail};
@@ -11,6 +12,7 @@ use transplant_core::{Differentiable, Link, Memory, record};
 
 pub use geometry::Conv2dGeometry;
 pub(crate) use geometry::Dims;
+pub use transposed::conv_transpose2d;
 
 use crate::host::{by_dtype, is_fast, own, raw, read, read2, read3, tensor};
 use crate::product::{Act, Finish};
@@ -108,21 +110,47 @@ pub fn conv2d_norm(
 
 /// The same from candle's operations, for devices other than the CPU.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, dims: &Dims) -> Result<Tensor> {
-    let Conv2dGeometry { stride, padding, dilation, groups } = dims.at;
-    if stride[0] != stride[1] || dilation[0] != dilation[1] {
-        bail!("conv2d: on this device stride and dilation must be the same in both directions, got {:?}", dims.at)
+    let Conv2dGeometry { stride, padding, mut dilation, groups } = dims.at;
+    let mut weight = weight.clone();
+    if dilation[0] != dilation[1] {
+        // candle dilates both directions alike: put the zeros between the taps.
+        weight = spread(&spread(&weight, 2, dilation[0])?, 3, dilation[1])?;
+        dilation = [1; 2];
     }
+    // Nor does it stride unevenly: every window, then some of them.
+    let common = if stride[0] == stride[1] { stride[0] } else { 1 };
     // candle pads all sides alike, and its backward assumes that as many rows as columns stay unused at the far edges: pad
     // here, and leave none unused.
-    let (stride, dilation) = (stride[0], dilation[0]);
-    let reach = |out: usize, k: usize| (out - 1) * stride + dilation * (k - 1) + 1;
-    let x = x.pad_with_zeros(2, padding[0][0], padding[0][1])?.narrow(2, 0, reach(dims.oh, dims.kh))?;
-    let x = x.pad_with_zeros(3, padding[1][0], padding[1][1])?.narrow(3, 0, reach(dims.ow, dims.kw))?;
-    let y = x.contiguous()?.conv2d(weight, 0, stride, dilation, groups)?;
+    let reach = |axis: usize, out: usize, k: usize| (out - 1) * stride[axis] + dims.at.dilation[axis] * (k - 1) + 1;
+    let x = x.pad_with_zeros(2, padding[0][0], padding[0][1])?.narrow(2, 0, reach(0, dims.oh, dims.kh))?;
+    let x = x.pad_with_zeros(3, padding[1][0], padding[1][1])?.narrow(3, 0, reach(1, dims.ow, dims.kw))?;
+    let mut y = x.contiguous()?.conv2d(&weight, 0, common, dilation[0], groups)?;
+    if common != stride[0] || common != stride[1] {
+        y = every(&every(&y, 2, stride[0])?, 3, stride[1])?;
+    }
     match bias {
         None => Ok(y),
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
     }
+}
+
+/// `step - 1` zeros between neighbours along a dimension.
+fn spread(t: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
+    let len = t.dim(dim)?;
+    let apart = t.unsqueeze(dim + 1)?.pad_with_zeros(dim + 1, 0, step - 1)?;
+    apart.flatten(dim, dim + 1)?.narrow(dim, 0, (len - 1) * step + 1)?.contiguous()
+}
+
+/// Every `step`-th along a dimension, from the first.
+fn every(t: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
+    let some: Vec<u32> = (0..t.dim(dim)? as u32).step_by(step).collect();
+    t.contiguous()?.index_select(&Tensor::new(some, t.device())?, dim)
+}
+
+/// Back to front along a dimension.
+fn flipped(t: &Tensor, dim: usize) -> Result<Tensor> {
+    let back: Vec<u32> = (0..t.dim(dim)? as u32).rev().collect();
+    t.contiguous()?.index_select(&Tensor::new(back, t.device())?, dim)
 }
 
 struct Conv2d(Dims);
@@ -178,6 +206,8 @@ mod tests {
             ((1, 1, (2, 2), 1, (5, 5)), at(1, 4, 1, 1)),
             ((1, 2, (3, 3), 2, (1, 3)), at(1, 3, 3, 1)),
             ((40, 2, (3, 3), 2, (3, 3)), at(1, 1, 1, 1)),
+            ((2, 3, (7, 6), 2, (3, 2)), Conv2dGeometry { stride: [2, 3], dilation: [1, 2], ..at(1, 1, 1, 1) }),
+            ((1, 4, (5, 8), 4, (2, 3)), Conv2dGeometry { stride: [3, 1], dilation: [2, 1], ..at(1, 1, 1, 2) }),
         ]
         .into_iter()
         .map(|((n, c, hw, o, k), at)| (case(n, c, hw, o, k, at), at))
