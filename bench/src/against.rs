@@ -48,6 +48,7 @@ fn our_side(case: &Case) -> Result<Value> {
     {
         command.args([flag, &value.to_string()]);
     }
+    command.args(["--precision", case.precision.name()]);
     if let Some(stage) = &case.freeze {
         command.args(["--freeze", stage]);
     }
@@ -57,7 +58,11 @@ fn our_side(case: &Case) -> Result<Value> {
 fn their_side(case: &Case, python: &str) -> Result<Value> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/peers/torch_step.py");
     let numbers = [case.size, case.batch, case.repeats].map(|n| n.to_string());
-    parsed(Command::new(python).arg(script).args(numbers).args([&case.model, &case.threads.to_string()]))
+    parsed(Command::new(python).arg(script).args(numbers).args([
+        &case.model,
+        &case.threads.to_string(),
+        case.precision.name(),
+    ]))
 }
 
 fn parsed(command: &mut Command) -> Result<Value> {

@@ -8,6 +8,7 @@ use candle_core::{D, DType, Result, Tensor, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 
+use crate::Precision;
 use crate::host::{Element, by_dtype, is_fast, own, read, tensor, zeros};
 use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows_into};
 use crate::reduce::{dot, max_of, sum_of};
@@ -180,7 +181,7 @@ impl<T: Element> Head<'_, T> {
     /// A matrix of positions × part.
     fn packed(&self, part: Part) -> Packed<T> {
         let (starts, len) = (self.starts(part), self.op.part());
-        pack(self.op.positions, len, |p, width, to| {
+        pack((self.op.positions, self.op.positions), len, Precision::F32, |p, width, to| {
             for (start, to) in starts.iter().zip(to.chunks_exact_mut(width)) {
                 to[..p.columns].copy_from_slice(&self.x[*start as usize + p.column..][..p.columns]);
             }
@@ -190,7 +191,7 @@ impl<T: Element> Head<'_, T> {
     /// A matrix of part × positions.
     fn packed_transposed(&self, part: Part) -> Packed<T> {
         let (starts, len) = (self.starts(part), self.op.part());
-        pack(len, self.op.positions, |p, width, to| {
+        pack((len, len), self.op.positions, Precision::F32, |p, width, to| {
             for (i, start) in starts[p.column..p.column + p.columns].iter().enumerate() {
                 let from = &self.x[*start as usize..][..len];
                 from.iter().zip(to[i..].iter_mut().step_by(width)).for_each(|(f, t)| *t = *f);
@@ -231,7 +232,16 @@ impl<T: Element> Head<'_, T> {
         let n = self.op.positions;
         let starts: Vec<usize> = (0..n).map(|p| p * n).collect();
         let panels = panels(self.op.part(), 1, lanes::<T>());
-        let job = Outer { a: scores, a_starts: &starts, columns: 0..n, b, b_starts, delta: 0, panels: &panels };
+        let job = Outer {
+            a: scores,
+            a_starts: &starts,
+            columns: 0..n,
+            b,
+            b_starts,
+            delta: 0,
+            panels: &panels,
+            precision: Precision::F32,
+        };
         outer(&job, out, 3 * self.op.width);
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Aligned<T> {
     len: usize,
 }
 
-impl<T: Element> Aligned<T> {
+impl<T: Copy + Default> Aligned<T> {
     /// Zeros.
     pub(crate) fn zeros(len: usize) -> Self {
         let slack = 64 / size_of::<T>();

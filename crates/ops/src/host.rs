@@ -5,12 +5,24 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use transplant_core::Memory;
 
+use crate::product::Rows;
 use crate::simd::Vectors;
 
 /// A type the CPU paths compute in.
 pub(crate) trait Element: WithDType + Default + Vectors {
     /// The smallest value.
     const LOWEST: Self;
+    /// Whether it is `f32`.
+    const IS_SINGLE: bool;
+
+    /// The same values, where they are of single precision.
+    fn single(values: &[Self]) -> Option<&[f32]>;
+
+    /// The same values, where they are of single precision.
+    fn single_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+
+    /// The same product, where it is of single precision.
+    fn single_rows<'a, 'b>(job: &'a Rows<'b, Self>) -> Option<&'a Rows<'b, f32>>;
 
     /// `self` where it is above zero, else zero; NaN stays.
     fn positive_part(self) -> Self;
@@ -26,9 +38,22 @@ pub(crate) trait Element: WithDType + Default + Vectors {
 }
 
 macro_rules! element {
-    ($t:ident, $exp:path, $erf:path) => {
+    ($t:ident, $exp:path, $erf:path, $single:expr, |$given:ident| $same:expr) => {
         impl Element for $t {
             const LOWEST: Self = $t::NEG_INFINITY;
+            const IS_SINGLE: bool = $single;
+
+            fn single($given: &[Self]) -> Option<&[f32]> {
+                $same
+            }
+
+            fn single_mut($given: &mut [Self]) -> Option<&mut [f32]> {
+                $same
+            }
+
+            fn single_rows<'a, 'b>($given: &'a Rows<'b, Self>) -> Option<&'a Rows<'b, f32>> {
+                $same
+            }
 
             #[inline]
             fn positive_part(self) -> Self {
@@ -60,8 +85,8 @@ macro_rules! element {
     };
 }
 
-element!(f32, crate::math::exp32, crate::math::erf32);
-element!(f64, f64::exp, libm::erf);
+element!(f32, crate::math::exp32, crate::math::erf32, true, |given| Some(given));
+element!(f64, f64::exp, libm::erf, false, |_given| None);
 
 /// Evaluates an expression with `$t` standing for the Rust type of a `DType`.
 macro_rules! by_dtype {

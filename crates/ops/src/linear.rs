@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 
+use crate::Precision;
 use crate::buffer::{Shared, written};
 use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, zeros};
 use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows};
@@ -29,7 +30,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if !is_fast(x) {
         return composed(x, weight, bias);
     }
-    let op = Linear { rows: x.elem_count() / inputs.max(1), inputs, outputs };
+    let op = Linear { rows: x.elem_count() / inputs.max(1), inputs, outputs, precision: Precision::current() };
     let y = by_dtype!(x.dtype(), T => {
         let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
         let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
@@ -42,7 +43,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// The same from candle's operations, for devices other than the CPU.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = weight.dims2()?;
-    let y = x.reshape(((), inputs))?.matmul(&weight.t()?)?;
+    let precision = Precision::current();
+    let y = precision.cast(&x.reshape(((), inputs))?)?.matmul(&precision.cast(weight)?.t()?)?.to_dtype(x.dtype())?;
     let y = bias.map_or_else(|| Ok(y.clone()), |b| y.broadcast_add(b))?;
     y.reshape(outer_dims(x.dims(), outputs))
 }
@@ -85,37 +87,43 @@ struct Linear {
     rows: usize,
     inputs: usize,
     outputs: usize,
+    precision: Precision,
 }
 
 impl Linear {
     fn forward<T: Element>(&self, x: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
-        let packed = pack(self.inputs, self.outputs, |p, width, part| {
+        let (x, w) = (self.precision.rounded(x), self.precision.rounded(w));
+        let packed = pack((self.inputs, self.inputs), self.outputs, self.precision, |p, width, part| {
             for o in 0..p.columns {
                 let of = &w[(p.column + o) * self.inputs..][..self.inputs];
                 of.iter().zip(part[o..].iter_mut().step_by(width)).for_each(|(w, to)| *to = *w);
             }
         });
-        product(x, self.rows, &packed, self.outputs, finish)
+        product(&x, self.rows, &packed, self.outputs, finish)
     }
 
     fn input_gradient<T: Element>(&self, w: &[T], g: &[T]) -> Vec<T> {
-        let packed = pack(self.outputs, self.inputs, |p, width, part| {
+        let (w, g) = (self.precision.rounded(w), self.precision.rounded(g));
+        let packed = pack((self.outputs, self.outputs), self.inputs, self.precision, |p, width, part| {
             for (of, to) in w.chunks_exact(self.inputs.max(1)).zip(part.chunks_exact_mut(width)) {
                 to[..p.columns].copy_from_slice(&of[p.column..p.column + p.columns]);
             }
         });
-        product(g, self.rows, &packed, self.inputs, Finish::default())
+        product(&g, self.rows, &packed, self.inputs, Finish::default())
     }
 
     fn weight_gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
-        let panels = panels(self.inputs, 1, lanes::<T>());
+        let (x, g) = (&*self.precision.rounded(x), &*self.precision.rounded(g));
         let a_starts: Vec<usize> = (0..self.rows).map(|r| r * self.outputs).collect();
         let b_starts: Vec<isize> = (0..self.rows).map(|r| (r * self.inputs) as isize).collect();
         let mut dw = zeros(self.outputs * self.inputs);
-        dw.par_chunks_mut((TASK_OUTPUTS * self.inputs).max(1)).enumerate().for_each(|(i, dw)| {
-            let columns = i * TASK_OUTPUTS..i * TASK_OUTPUTS + dw.len() / self.inputs;
+        let panels = panels(self.inputs, 1, lanes::<T>());
+        let task = if self.precision.takes_tiles::<T>() { 4 * TASK_OUTPUTS } else { TASK_OUTPUTS };
+        dw.par_chunks_mut((task * self.inputs).max(1)).enumerate().for_each(|(i, dw)| {
+            let columns = i * task..i * task + dw.len() / self.inputs;
             let (a_starts, b_starts) = (&a_starts[..], &b_starts[..]);
-            let job = Outer { a: g, a_starts, columns, b: x, b_starts, delta: 0, panels: &panels };
+            let job =
+                Outer { a: g, a_starts, columns, b: x, b_starts, delta: 0, panels: &panels, precision: self.precision };
             outer(&job, dw, self.inputs);
         });
         dw
@@ -148,7 +156,7 @@ impl Differentiable for Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{gradcheck, max_difference, random, same_bits_on_any_pool, single};
+    use crate::testing::{gradcheck, gradients, max_difference, random, same_bits_on_any_pool, single};
 
     #[test]
     fn gradients_are_right_and_the_composed_form_agrees() {
@@ -161,6 +169,19 @@ mod tests {
             assert!(max_difference(&y, &composed(&t[0], &t[1], Some(&t[2])).unwrap()) < 1e-14);
         }
         gradcheck(|t| linear(&t[0].t()?, &t[1].t()?, None), &[random(1, &[3, 5]), random(2, &[3, 4])]);
+    }
+
+    #[test]
+    fn the_composed_form_rounds_its_operands_too() {
+        let t = [random(1, &[5, 3]), random(2, &[4, 3]), random(3, &[4])].map(|t| single(&t));
+        let _bf16 = Precision::Bf16.enter();
+        let f = |t: &[Tensor]| composed(&t[0], &t[1], Some(&t[2]));
+        let fast = |t: &[Tensor]| linear(&t[0], &t[1], Some(&t[2]));
+        // Here the product itself is rounded, too.
+        assert!(max_difference(&f(&t).unwrap(), &fast(&t).unwrap()) < 0.02);
+        for (a, b) in gradients(f, &t).iter().zip(gradients(fast, &t)) {
+            assert!(max_difference(a, &b) < 0.02);
+        }
     }
 
     #[test]

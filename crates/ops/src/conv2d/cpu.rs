@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use super::geometry::Dims;
 use super::walk::{self, Class, Plane};
 use super::{depthwise, patches};
+use crate::Precision;
 use crate::buffer::{Shared, written};
 use crate::host::{Element, zeros};
-use crate::product::{Finish, Outer, Packed, Panel, Rows, Run, outer, pack, rows};
+use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, outer, outer_by_tap, pack, rows};
 use crate::simd::lanes;
 
 /// Rows that a task works on, at most.
@@ -114,6 +115,7 @@ pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finis
     if d.is_depthwise() {
         return depthwise::forward(d, x, weight, finish);
     }
+    let (x, weight) = (&*d.precision.rounded(x), &*d.precision.rounded(weight));
     let all = |y: Shared<T>| {
         if patches::suit(d) {
             patches::forward(d, x, weight, finish, y);
@@ -135,7 +137,7 @@ pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finis
 /// Weights of a group for the forward pass: rows are (tap, input channel), columns are output channels.
 fn by_outputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
     let (cg, taps) = (d.cg(), d.taps());
-    pack(used.len() * cg, d.og(), |p, width, part| {
+    pack((used.len() * cg, cg), d.og(), d.precision, |p, width, part| {
         for o in 0..p.columns {
             let of = &weight[(p.column + o) * cg * taps..][..cg * taps];
             for (slot, tap) in used.iter().enumerate() {
@@ -149,7 +151,7 @@ fn by_outputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
 /// Weights of a group for the input gradient: rows are (tap, output channel), columns are input channels.
 fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
     let (cg, og, taps) = (d.cg(), d.og(), d.taps());
-    pack(used.len() * og, cg, |p, width, part| {
+    pack((used.len() * og, og), cg, d.precision, |p, width, part| {
         for o in 0..og {
             let of = &weight[(o * cg + p.column) * taps..][..p.columns * taps];
             for (slot, tap) in used.iter().enumerate() {
@@ -166,6 +168,7 @@ pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish
     if d.is_depthwise() {
         return depthwise::input_gradient(d, weight, g, finish);
     }
+    let (weight, g) = (&*d.precision.rounded(weight), &*d.precision.rounded(g));
     let all = |dx: Shared<T>| {
         let walk = Walk::backward(d);
         for group in 0..d.at.groups {
@@ -187,15 +190,20 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
     if d.is_depthwise() {
         return depthwise::weight_gradient(d, x, g);
     }
+    let (x, g) = (&*d.precision.rounded(x), &*d.precision.rounded(g));
     if patches::suit(d) {
         return patches::weight_gradient(d, x, g);
     }
     let (walk, cg, og, taps) = (Walk::forward(d), d.cg(), d.og(), d.taps());
-    let panels = crate::product::panels(cg, 1, lanes::<T>());
     let parts = walk.parts(d.n, 4 * crate::product::ROWS);
     let places: Vec<_> = parts.into_par_iter().map(|(c, r)| (c, c.places(r, walk.from, walk.to))).collect();
-    let task = if og.is_multiple_of(TASK_OUTPUTS) { TASK_OUTPUTS } else { 18 };
     let mut dw = zeros(d.o * cg * taps);
+    if let (true, Some(x), Some(g)) = (d.precision.takes_tiles::<T>(), T::single(x), T::single(g)) {
+        T::single_mut(&mut dw).into_iter().for_each(|dw| weight_gradient_by_tiles(d, &walk, &places, x, g, dw));
+        return dw;
+    }
+    let panels = crate::product::panels(cg, 1, lanes::<T>());
+    let task = if og.is_multiple_of(TASK_OUTPUTS) { TASK_OUTPUTS } else { 18 };
     for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
         dw.par_chunks_mut((task * cg * taps).max(1)).enumerate().for_each(|(i, dw)| {
             let outputs = group * og + i * task..group * og + i * task + dw.len() / (cg * taps);
@@ -204,6 +212,20 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
         });
     }
     dw
+}
+
+/// [`weight_gradient`] on the matrix unit.
+fn weight_gradient_by_tiles(d: &Dims, walk: &Walk, places: &[Places<'_>], x: &[f32], g: &[f32], dw: &mut [f32]) {
+    let (cg, og, taps) = (d.cg(), d.og(), d.taps());
+    for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
+        let outputs = group * og..(group + 1) * og;
+        let parts = places.par_iter().map(|(class, (starts, outs))| {
+            let runs = walk.runs(class, group * cg, cg);
+            let shifts = runs.iter().map(|r| (r.k / cg.max(1), r.delta)).collect();
+            Part::new((g, outs, outputs.clone()), starts, shifts)
+        });
+        outer_by_tap(&parts.collect::<Vec<_>>(), x, (&walk.used, taps), cg, dw);
+    }
 }
 
 type Places<'a> = (&'a Class, (Vec<isize>, Vec<usize>));
@@ -231,6 +253,7 @@ fn weight_block<T: Element>(
                     b_starts: &starts[some.clone()],
                     delta: run.delta,
                     panels,
+                    precision: Precision::F32,
                 };
                 outer(&job, &mut out[run.k..], stride);
             }

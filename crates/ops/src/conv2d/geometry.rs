@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::Precision;
+
 /// Stride, padding, dilation and groups of a 2-D convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dGeometry {
@@ -66,7 +68,7 @@ impl Conv2dGeometry {
     }
 }
 
-/// All sizes of one call.
+/// All sizes of one call, and how its products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dims {
     pub(crate) n: usize,
@@ -79,6 +81,7 @@ pub(crate) struct Dims {
     pub(crate) oh: usize,
     pub(crate) ow: usize,
     pub(crate) at: Conv2dGeometry,
+    pub(crate) precision: Precision,
 }
 
 impl Dims {
@@ -96,7 +99,7 @@ impl Dims {
         let (Some(oh), Some(ow)) = (at.outputs(0, h, kh), at.outputs(1, w, kw)) else {
             bail!("conv2d: a {kh}x{kw} kernel with {at:?} is larger than the input {x:?}")
         };
-        Ok(Self { n, c, h, w, o, kh, kw, oh, ow, at })
+        Ok(Self { n, c, h, w, o, kh, kw, oh, ow, at, precision: Precision::current() })
     }
 
     pub(crate) fn of(x: &Tensor, weight: &Tensor, at: Conv2dGeometry) -> Result<Self> {

@@ -50,7 +50,7 @@ fn gather<T: Element>(d: &Dims, group: usize, x: &[T], positions: std::ops::Rang
 /// Weights of a group: rows are (tap, channel), columns are output channels.
 fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed<T> {
     let (cg, taps) = (d.cg(), d.taps());
-    pack(taps * cg, d.og(), |p, width, part| {
+    pack((taps * cg, taps * cg), d.og(), d.precision, |p, width, part| {
         for o in 0..p.columns {
             let of = &weight[(group * d.og() + p.column + o) * cg * taps..][..cg * taps];
             for k in 0..taps * cg {
@@ -107,6 +107,7 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
                         b_starts: &(0..range.len()).map(|i| (i * k) as isize).collect::<Vec<_>>(),
                         delta: 0,
                         panels: &panels,
+                        precision: d.precision,
                     };
                     outer(&job, &mut sum, k);
                 });

@@ -5,11 +5,13 @@
 //! [`outer`](outer()) sums outer products of rows: the gradient of the weights. Each output element is the sum of its terms in
 //! one fixed order, so neither the number of threads nor the rows beside it change a bit.
 
+mod amx;
 mod finish;
 mod outer;
 mod pack;
 mod rows;
 
+pub(crate) use amx::{Part, available as has_matrix_unit, outer_by_tap};
 pub(crate) use finish::{Act, Finish};
 pub(crate) use outer::{Outer, ROWS, outer};
 pub(crate) use pack::{Packed, Panel, pack, panels};

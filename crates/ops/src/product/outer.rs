@@ -4,7 +4,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Panel, by_panel};
+use super::{Panel, amx, by_panel};
+use crate::Precision;
 use crate::host::Element;
 use crate::simd::Side;
 
@@ -27,6 +28,8 @@ pub(crate) struct Outer<'a, T> {
     pub(crate) delta: isize,
     /// Columns of the right rows, in panels.
     pub(crate) panels: &'a [Panel],
+    /// What both are rounded to.
+    pub(crate) precision: Precision,
 }
 
 /// Adds the products to `w`: column `m` of the left rows and `n` of the right ones to `w[(m - columns.start) * stride + n]`.
@@ -41,6 +44,12 @@ pub(crate) fn outer<T: Element>(job: &Outer<'_, T>, w: &mut [T], stride: usize) 
     assert!(job.a_starts.iter().max().is_none_or(|s| s + job.columns.end <= job.a.len()), "left rows");
     let inside = |s: &isize| s + job.delta >= 0 && s + job.delta + width as isize <= job.b.len() as isize;
     assert!(job.b_starts.iter().min().is_none_or(inside) && job.b_starts.iter().max().is_none_or(inside), "right rows");
+    if job.precision.takes_tiles::<T>() {
+        if let (Some(a), Some(b), Some(w)) = (T::single(job.a), T::single(job.b), T::single_mut(w)) {
+            amx::outer((a, job.a_starts, job.columns.clone()), (b, job.b_starts, job.delta), width, w, stride);
+        }
+        return;
+    }
     pulp::Arch::new().dispatch(Job { job, w, stride });
 }
 

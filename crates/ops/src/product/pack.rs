@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::amx;
+use crate::Precision;
 use crate::buffer::Aligned;
 use crate::host::Element;
 use crate::simd::lanes;
@@ -24,23 +26,30 @@ pub(crate) struct Panel {
 
 /// A packed matrix of `k` rows.
 pub(crate) struct Packed<T> {
-    data: Aligned<T>,
+    pub(super) values: Values<T>,
     pub(crate) panels: Vec<Panel>,
     pub(crate) k: usize,
     /// Lanes of the vectors it was packed for.
     pub(crate) lanes: usize,
 }
 
-impl<T: Element> Packed<T> {
-    pub(crate) fn data(&self) -> &[T] {
-        self.data.as_slice()
-    }
+/// The values of a packed matrix.
+pub(super) enum Values<T> {
+    /// Panel after panel, row after row.
+    Plain(Aligned<T>),
+    /// For the matrix unit.
+    Tiles(amx::Tiles),
 }
 
 /// Splits `columns` into panels of `k` rows, as evenly as whole vectors allow.
 pub(crate) fn panels(columns: usize, k: usize, lanes: usize) -> Vec<Panel> {
+    panels_of(MAX_VECTORS, columns, k, lanes)
+}
+
+/// The same, of at most so many vectors each.
+fn panels_of(most: usize, columns: usize, k: usize, lanes: usize) -> Vec<Panel> {
     let vectors = columns.div_ceil(lanes);
-    let count = vectors.div_ceil(MAX_VECTORS).max(1);
+    let count = vectors.div_ceil(most).max(1);
     let mut out = Vec::with_capacity(count);
     let (mut vector, mut from) = (0, 0);
     for i in 0..count {
@@ -54,10 +63,20 @@ pub(crate) fn panels(columns: usize, k: usize, lanes: usize) -> Vec<Panel> {
     out
 }
 
-/// Packs a matrix of `k` rows and `columns` columns. `fill(panel, rows)` writes the rows of a panel, each
-/// `vectors * lanes` wide; what it leaves is zero.
-pub(crate) fn pack<T: Element>(k: usize, columns: usize, fill: impl Fn(&Panel, usize, &mut [T]) + Sync) -> Packed<T> {
+/// Packs a matrix of `k` rows, summed over in runs of `run`, and `columns` columns. `fill(panel, width, rows)` writes the rows of a
+/// panel, each `width` wide; what it leaves is zero.
+pub(crate) fn pack<T: Element>(
+    (k, run): (usize, usize),
+    columns: usize,
+    precision: Precision,
+    fill: impl Fn(&Panel, usize, &mut [T]) + Sync,
+) -> Packed<T> {
     let lanes = lanes::<T>();
+    if precision.takes_tiles::<T>() {
+        let mut panels = panels_of(2, columns, k, lanes);
+        let tiles = amx::pack((k, run), &mut panels, fill);
+        return Packed { values: Values::Tiles(tiles), panels, k, lanes };
+    }
     let panels = panels(columns, k, lanes);
     let len = panels.iter().map(|p| p.vectors * lanes * k).sum();
     let mut data = Aligned::zeros(len);
@@ -74,7 +93,7 @@ pub(crate) fn pack<T: Element>(k: usize, columns: usize, fill: impl Fn(&Panel, u
     } else {
         parts.into_par_iter().for_each(fill_one)
     }
-    Packed { data, panels, k, lanes }
+    Packed { values: Values::Plain(data), panels, k, lanes }
 }
 
 #[cfg(test)]

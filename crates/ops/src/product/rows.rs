@@ -4,7 +4,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Finish, Packed, Panel, Run, by_panel};
+use super::pack::Values;
+use super::{Finish, Packed, Panel, Run, amx, by_panel};
 use crate::host::Element;
 use crate::simd::Side;
 
@@ -38,8 +39,12 @@ pub(crate) struct Rows<'a, T> {
 #[allow(unsafe_code, reason = "the inner loops of all products; bounds are checked once for all rows")]
 pub(crate) unsafe fn rows<T: Element>(job: &Rows<'_, T>, y: *mut T, y_len: usize) {
     check(job, y_len);
-    // SAFETY: `check` has shown that every place lies inside its buffer; the caller owns the places of `y`.
-    pulp::Arch::new().dispatch(Job { job, y });
+    match (&job.w.values, T::single_rows(job)) {
+        (Values::Plain(w), _) => pulp::Arch::new().dispatch(Job { job, w: w.as_slice(), y }),
+        // SAFETY: `check` has shown that every place lies inside its buffer; the caller owns the places of `y`, which are `f32`.
+        (Values::Tiles(tiles), Some(job)) => unsafe { amx::rows(job, tiles, y.cast()) },
+        (Values::Tiles(_), None) => unreachable!("tiles are packed for single precision only"),
+    }
 }
 
 /// Computes [`Rows`] into a slice of one's own.
@@ -67,6 +72,7 @@ fn check<T: Element>(job: &Rows<'_, T>, y_len: usize) {
 
 struct Job<'a, 'b, T> {
     job: &'a Rows<'b, T>,
+    w: &'a [T],
     y: *mut T,
 }
 
@@ -162,7 +168,7 @@ impl<T: Element> Job<'_, '_, T> {
             }
             for run in runs {
                 let x: [*const T; MR] = std::array::from_fn(|i| self.job.x.as_ptr().offset(starts[i] + run.delta));
-                let w = self.job.w.data().as_ptr().add(p.from + run.k * width);
+                let w = self.w.as_ptr().add(p.from + run.k * width);
                 for k in 0..run.len {
                     let b: [T::V<S>; NV] = std::array::from_fn(|v| T::load_all::<S>(w.add(k * width + v * lanes)));
                     for i in 0..MR {
