@@ -7,7 +7,7 @@ use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::elementwise::fill_rows;
 use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor};
-use crate::reduce::{block_sums, sum_of};
+use crate::reduce::{block_sums, dot, sum_of, sum_of3};
 
 /// Elements in a block of rows.
 const BLOCK: usize = 1 << 13;
@@ -114,12 +114,14 @@ impl LayerNorm {
             |row, out| {
                 let (x, g) = (&x[row.clone()], &g[row]);
                 let (mean, inv) = self.moments(x);
-                let (mut sum, mut weighted) = (T::default(), T::default());
-                for i in 0..self.width {
-                    let below = g[i] * w[i];
-                    sum += below;
-                    weighted += below * (x[i] - mean);
-                }
+                let sum = T::from_f64(dot(g, w));
+                let weighted = T::from_f64(sum_of3(
+                    g,
+                    w,
+                    x,
+                    #[inline(always)]
+                    |g, w, x| g * w * (x - mean),
+                ));
                 let (offset, slope) = (sum * share, weighted * inv * inv * share);
                 out.map_with(
                     x,

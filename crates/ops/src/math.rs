@@ -9,7 +9,8 @@ pub(crate) fn exp32(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let clamped = if x < -87.33 { -87.33 } else { x };
     let clamped = if clamped > 88.72 { 88.72 } else { clamped };
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = clamped - n * LN2_HIGH - n * LN2_LOW;
     // The polynomial of Cephes' expf.
     let mut p = 1.987_569_2e-4;
@@ -17,10 +18,12 @@ pub(crate) fn exp32(x: f32) -> f32 {
         p = p * r + c;
     }
     let y = p * r * r + r + 1.0;
+    // The same number stands in the lowest bits of the shifted one: a conversion to integers would not be done on vectors.
+    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     // 2^n in two factors, as 2^128 is no number.
-    let half = ((n as i32) >> 1) as f32;
-    let power = |k: f32| f32::from_bits(((k as i32 + 127) as u32) << 23);
-    let y = y * power(half) * power(n - half);
+    let half = n >> 1;
+    let power = |k: i32| f32::from_bits((k.wrapping_add(127) as u32) << 23);
+    let y = y * power(half) * power(n.wrapping_sub(half));
     let y = if x < -87.33 { 0.0 } else { y };
     let y = if x > 88.72 { f32::INFINITY } else { y };
     if x.is_nan() { x } else { y }

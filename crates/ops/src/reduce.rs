@@ -48,6 +48,26 @@ pub(crate) fn dot<T: Element>(x: &[T], y: &[T]) -> f64 {
     total(lanes)
 }
 
+/// The sum of `f` over three slices of one length.
+#[inline(always)]
+pub(crate) fn sum_of3<T: Element>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T) -> f64 {
+    let mut lanes = [T::default(); LANES];
+    let ((xs, x), (ys, y), (zs, z)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), z.as_chunks::<LANES>());
+    let n = xs.len();
+    let (xs, ys, zs) = (&xs[..n], &ys[..n], &zs[..n]);
+    for i in 0..n {
+        for j in 0..LANES {
+            lanes[j] += f(xs[i][j], ys[i][j], zs[i][j]);
+        }
+    }
+    let n = x.len();
+    let (y, z) = (&y[..n], &z[..n]);
+    for j in 0..n {
+        lanes[j] += f(x[j], y[j], z[j]);
+    }
+    total(lanes)
+}
+
 /// The sum of `f` over a slice.
 #[inline(always)]
 pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {

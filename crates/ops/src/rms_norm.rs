@@ -7,7 +7,7 @@ use transplant_core::{Differentiable, Link, Memory, record};
 
 use crate::elementwise::fill_rows;
 use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
-use crate::reduce::{block_sums, dot};
+use crate::reduce::{block_sums, dot, sum_of3};
 
 /// Elements in a block of rows.
 const BLOCK: usize = 1 << 13;
@@ -75,10 +75,13 @@ impl RmsNorm {
             |row, out| {
                 let (x, g) = (&x[row.clone()], &g[row]);
                 let inv = self.inverse(x);
-                let mut weighted = T::default();
-                for i in 0..self.width {
-                    weighted += g[i] * w[i] * x[i];
-                }
+                let weighted = T::from_f64(sum_of3(
+                    g,
+                    w,
+                    x,
+                    #[inline(always)]
+                    |g, w, x| g * w * x,
+                ));
                 let slope = weighted * inv * inv * T::from_f64(1.0 / self.width as f64);
                 out.map_with(
                     x,
