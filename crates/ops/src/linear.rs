@@ -7,12 +7,12 @@ use transplant_core::{Differentiable, Link, Memory, record};
 use crate::Precision;
 use crate::buffer::{Shared, written};
 use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, zeros};
-use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows};
+use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, parts, rows};
 use crate::simd::lanes;
 
 /// Rows that a task works on, at most.
-const TASK_ROWS: usize = 192;
-/// Outputs whose weight gradient a task computes.
+const TASK_ROWS: usize = 96;
+/// Outputs whose weight gradient a task computes, at least.
 const TASK_OUTPUTS: usize = 24;
 
 /// `x [.., inputs]` times the transpose of `weight [outputs, inputs]`, plus `bias [outputs]`: `[.., outputs]`.
@@ -63,11 +63,10 @@ pub(crate) fn product<T: Element>(
     finish: Finish<'_, T>,
 ) -> Vec<T> {
     let all = |y: Shared<T>| {
-        let parts = count.div_ceil(TASK_ROWS);
-        let split = if parts < 4 * rayon::current_num_threads() { w.panels.len() } else { 1 };
-        (0..parts * split).into_par_iter().for_each(|task| {
-            let (part, s) = (task / split, task % split);
-            let range = part * count / parts..(part + 1) * count / parts;
+        let ranges = parts(count, TASK_ROWS);
+        let split = if ranges.len() < 4 * rayon::current_num_threads() { w.panels.len() } else { 1 };
+        let tasks: Vec<_> = ranges.flat_map(|p| (0..split).map(move |s| (p.clone(), s))).collect();
+        tasks.into_par_iter().for_each(|(range, s)| {
             let starts: Vec<isize> = range.clone().map(|r| (r * w.k) as isize).collect();
             let outs: Vec<usize> = range.map(|r| r * columns).collect();
             let panels = if split == 1 { 0..w.panels.len() } else { s..s + 1 };
@@ -118,7 +117,9 @@ impl Linear {
         let b_starts: Vec<isize> = (0..self.rows).map(|r| (r * self.inputs) as isize).collect();
         let mut dw = zeros(self.outputs * self.inputs);
         let panels = panels(self.inputs, 1, lanes::<T>());
-        let task = if self.precision.takes_tiles::<T>() { 4 * TASK_OUTPUTS } else { TASK_OUTPUTS };
+        // Each task reads all of `x`: few tasks, but one for every thread.
+        let share = self.outputs / rayon::current_num_threads();
+        let task = share.next_multiple_of(TASK_OUTPUTS).clamp(TASK_OUTPUTS, 4 * TASK_OUTPUTS);
         dw.par_chunks_mut((task * self.inputs).max(1)).enumerate().for_each(|(i, dw)| {
             let columns = i * task..i * task + dw.len() / self.inputs;
             let (a_starts, b_starts) = (&a_starts[..], &b_starts[..]);

@@ -13,7 +13,7 @@ use super::{depthwise, patches};
 use crate::Precision;
 use crate::buffer::{Shared, written};
 use crate::host::{Element, zeros};
-use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, outer, outer_by_tap, pack, rows};
+use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, outer, outer_by_tap, pack, parts, rows};
 use crate::simd::lanes;
 
 /// Rows that a task works on, at most.
@@ -58,12 +58,7 @@ impl Walk {
 
     /// Classes and parts of their positions, of at most `most` each.
     pub(super) fn parts(&self, images: usize, most: usize) -> Vec<(&Class, Range<usize>)> {
-        let ranges = |c: &Class| {
-            let len = c.len(images);
-            let count = len.div_ceil(most);
-            (0..count).map(move |i| i * len / count..(i + 1) * len / count)
-        };
-        self.classes.iter().flat_map(|c| ranges(c).map(move |r| (c, r))).collect()
+        self.classes.iter().flat_map(|c| parts(c.len(images), most).map(move |r| (c, r))).collect()
     }
 }
 

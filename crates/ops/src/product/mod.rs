@@ -67,6 +67,15 @@ macro_rules! by_panel {
 }
 use by_panel;
 
+/// Rows of which tiles of every height leave none over.
+const WHOLE: usize = 24;
+
+/// `len` rows in parts of `most` or a little more: evenly, but so that only the last leaves rows over when it is cut into tiles.
+pub(crate) fn parts(len: usize, most: usize) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + Clone {
+    let size = len.div_ceil(len.div_ceil(most).max(1)).next_multiple_of(WHOLE).max(1);
+    (0..len.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(len))
+}
+
 /// Terms that stand side by side in both operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {

@@ -10,7 +10,7 @@ use crate::host::Element;
 use crate::simd::Side;
 
 /// Rows summed before a tile goes on to the next: what they touch stays in the second-level cache.
-pub(crate) const ROWS: usize = 256;
+pub(crate) const ROWS: usize = 96;
 
 /// Rows whose outer products are summed.
 pub(crate) struct Outer<'a, T> {
