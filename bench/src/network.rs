@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use transplant_backbones::{
-    EfficientNetLite, EfficientNetLiteOptions, MobileNetV2, MobileNetV2Options, ResNet, ResNetDepth, ResNetOptions,
-    ViT, ViTOptions, ViTSize,
+    ConvNeXt, ConvNeXtOptions, EfficientNetLite, EfficientNetLiteOptions, MobileNetV2, MobileNetV2Options, ResNet,
+    ResNetDepth, ResNetOptions, ViT, ViTOptions, ViTSize,
 };
 use transplant_core::Architecture;
 
@@ -16,6 +16,7 @@ pub(crate) fn named(name: &str) -> Result<Box<dyn Architecture>> {
         "resnet34" => resnet(ResNetDepth::D34),
         "resnet50" => resnet(ResNetDepth::D50),
         "tf_efficientnet_lite0" => Box::new(EfficientNetLite::new(EfficientNetLiteOptions::default())),
+        "convnext_tiny" => Box::new(ConvNeXt::new(ConvNeXtOptions::default())),
         "mobilenet_v2" => Box::new(MobileNetV2::new(MobileNetV2Options::default())),
         "vit_tiny_patch16_224" | "deit_tiny_patch16_224" => vit(ViTSize::Tiny)?,
         "vit_small_patch16_224" | "deit_small_patch16_224" => vit(ViTSize::Small)?,

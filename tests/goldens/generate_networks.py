@@ -121,6 +121,13 @@ NETWORKS = [
     efficientnet("tf_efficientnet_lite1"),
     efficientnet("tf_efficientnet_lite2"),
     network(
+        "convnext_tiny",
+        "timm",
+        "head.fc.",
+        ["stem.0.weight", "stages.1.downsample.0.weight", "stages.2.downsample.1.weight", "head.norm.bias"]
+        + [f"stages.2.blocks.4.{n}" for n in ["conv_dw.weight", "norm.weight", "mlp.fc1.weight", "gamma"]],
+    ),
+    network(
         "mobilenet_v2",
         "torchvision",
         "classifier.",

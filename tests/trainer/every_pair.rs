@@ -69,7 +69,7 @@ fn data(backbone: &str) -> Arc<Memory> {
     };
     Arc::new(match backbone {
         "convnet" => images(1, 12, &mut rng),
-        "efficientnet_lite" | "mobilenet_v2" | "resnet" | "vit" => images(3, 32, &mut rng),
+        "convnext" | "efficientnet_lite" | "mobilenet_v2" | "resnet" | "vit" => images(3, 32, &mut rng),
         "mlp" => vectors(5, &mut rng),
         other => panic!("say here what rows suit the backbone `{other}`"),
     })

@@ -2,11 +2,12 @@
 //!
 //! An [`Architecture`] says what a network is made of and builds it through a `Scope`, so that freezing, adapters and taps
 //! work on it without a line of its own: [`ConvNet`] for small images, [`Mlp`] for vectors,
-//! [`ResNet`], [`EfficientNetLite`] and [`MobileNetV2`] for photographs.
+//! [`ResNet`], [`ConvNeXt`], [`EfficientNetLite`], [`MobileNetV2`] and [`ViT`] for photographs.
 #![forbid(unsafe_code)]
 
 mod conv_norm;
 mod convnet;
+mod convnext;
 mod efficientnet_lite;
 mod image;
 mod inverted;
@@ -16,6 +17,7 @@ mod resnet;
 mod vit;
 
 pub use convnet::{ConvNet, ConvNetOptions};
+pub use convnext::{ConvNeXt, ConvNeXtOptions};
 pub use efficientnet_lite::{
     EfficientNetLite, EfficientNetLiteOptions, EfficientNetLitePadding, EfficientNetLiteVariant,
 };
@@ -29,6 +31,7 @@ use transplant_core::{Architecture, Plugins};
 /// Registers all networks.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Architecture, ConvNet>();
+    p.add::<dyn Architecture, ConvNeXt>();
     p.add::<dyn Architecture, EfficientNetLite>();
     p.add::<dyn Architecture, Mlp>();
     p.add::<dyn Architecture, MobileNetV2>();

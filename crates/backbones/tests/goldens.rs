@@ -7,8 +7,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use transplant_backbones::{
-    EfficientNetLite, EfficientNetLiteOptions, EfficientNetLitePadding, EfficientNetLiteVariant, MobileNetV2,
-    MobileNetV2Options, ResNet, ResNetDepth, ResNetOptions, ViT, ViTOptions, ViTSize,
+    ConvNeXt, ConvNeXtOptions, EfficientNetLite, EfficientNetLiteOptions, EfficientNetLitePadding,
+    EfficientNetLiteVariant, MobileNetV2, MobileNetV2Options, ResNet, ResNetDepth, ResNetOptions, ViT, ViTOptions,
+    ViTSize,
 };
 use transplant_core::{
     Acts, Architecture, Backbone, Ctx, Field, Gradients, HIDDEN, Mode, Origin, Params, Plan, Role, Schema, Scope,
@@ -27,6 +28,7 @@ const NETWORKS: &[(&str, Make)] = &[
     ("tf_efficientnet_lite0", || efficientnet(EfficientNetLiteVariant::V0, EfficientNetLitePadding::Same)),
     ("tf_efficientnet_lite1", || efficientnet(EfficientNetLiteVariant::V1, EfficientNetLitePadding::Same)),
     ("tf_efficientnet_lite2", || efficientnet(EfficientNetLiteVariant::V2, EfficientNetLitePadding::Same)),
+    ("convnext_tiny", || Box::new(ConvNeXt::new(ConvNeXtOptions {}))),
     ("mobilenet_v2", || Box::new(MobileNetV2::new(MobileNetV2Options {}))),
 ];
 
