@@ -1,4 +1,5 @@
-//! Hashes the sources that decide what a run computes, so that a cell finished by other code is not taken for this one's.
+//! Hashes the sources that decide what a run computes, so that a cell finished by other code, or what its
+//! frozen stages put out, is not taken for this one's.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +7,25 @@ use std::path::{Path, PathBuf};
 /// is part of the hash, then stands for them.
 const CRATES: &[&str] =
     &["core", "ops", "trainer", "strategies", "datasets", "backbones", "tasks", "metrics", "pipeline"];
+/// Those whose code makes the output of frozen stages, which is kept from run to run.
+const FEATURES: &[&str] = &["core", "ops", "trainer", "datasets", "backbones"];
 
 fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=TRANSPLANT_SOURCE_HASH={:016x}", hash_of(CRATES));
+    println!("cargo::rustc-env=TRANSPLANT_FEATURE_HASH={:016x}", hash_of(FEATURES));
+}
+
+fn hash_of(names: &[&str]) -> u64 {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
-    for name in CRATES {
+    for name in names {
         let folder = crates.join(name).join("src");
         if folder.is_dir() {
             println!("cargo::rerun-if-changed={}", folder.display());
             collect(&folder, &mut files);
         }
     }
-    println!("cargo::rerun-if-changed=build.rs");
     files.sort();
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     hash.add(env!("CARGO_PKG_VERSION").as_bytes());
@@ -26,7 +34,7 @@ fn main() {
         hash.add(name.as_bytes());
         hash.add(&std::fs::read(&file).unwrap_or_default());
     }
-    println!("cargo::rustc-env=TRANSPLANT_SOURCE_HASH={:016x}", hash.0);
+    hash.0
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

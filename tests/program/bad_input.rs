@@ -53,6 +53,11 @@ fn wrong_types_and_values_out_of_range() {
     refused("epochs = 2", "epochs = \"two\"", "epochs = \"two\"", &["epochs", "invalid type"]);
     refused("lr = 0.05", "lr = -1.0", "lr = -1.0", &["lr", "at least 0"]);
     refused("batch_size = 16", "batch_size = 0", "batch_size = 0", &["batch_size"]);
+    refused("epochs = 2", "epochs = 2, views = 0", "views = 0", &["views", "at least 1"]);
+    let cache = |line: &str| format!("name = \"small\"\n[cache]\n{line}");
+    refused("name = \"small\"", &cache("memory_mb = -1"), "memory_mb", &["cache.memory_mb", "whole number"]);
+    refused("name = \"small\"", &cache("disk_gb = 1"), "disk_gb", &["disk_gb", "`disk_mb`"]);
+    refused("name = \"small\"", &cache("folder = \"\""), "folder", &["cache.folder", "empty"]);
     refused("schema = 1", "schema = 2", "schema = 2", &["schema"]);
     refused("labels_per_class = 2", "labels_per_class = 0", "labels_per_class = 0", &["labels_per_class"]);
 }

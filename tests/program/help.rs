@@ -5,7 +5,7 @@ use crate::{succeeded, transplant};
 #[test]
 fn the_catalogue_can_be_read_from_the_command_line() {
     let said = |args: &[&str]| succeeded(&transplant().args(args).output().unwrap());
-    for verb in ["run", "check", "list", "explain", "schema", "predict", "evaluate"] {
+    for verb in ["run", "check", "list", "explain", "schema", "predict", "evaluate", "cache"] {
         assert!(said(&["--help"]).contains(verb), "{verb}");
     }
     assert!(said(&["list"]).contains("parameter") && said(&["list", "dataset"]).contains("optdigits"));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod cache;
 mod configs;
 mod help;
 mod outside;
@@ -76,7 +77,13 @@ impl Bench {
     fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut c = transplant();
         c.current_dir(self.dir.path()).arg("run").arg("pipeline.toml").arg("--out").arg(self.out(out)).args(more);
+        c.env("TRANSPLANT_CACHE", self.cache());
         c
+    }
+
+    /// The folder of the activation cache.
+    fn cache(&self) -> PathBuf {
+        self.dir.path().join("cache")
     }
 
     /// Runs to the end and succeeds.

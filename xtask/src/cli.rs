@@ -47,6 +47,12 @@ pub(crate) fn command() -> Command {
             .arg(device())
             .arg(Arg::new("input").value_name("INPUT").num_args(1..).required(true).help("Files to predict for")),
         verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),
+        verb("cache", "List or clear what is kept of frozen stages from run to run")
+            .arg(
+                Arg::new("what").value_name("WHAT").help("`list`, or `clear` with or without an ENTRY [default: list]"),
+            )
+            .arg(Arg::new("entry").value_name("ENTRY").help("The beginning of an entry's name"))
+            .arg(option("folder", "DIR", "The folder of the cache [default: TRANSPLANT_CACHE, or the user's]")),
     ];
     let own = [
         verb("test", "Run the tests of the workspace (for developers)")
@@ -84,7 +90,7 @@ pub(crate) fn command() -> Command {
 
 /// Whether `verb` is one of the runner's, as opposed to xtask's own.
 pub(crate) fn is_passed_on(verb: &str) -> bool {
-    matches!(verb, "run" | "check" | "list" | "explain" | "schema" | "predict" | "evaluate")
+    matches!(verb, "run" | "check" | "list" | "explain" | "schema" | "predict" | "evaluate" | "cache")
 }
 
 fn verb(name: &'static str, about: &'static str) -> Command {

@@ -12,6 +12,7 @@ Examples:
   transplant list strategy                        what there is
   transplant explain strategy.parameter           what it does, and its options
   transplant predict runs/digits scan.png         classes and scores as CSV
+  transplant cache                                what is kept of frozen stages, and how much room it takes
 
 Exit codes: 0 done, 1 failed, 2 the request or the pipeline is wrong, 130 and 143 stopped by SIGINT and SIGTERM.";
 
@@ -72,6 +73,11 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+    /// List or clear what is kept of frozen stages from run to run [default: list].
+    Cache {
+        #[command(subcommand)]
+        what: Option<Cache>,
+    },
     /// Evaluate the models of a finished run on their test data again and compare with its summary.
     Evaluate {
         /// The folder of a run.
@@ -80,6 +86,29 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// Show its entries: rows, size, when it was used, network and stages.
+    List {
+        #[command(flatten)]
+        folder: CacheFolder,
+    },
+    /// Remove all entries, or one. What a running training uses stays.
+    Clear {
+        /// The beginning of an entry's name, as `list` shows it.
+        entry: Option<String>,
+        #[command(flatten)]
+        folder: CacheFolder,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct CacheFolder {
+    /// The folder of the cache [default: TRANSPLANT_CACHE, or `transplant` in the user's folder of caches].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// A pipeline file and what is laid over it.

@@ -95,6 +95,12 @@ impl Listener for Progress {
                 let (epoch, loss) = (report.epoch + 1, report.train_loss);
                 self.say(&format!("[{}/{}] {} epochs, training loss {loss:.4}", self.cell + 1, self.of, epoch));
             }
+            Event::PrefixKept { rows, reused, .. } if *reused > 0 => {
+                let text = format!("the cache has what frozen stages make of {reused} of {rows} rows");
+                if self.notes.insert(text.clone()) {
+                    self.say(&text);
+                }
+            }
             Event::Warning { text } => self.say(&format!("warning: {text}")),
             Event::Note { text } if self.notes.insert(text.clone()) => self.say(&format!("note: {text}")),
             _ => {}

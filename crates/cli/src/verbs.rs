@@ -11,7 +11,7 @@ use transplant_pipeline::reference;
 use transplant_pipeline::resolved::{DeviceChoice, Pipeline};
 use transplant_pipeline::run::{self, Folder, Outcome, prepare};
 
-use crate::args::{self, Verb};
+use crate::args::{self, Cache, CacheFolder, Verb};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -29,6 +29,7 @@ pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Resul
             let folder = run::model_folder(&run, cell.as_deref())?;
             say(&run::predict(&folder, &inputs, plugins, &device)?)
         }
+        Verb::Cache { what } => cache(what),
         Verb::Evaluate { run, device } => evaluate(&run, &device, plugins),
     }
 }
@@ -83,6 +84,20 @@ fn evaluate(path: &Path, device: &str, plugins: &Plugins) -> Result<(), Failure>
         say(&cell.text)?;
     }
     if same { say(&format!("all {} cells agree with summary.json\n", checked.len())) } else { Err(Failure::Differs) }
+}
+
+fn cache(what: Option<Cache>) -> Result<(), Failure> {
+    let at = |folder: CacheFolder| {
+        let none = || wrong("the system tells of no folder for caches; name one with `--folder`");
+        folder.folder.or_else(run::default_cache).ok_or_else(none)
+    };
+    match what.unwrap_or(Cache::List { folder: CacheFolder::default() }) {
+        Cache::List { folder } => {
+            let folder = at(folder)?;
+            say(&run::list_cache(&folder)?)
+        }
+        Cache::Clear { entry, folder } => say(&run::clear_cache(&at(folder)?, entry.as_deref())?),
+    }
 }
 
 fn device_of(text: &str) -> Result<DeviceChoice, Failure> {

@@ -32,6 +32,21 @@ pub enum Event {
         /// Metrics by split.
         metrics: BTreeMap<String, BTreeMap<String, f64>>,
     },
+    /// The output of a frozen prefix is there for all rows of a stream: computed once, or taken from the cache.
+    PrefixKept {
+        /// The stream; `validation` is the validation part.
+        stream: String,
+        /// Stages of the prefix.
+        stages: usize,
+        /// Where it is read from during the phase.
+        from: KeptIn,
+        /// Rows, each view counted.
+        rows: usize,
+        /// Those of them that the prefix was run on, without what fills up tiles.
+        computed: usize,
+        /// Those of them that an earlier phase, cell or run had left in the cache.
+        reused: usize,
+    },
     /// A phase began.
     PhaseStarted {
         /// Its name.
@@ -74,6 +89,16 @@ pub enum Event {
         /// What.
         text: String,
     },
+}
+
+/// Where the output of a frozen prefix is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptIn {
+    /// In memory.
+    Memory,
+    /// In a file, read by position.
+    File,
 }
 
 /// Observes events.

@@ -20,11 +20,25 @@ pub trait Feed: Send + Sync {
     /// Batches in an epoch.
     fn batches(&self) -> u64;
 
-    /// Training batch `index` of `epoch`: shuffled rows, random transforms applied.
+    /// The rows of training batch `index` of `epoch`, shuffled.
+    ///
+    /// # Errors
+    /// When the epoch has no such batch.
+    fn order(&self, epoch: u64, index: u64) -> Result<Vec<u64>>;
+
+    /// These rows as `epoch` shows them, random transforms applied.
     ///
     /// # Errors
     /// When a row cannot be read or a transform fails.
-    fn batch(&self, epoch: u64, index: u64) -> Result<Batch>;
+    fn view(&self, rows: &[u64], epoch: u64) -> Result<Batch>;
+
+    /// Training batch `index` of `epoch`.
+    ///
+    /// # Errors
+    /// When the epoch has no such batch, a row cannot be read or a transform fails.
+    fn batch(&self, epoch: u64, index: u64) -> Result<Batch> {
+        self.view(&self.order(epoch, index)?, epoch)
+    }
 
     /// These rows without any randomness, as for an evaluation.
     ///
@@ -32,8 +46,9 @@ pub trait Feed: Send + Sync {
     /// When a row cannot be read or a transform fails.
     fn plain(&self, rows: &[u64]) -> Result<Batch>;
 
-    /// Whether training batches pass through random transforms, so that features of a row differ from epoch to epoch.
-    fn random(&self) -> bool;
+    /// How many views of a row there are: epoch e shows view e modulo this. `Some(1)` without random transforms, `None` when
+    /// each epoch shows another.
+    fn views(&self) -> Option<u64>;
 }
 
 /// A role that rows may have.

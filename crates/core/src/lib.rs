@@ -45,7 +45,7 @@ pub use batch::{Batch, Target, Targets};
 pub use component::{BuildCx, Component, Entry, Kind, Plugins};
 pub use dataset::{Dataset, Field, Roles, Schema, Split, Test, Train, Unlabelled, Validation};
 pub use error::{Error, Invalid, Result};
-pub use event::{Event, Listener};
+pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, RowRole};
 pub use gradients::{Gradients, backward, backward_last};
 pub use memory::Memory;

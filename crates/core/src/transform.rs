@@ -21,7 +21,8 @@ pub trait Transform: Send + Sync {
     /// When the transform does not suit the inputs.
     fn schema(&self, inputs: &Schema) -> Result<Schema>;
 
-    /// Whether it draws random numbers; such transforms act in training only.
+    /// Whether it draws random numbers; such transforms act in training only. What a row becomes must not depend on the rows
+    /// beside it, or its views cannot be kept.
     fn random(&self) -> bool {
         false
     }

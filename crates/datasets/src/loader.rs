@@ -19,6 +19,8 @@ pub struct LoaderOptions {
     pub transforms: Vec<Arc<dyn Transform>>,
     /// Random transforms that follow them in training.
     pub augment: Vec<Arc<dyn Transform>>,
+    /// Views of each row that random transforms make, at least 1; `None`: another in every epoch.
+    pub views: Option<u64>,
     /// Where shuffling and random transforms get their numbers from.
     pub seeds: Seeds,
 }
@@ -26,7 +28,7 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// Batches of this size without transforms, seed 0.
     pub fn new(batch_size: usize) -> Self {
-        Self { batch_size, transforms: Vec::new(), augment: Vec::new(), seeds: Seeds::new(0) }
+        Self { batch_size, transforms: Vec::new(), augment: Vec::new(), views: None, seeds: Seeds::new(0) }
     }
 }
 
@@ -42,6 +44,7 @@ pub struct Loader {
     inputs: Schema,
     chain: Chain,
     batches: u64,
+    views: Option<u64>,
     seeds: Seeds,
     /// The order of the epoch that was asked for last.
     order: Mutex<Option<(u64, Arc<[u64]>)>>,
@@ -90,6 +93,9 @@ impl Loader {
         if o.batch_size == 0 {
             return Err(Invalid::key("batch_size", "must be at least 1").into());
         }
+        if o.views == Some(0) {
+            return Err(Invalid::key("views", "must be at least 1").into());
+        }
         if rows.is_empty() {
             return Err(Error::contract("a loader needs at least one row, and this part of the data set is empty"));
         }
@@ -98,6 +104,7 @@ impl Loader {
             rows: rows.to_vec(),
             targets: if labelled { dataset.targets().clone() } else { Schema::new() },
             inputs: chain.schema(dataset.inputs())?,
+            views: if chain.random() { o.views } else { Some(1) },
             chain,
             batches: rows.len().div_ceil(o.batch_size) as u64,
             seeds: o.seeds,
@@ -107,8 +114,8 @@ impl Loader {
         Ok(Fed::new(split, Arc::new(loader)))
     }
 
-    /// The rows in the order of an epoch.
-    fn order(&self, epoch: u64) -> Arc<[u64]> {
+    /// All rows in the order of an epoch.
+    fn shuffled(&self, epoch: u64) -> Arc<[u64]> {
         let mut last = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         match last.as_ref() {
             Some((e, order)) if *e == epoch => order.clone(),
@@ -146,15 +153,19 @@ impl Feed for Loader {
         self.batches
     }
 
-    fn batch(&self, epoch: u64, index: u64) -> Result<Batch> {
+    fn order(&self, epoch: u64, index: u64) -> Result<Vec<u64>> {
         if index >= self.batches {
             return Err(Error::contract(format!("batch {index} of an epoch of {}", self.batches)));
         }
-        let order = self.order(epoch);
+        let order = self.shuffled(epoch);
         let edge = |i: u64| (u128::from(i) * order.len() as u128 / u128::from(self.batches)) as usize;
-        let rows = &order[edge(index)..edge(index + 1)];
+        Ok(order[edge(index)..edge(index + 1)].to_vec())
+    }
+
+    fn view(&self, rows: &[u64], epoch: u64) -> Result<Batch> {
         let mut batch = self.read(rows)?;
-        batch.inputs = self.chain.train(batch.inputs, rows, epoch, self.seeds.child("augment"))?;
+        let view = self.views.map_or(epoch, |views| epoch % views);
+        batch.inputs = self.chain.train(batch.inputs, rows, view, self.seeds.child("augment"))?;
         Ok(batch)
     }
 
@@ -164,8 +175,8 @@ impl Feed for Loader {
         Ok(batch)
     }
 
-    fn random(&self) -> bool {
-        self.chain.random()
+    fn views(&self) -> Option<u64> {
+        self.views
     }
 }
 
@@ -242,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn views_come_round_while_the_order_goes_on() -> Result<()> {
+        let parts = parts(5);
+        let feed = Loader::train(&parts.train, LoaderOptions { views: Some(3), ..augmented(16) })?;
+        let rows = feed.order(1, 0)?;
+        let view = |epoch| feed.view(&rows, epoch).map(|b| bits(&b));
+        assert_eq!((view(1)?, view(2)?), (view(4)?, view(8)?));
+        assert!(view(0)? != view(1)? && view(1)? != view(2)? && feed.order(4, 0)? != rows);
+        let endless = Loader::train(&parts.train, augmented(16))?;
+        assert_eq!(bits(&endless.view(&rows, 2)?), view(2)?);
+        assert_ne!(bits(&endless.view(&rows, 4)?), view(4)?);
+        assert_eq!((feed.views(), endless.views()), (Some(3), None));
+        assert_eq!(Loader::train(&parts.train, LoaderOptions::new(16))?.views(), Some(1));
+        assert!(Loader::train(&parts.train, LoaderOptions { views: Some(0), ..augmented(16) }).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn threads_change_nothing() -> Result<()> {
         let feed = Loader::train(&parts(20).train, augmented(64))?;
         let with = |threads| {
@@ -256,7 +284,7 @@ mod tests {
     fn plain_rows_are_transformed_but_not_augmented() -> Result<()> {
         let parts = parts(2);
         let feed = Loader::validation(&Validation::new(parts.train.dataset().clone(), vec![8, 3]), augmented(4))?;
-        assert!(feed.random());
+        assert_eq!(feed.views(), None);
         let batch = feed.plain(&[3, 8])?;
         assert_eq!((batch.rows.as_slice(), batch.inputs.get(HIDDEN)?.dims()), (&[3, 8][..], &[2, 1, 10, 12][..]));
         let raw = parts.train.dataset().batch(&[3])?;

@@ -22,6 +22,8 @@ pub struct Pipeline {
     pub seed: u64,
     /// Where it computes.
     pub device: DeviceChoice,
+    /// Where outputs of frozen stages are kept.
+    pub cache: CacheSpec,
     /// Data sets by name.
     pub datasets: BTreeMap<String, DatasetSpec>,
     /// The cells to run: a cell stands after those it builds on.
@@ -74,6 +76,30 @@ pub struct DatasetSpec {
     pub augment: Vec<Spec<dyn Transform>>,
 }
 
+/// Where outputs of frozen stages are kept. None of it changes what is trained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSpec {
+    /// Whether they are kept; otherwise they are computed again for every batch.
+    pub enabled: bool,
+    /// Most megabytes of memory for a phase, from 0. What does not fit is read from a file, batch by batch.
+    pub memory_mb: u64,
+    /// Most megabytes of all files, from 0; 0: no files. Files that were used longest ago give way.
+    pub disk_mb: u64,
+    /// Rows times weights of the frozen stages from which their output goes to a file, from 0. What is less work than this
+    /// is computed again by the next run.
+    pub disk_min_work: u64,
+    /// The folder of the files; left out: that of the variable `TRANSPLANT_CACHE`, or `transplant` in the user's folder of
+    /// caches.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for CacheSpec {
+    fn default() -> Self {
+        Self { enabled: true, memory_mb: 1024, disk_mb: 10240, disk_min_work: 1_000_000_000, folder: None }
+    }
+}
+
 /// How a step trains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -90,6 +116,9 @@ pub struct TrainerSpec {
     pub clip_norm: Option<f64>,
     /// Batches whose gradients are summed before a step, at least 1.
     pub accumulate: u64,
+    /// Views of each row that random transforms make, at least 1: epoch e shows view e modulo `views`, and what frozen stages
+    /// make of each view is computed once. Left out: another view in every epoch, computed anew.
+    pub views: Option<u64>,
     /// Early stopping, best checkpoint and the like; they see validation only.
     pub policies: Vec<Spec<dyn Policy>>,
     /// Seconds between checkpoints of the training state, from 0; 0: after every step.
@@ -105,6 +134,7 @@ impl Default for TrainerSpec {
             schedule: Spec::new("constant"),
             clip_norm: None,
             accumulate: 1,
+            views: None,
             policies: Vec::new(),
             checkpoint_every_secs: 30.0,
         }

@@ -9,6 +9,8 @@ use transplant_core::{
     Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation,
 };
 
+use crate::cache::Cache;
+
 /// How training goes, whatever the strategy.
 #[derive(Clone)]
 pub struct Recipe {
@@ -75,11 +77,13 @@ pub struct Io<'a> {
     pub stop: &'a AtomicBool,
     /// Early stopping and kin.
     pub policies: Vec<Box<dyn Policy>>,
+    /// Where outputs of frozen stages are kept.
+    pub cache: Cache,
 }
 
 impl<'a> Io<'a> {
-    /// No checkpoints, no policies.
+    /// No checkpoints, no policies, a cache in memory.
     pub fn new(listener: &'a mut dyn Listener, stop: &'a AtomicBool) -> Self {
-        Self { listener, checkpoints: None, resume: false, stop, policies: Vec::new() }
+        Self { listener, checkpoints: None, resume: false, stop, policies: Vec::new(), cache: Cache::default() }
     }
 }

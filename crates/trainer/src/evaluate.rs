@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use transplant_core::{Fed, Feed, Predictions, Result, RowRole, Target};
 
+use crate::kept::Kept;
 use crate::model::Model;
 
 /// Rows that are read at a time; it has no influence on the outcome.
@@ -24,15 +25,22 @@ pub struct Evaluation {
 /// # Errors
 /// When a row cannot be read or the model fails.
 pub fn evaluate<R: RowRole>(model: &Model, feed: &Fed<R>) -> Result<Evaluation> {
-    evaluate_feed(model, &**feed)
+    evaluate_kept(model, &**feed, None)
 }
 
-pub(crate) fn evaluate_feed(model: &Model, feed: &dyn Feed) -> Result<Evaluation> {
-    let info = model.info();
+/// [`evaluate`], where the output of the first stages may have been kept.
+pub(crate) fn evaluate_kept(model: &Model, feed: &dyn Feed, kept: Option<&Kept>) -> Result<Evaluation> {
+    let (info, stages) = (model.info(), kept.map_or(0, |k| k.stages));
     let mut predictions: BTreeMap<String, Predictions> = BTreeMap::new();
     for rows in feed.rows().chunks(CHUNK) {
-        let batch = feed.plain(rows)?;
-        let outputs = model.run_plain(&batch)?.outputs;
+        let (batch, outputs) = match kept.map(|k| k.of(rows, 0)).transpose()?.flatten() {
+            Some((batch, acts)) => (batch, model.run_from(stages, &acts, rows)?.outputs),
+            None => {
+                let batch = feed.plain(rows)?;
+                let outputs = model.run_plain(&batch)?.outputs;
+                (batch, outputs)
+            }
+        };
         for (name, task) in model.tasks() {
             let mut p = task.decode(&outputs[name], &info.tasks[name])?;
             if let Some(t) = batch.targets.get(task.target()) {

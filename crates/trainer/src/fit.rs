@@ -1,24 +1,26 @@
 //! [`fit`]: the loop. The strategy decides, policies ask, and this is where things happen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Action, Boundary, Error, Event, Feed, Gradients, Invalid, Origin, Params, Phase, Progress, Recording, Report,
+    Action, Boundary, Error, Event, Feed, Gradients, Invalid, Mode, Origin, Params, Phase, Progress, Recording, Report,
     Result, Role, Step, Strategy, Term, Until, Update, Use, backward, backward_last,
 };
 
 use crate::checkpoint::{self, Position, State, Tensors};
 use crate::data::{Data, Io, Recipe};
-use crate::evaluate::{evaluate, metrics_of, score_of};
+use crate::evaluate::{evaluate_kept, metrics_of, score_of};
+use crate::fetched::{Fetched, Stream, streams};
+use crate::keeper::keep;
+use crate::kept::AllKept;
 use crate::ledger::{LedgerRow, ledger};
-use crate::model::{Model, Network, on_device};
+use crate::model::{Model, Network};
 use crate::pass::BoundaryPass;
-use crate::prefix::{Kept, frozen_stages};
-use crate::step::{Fetched, TrainStep};
+use crate::prefix::{Tiles, frozen_stages};
+use crate::step::TrainStep;
 use crate::update::{Applied, OptimiserState, clip};
 
 /// What a fit did.
@@ -85,7 +87,8 @@ struct Stage<'s> {
     updates: Vec<Update>,
     network: Network,
     prefix: usize,
-    cached: BTreeMap<String, Kept>,
+    /// What the prefix made of all rows.
+    kept: AllKept,
     taps: BTreeSet<String>,
     /// Batches in an epoch of the first labelled stream.
     batches: u64,
@@ -153,13 +156,17 @@ impl<'r, 'io> Run<'r, 'io> {
         let main = self.data.labelled.get(&needs.labelled_streams()[0]).map(|f| f.batches()).unwrap_or_default();
         let network = self.model.network(phase.plan.clone())?;
         let prefix = frozen_stages(self.model, &phase.plan, &needs.taps);
-        let mut cached = BTreeMap::new();
-        for (name, feed) in feeds(self.data) {
-            if let Some(kept) = self.model.tiles(prefix).keep(&network, feed)? {
-                cached.insert(name.to_owned(), kept);
-            }
-        }
         let epochs = if let Until::Epochs(n) = phase.until { n } else { self.recipe.epochs };
+        let at = &self.at;
+        let shown = |feed: &dyn Feed| {
+            let last = (epochs * main).saturating_sub(1);
+            epoch_of(at, main, feed, at.epoch * main).0..epoch_of(at, main, feed, last).0 + 1
+        };
+        let kept = keep(self.model, (&network, prefix), self.data, shown, self.io);
+        if let Err(Error::Interrupted) = kept {
+            self.save()?;
+        }
+        let kept = kept?;
         let steps_per_epoch = main.div_ceil(self.recipe.accumulate.max(1));
         let updates = if phase.updates.is_empty() {
             vec![Update { name: "all".into(), ..Update::default() }]
@@ -170,10 +177,10 @@ impl<'r, 'io> Run<'r, 'io> {
             phase: phase.name.clone(),
             steps: steps_per_epoch * epochs,
             trainable: count(self.model.params(), |n| phase.plan.use_of(n) != Use::Frozen),
-            cached_stages: if cached.is_empty() { 0 } else { prefix },
+            cached_stages: if kept.streams.is_empty() { 0 } else { prefix },
         });
         let taps = needs.taps.into_iter().collect();
-        Ok(Stage { strategy, phase, updates, network, prefix, cached, taps, batches: main, steps_per_epoch, epochs })
+        Ok(Stage { strategy, phase, updates, network, prefix, kept, taps, batches: main, steps_per_epoch, epochs })
     }
 
     fn epochs(&mut self, strategy: &dyn Strategy, index: usize, stage: &Stage<'_>) -> Result<()> {
@@ -194,7 +201,7 @@ impl<'r, 'io> Run<'r, 'io> {
             let epoch = self.at.epoch;
             let train_loss = self.at.loss_sum / stage.steps_per_epoch.max(1) as f64;
             self.boundary(strategy, Boundary::EpochEnd(index, epoch))?;
-            self.report(train_loss)?;
+            self.report(stage, train_loss)?;
             self.at = Position {
                 epoch: epoch + 1,
                 step_in_epoch: 0,
@@ -215,6 +222,8 @@ impl<'r, 'io> Run<'r, 'io> {
         let micro = first..(first + self.recipe.accumulate.max(1)).min(stage.batches);
         let share = 1.0 / (micro.end - micro.start).max(1) as f64;
         let fetched = micro.map(|i| self.fetch(stage, i)).collect::<Result<Vec<_>>>()?;
+        // A file may be damaged while it is trained from.
+        stage.kept.told().iter().for_each(|e| self.io.listener.on(e));
         let factor = self.recipe.schedule.factor(progress) * self.at.lr_factor;
         let mut total = 0.0;
         for update in stage.updates.iter().filter(|u| step.is_multiple_of(u.every.max(1))) {
@@ -246,7 +255,7 @@ impl<'r, 'io> Run<'r, 'io> {
         &self,
         stage: &Stage<'_>,
         update: &Update,
-        streams: &BTreeMap<String, Fetched>,
+        streams: &BTreeMap<String, Fetched<'_>>,
         progress: Progress,
         places: &Gradients,
     ) -> Result<(f64, Gradients)> {
@@ -296,32 +305,23 @@ impl<'r, 'io> Run<'r, 'io> {
     }
 
     /// The batch of every stream that belongs to batch `index` of the main stream's epoch; shorter streams go round.
-    fn fetch(&self, stage: &Stage<'_>, index: u64) -> Result<BTreeMap<String, Fetched>> {
+    fn fetch(&self, stage: &Stage<'_>, index: u64) -> Result<BTreeMap<String, Fetched<'r>>> {
         let position = self.at.epoch * stage.batches + index;
-        let mut out = BTreeMap::new();
-        for (name, feed) in feeds(self.data) {
-            let n = feed.batches().max(1);
-            // Epochs are counted over all phases, so that a second phase sees other augmentations than the first.
-            let earlier = (self.at.total_epochs - self.at.epoch) * stage.batches / n;
-            let mut batch = on_device(feed.batch(earlier + position / n, position % n)?, self.model.params())?;
-            if self.data.unlabelled.contains_key(name) {
-                batch.targets.clear();
-            }
-            let kept = stage.cached.get(name).map(|k| k.of(&batch)).transpose()?.flatten();
-            let acts = match kept {
-                Some(acts) => acts,
-                None => self.model.tiles(stage.prefix).run(&stage.network, &batch.inputs, &batch.rows)?,
-            };
-            out.insert(name.to_owned(), Fetched { batch: Rc::new(batch), acts });
-        }
-        Ok(out)
+        let (tiles, device) =
+            (Tiles { network: &stage.network, prefix: stage.prefix, mode: Mode::Train }, self.model.params().device());
+        let fetched = |stream: Stream<'r>| {
+            let at = epoch_of(&self.at, stage.batches, stream.feed, position);
+            let fetched = Fetched::new(stream, at, &tiles, stage.kept.streams.get(stream.name), device)?;
+            Ok((stream.name.to_owned(), fetched))
+        };
+        streams(self.data).map(fetched).collect()
     }
 
     /// Evaluates on the validation part, asks the policies and does what they say.
-    fn report(&mut self, train_loss: f64) -> Result<()> {
+    fn report(&mut self, stage: &Stage<'_>, train_loss: f64) -> Result<()> {
         let mut report = Report { epoch: self.at.total_epochs, train_loss, ..Report::default() };
         if let Some(feed) = &self.data.validation {
-            let evaluation = evaluate(self.model, feed)?;
+            let evaluation = evaluate_kept(self.model, &**feed, stage.kept.validation.as_ref())?;
             report.validation = metrics_of(self.model, &evaluation)?;
             report.score = score_of(self.model, &evaluation)?;
         }
@@ -390,10 +390,12 @@ impl<'r, 'io> Run<'r, 'io> {
     }
 }
 
-/// All streams, by name.
-fn feeds(data: &Data) -> impl Iterator<Item = (&str, &dyn Feed)> {
-    let labelled = data.labelled.iter().map(|(n, f)| (n.as_str(), &**f));
-    labelled.chain(data.unlabelled.iter().map(|(n, f)| (n.as_str(), &**f)))
+/// Where a stream stands when the main one, of `batches` an epoch, has shown so many batches of this phase: its epoch and
+/// batch. Epochs are counted over all phases, so that a second phase sees other augmentations than the first.
+fn epoch_of(at: &Position, batches: u64, feed: &dyn Feed, position: u64) -> (u64, u64) {
+    let n = feed.batches().max(1);
+    let earlier = (at.total_epochs - at.epoch) * batches / n;
+    (earlier + position / n, position % n)
 }
 
 /// Numbers in the weights that `which` names.

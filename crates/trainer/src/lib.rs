@@ -6,10 +6,14 @@
 //! the only function that accepts test rows.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod checkpoint;
 mod data;
 mod evaluate;
+mod fetched;
 mod fit;
+mod keeper;
+mod kept;
 mod ledger;
 mod model;
 pub mod optimisers;
@@ -20,6 +24,7 @@ pub mod schedules;
 mod step;
 mod update;
 
+pub use cache::{Cache, CacheEntry, CacheFiles, Cleared, clear_cache, list_cache};
 pub use data::{Data, Io, Recipe};
 pub use evaluate::{Evaluation, evaluate, metrics_of};
 pub use fit::{Fit, fit};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Acts, Architecture, Backbone, Batch, Ctx, Error, Field, Forward, Invalid, Load, ModelInfo, Module, Modules, Origin,
-    ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
+    Acts, Architecture, Backbone, Batch, Ctx, Error, Field, Forward, Invalid, Load, Mode, ModelInfo, Module, Modules,
+    Origin, ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
 };
 
-use crate::prefix::{Tiles, in_tiles};
+use crate::prefix::{Tiles, adapted, in_tiles};
 
 /// What a model is made of.
 #[derive(Clone)]
@@ -217,14 +217,19 @@ impl Model {
 
     /// Runs the evaluating network on a batch, in tiles of fixed size.
     pub(crate) fn run_plain(&self, batch: &Batch) -> Result<Forward> {
-        let batch = on_device(batch.clone(), self.params())?;
+        let batch = on_device(batch.clone(), self.params().device())?;
         let stages = self.eval.backbone.stages();
         if batch.select.is_some() || stages.iter().any(|s| !s.row_wise) {
             return self.eval.forward(batch.inputs, 0, batch.select.as_ref(), &mut Ctx::eval(&batch.rows));
         }
+        self.run_from(0, &batch.inputs, &batch.rows)
+    }
+
+    /// Runs the evaluating network from stage number `first` on, in tiles, on what the stages before it put out.
+    pub(crate) fn run_from(&self, first: usize, acts: &Acts, rows: &[u64]) -> Result<Forward> {
         // Features and outputs go through the tiles together, told apart by their prefix.
-        let tiles = in_tiles(&batch.inputs, &batch.rows, |tile, rows| {
-            let f = self.eval.forward(tile, 0, None, &mut Ctx::eval(rows))?;
+        let tiles = in_tiles(acts, rows, |tile, rows| {
+            let f = self.eval.forward(tile, first, None, &mut Ctx::eval(rows))?;
             let mut all = Acts::new();
             f.features.iter().for_each(|(n, t)| all.set(&format!("features/{n}"), t.clone()));
             for (task, out) in &f.outputs {
@@ -247,9 +252,11 @@ impl Model {
         network(&self.parts, &self.info(), Arc::new(plan))
     }
 
-    /// Tiles for a frozen prefix of this model.
-    pub(crate) fn tiles(&self, prefix: usize) -> Tiles<'_> {
-        Tiles { model: self, prefix }
+    /// How a prefix that is frozen in a phase runs in an evaluation; of no stages when the evaluating network adapts one.
+    pub(crate) fn eval_tiles(&self, prefix: usize) -> Result<Tiles<'_>> {
+        let (info, last) = (self.info(), self.parts.strategy.phases(&self.info())?.pop());
+        let adapted = last.is_some_and(|p| (0..prefix).any(|i| adapted(&info, &p.plan, i)));
+        Ok(Tiles { network: &self.eval, prefix: if adapted { 0 } else { prefix }, mode: Mode::Eval })
     }
 }
 
@@ -291,9 +298,8 @@ fn untracked(params: &Params, last: Option<Plan>) -> Plan {
     Plan { adapters, ..Plan::frozen(names.iter().map(String::as_str)) }
 }
 
-/// Moves a batch to where the parameters live.
-pub(crate) fn on_device(mut batch: Batch, params: &Params) -> Result<Batch> {
-    let device = params.device();
+/// Moves a batch to a device.
+pub(crate) fn on_device(mut batch: Batch, device: &Device) -> Result<Batch> {
     batch.inputs = batch.inputs.map(|_, t| Ok(t.to_device(device)?))?;
     for target in batch.targets.values_mut() {
         target.values = target.values.to_device(device)?;

@@ -61,7 +61,8 @@ fn features(model: &Model, feed: &dyn Feed) -> Result<Features> {
     Ok(Features { values: Tensor::cat(&values, 0)?, targets, rows: feed.rows().to_vec() })
 }
 
-fn joined(parts: &[Target]) -> Result<Target> {
+/// Targets of rows, one after another.
+pub(crate) fn joined(parts: &[Target]) -> Result<Target> {
     let values = Tensor::cat(&parts.iter().map(|t| t.values.clone()).collect::<Vec<_>>(), 0)?;
     let all: Option<Vec<Tensor>> = parts.iter().map(|t| t.present.clone()).collect();
     Ok(Target { values, present: all.map(|p| Tensor::cat(&p, 0)).transpose()? })

@@ -6,14 +6,12 @@
 use std::collections::HashMap;
 
 use candle_core::Tensor;
-use transplant_core::{Acts, Batch, Ctx, Error, Feed, Memory, Mode, NormPolicy, Plan, Result, Seeds, Use};
+use transplant_core::{Acts, Batch, Ctx, Error, Memory, Mode, ModelInfo, NormPolicy, Plan, Result, Seeds, Use};
 
-use crate::model::{Model, Network, on_device};
+use crate::model::{Model, Network};
 
 /// Rows in a tile.
-const TILE: usize = 32;
-/// Features of more bytes than this are computed again in each epoch instead of being kept.
-const KEEP_BYTES: usize = 1 << 30;
+pub(crate) const TILE: usize = 32;
 
 /// Applies a row-wise function in tiles of [`TILE`] rows and joins the outputs.
 pub(crate) fn in_tiles(acts: &Acts, rows: &[u64], f: impl Fn(Acts, &[u64]) -> Result<Acts>) -> Result<Acts> {
@@ -39,7 +37,7 @@ pub(crate) fn in_tiles(acts: &Acts, rows: &[u64], f: impl Fn(Acts, &[u64]) -> Re
 }
 
 /// Rows one after another, in the order of memory that they have.
-fn joined(parts: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn joined(parts: &[Tensor]) -> Result<Tensor> {
     let Some(first) = parts.first() else { return Err(Error::contract("there are no rows to join")) };
     let memory = Memory::of(first)?;
     let raw = parts.iter().map(|t| memory.raw(t)).collect::<candle_core::Result<Vec<_>>>()?;
@@ -53,77 +51,47 @@ pub fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usize {
     let open = info.stages.iter().enumerate().position(|(i, s)| {
         let frozen = info.weights().filter(|p| p.stage == Some(i)).all(|p| plan.use_of(&p.name) == Use::Frozen);
         let by_batch = s.batch_norm && info.norm_policy(plan, i) == NormPolicy::Batch;
-        let adapted = plan.adapters.iter().any(|(p, _)| {
-            s.prefixes.iter().any(|prefix| p.matches(&format!("backbone.{prefix}")))
-                || info.params.iter().any(|q| q.stage == Some(i) && p.matches(&q.name))
-        });
-        !frozen || adapted || s.random || !s.row_wise || by_batch || taps.contains(&s.name)
+        !frozen || adapted(&info, plan, i) || s.random || !s.row_wise || by_batch || taps.contains(&s.name)
     });
     open.unwrap_or(info.stages.len())
 }
 
+/// Whether an adapter of this plan attaches to stage number `index`.
+pub(crate) fn adapted(info: &ModelInfo, plan: &Plan, index: usize) -> bool {
+    plan.adapters.iter().any(|(p, _)| {
+        info.stages[index].prefixes.iter().any(|prefix| p.matches(&format!("backbone.{prefix}")))
+            || info.params.iter().any(|q| q.stage == Some(index) && p.matches(&q.name))
+    })
+}
+
 /// The frozen prefix of a model.
 pub(crate) struct Tiles<'a> {
-    pub(crate) model: &'a Model,
+    pub(crate) network: &'a Network,
     pub(crate) prefix: usize,
+    pub(crate) mode: Mode,
 }
 
 impl Tiles<'_> {
-    /// The prefix's output for a batch, without history.
-    pub(crate) fn run(&self, network: &Network, inputs: &Acts, rows: &[u64]) -> Result<Acts> {
+    /// The prefix's output for a batch. One that holds more than its rows cannot be cut into tiles.
+    pub(crate) fn of(&self, batch: &Batch) -> Result<Acts> {
+        if batch.select.is_none() {
+            return self.run(&batch.inputs, &batch.rows);
+        }
+        let mut cx = self.context(&batch.rows);
+        Ok(self.network.backbone.forward(batch.inputs.clone(), 0..self.prefix, &mut cx)?.detach())
+    }
+
+    /// The prefix's output for inputs on the network's device, without history.
+    pub(crate) fn run(&self, inputs: &Acts, rows: &[u64]) -> Result<Acts> {
         if self.prefix == 0 {
             return Ok(inputs.clone());
         }
-        let out = in_tiles(inputs, rows, |tile, rows| {
-            // Nothing in the prefix is random, so the position does not matter; training mode because a plan speaks of it.
-            let mut cx = Ctx::new(Mode::Train, "", 0, rows, Seeds::new(0));
-            network.backbone.forward(tile, 0..self.prefix, &mut cx)
-        })?;
-        Ok(out.detach())
+        let forward = |tile, rows: &[u64]| self.network.backbone.forward(tile, 0..self.prefix, &mut self.context(rows));
+        Ok(in_tiles(inputs, rows, forward)?.detach())
     }
 
-    /// The prefix's output for all rows of a feed, to be kept; `None` when it is not worth it or takes too much room.
-    pub(crate) fn keep(&self, network: &Network, feed: &dyn Feed) -> Result<Option<Kept>> {
-        if self.prefix == 0 || feed.random() || feed.rows().is_empty() {
-            return Ok(None);
-        }
-        let first = self.of(network, feed, &feed.rows()[..1])?;
-        let bytes: usize = first.iter().map(|(_, t)| t.elem_count() * t.dtype().size_in_bytes()).sum();
-        if bytes * feed.rows().len() > KEEP_BYTES {
-            return Ok(None);
-        }
-        let parts =
-            feed.rows().chunks(TILE * 8).map(|rows| self.of(network, feed, rows)).collect::<Result<Vec<_>>>()?;
-        let acts = first.map(|name, _| {
-            let ts = parts.iter().map(|p| p.get(name).cloned()).collect::<Result<Vec<_>>>()?;
-            joined(&ts)
-        })?;
-        let at = feed.rows().iter().enumerate().map(|(i, r)| (*r, i as u32)).collect();
-        Ok(Some(Kept { acts, at }))
-    }
-
-    fn of(&self, network: &Network, feed: &dyn Feed, rows: &[u64]) -> Result<Acts> {
-        let batch = on_device(feed.plain(rows)?, self.model.params())?;
-        self.run(network, &batch.inputs, rows)
-    }
-}
-
-/// The prefix's output for every row of a stream.
-pub(crate) struct Kept {
-    acts: Acts,
-    at: HashMap<u64, u32>,
-}
-
-impl Kept {
-    /// Those of a batch.
-    pub(crate) fn of(&self, batch: &Batch) -> Result<Option<Acts>> {
-        let at: Option<Vec<u32>> = batch.rows.iter().map(|r| self.at.get(r).copied()).collect();
-        let Some(at) = at else { return Ok(None) };
-        self.acts
-            .map(|_, t| {
-                let at = Tensor::new(at.as_slice(), t.device())?;
-                Ok(Memory::keep(t, |t| t.index_select(&at, 0))?)
-            })
-            .map(Some)
+    /// Nothing in the prefix is random, so the position does not matter.
+    fn context(&self, rows: &[u64]) -> Ctx {
+        Ctx::new(self.mode, "", 0, rows, Seeds::new(0))
     }
 }

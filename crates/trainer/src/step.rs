@@ -8,20 +8,15 @@ use transplant_core::{
     Acts, Batch, Ctx, Error, Forward, Mode, Params, Progress, Result, Seeds, Step, Target, Task, Term,
 };
 
+use crate::fetched::Fetched;
 use crate::model::Network;
-
-/// A stream's batch and what the frozen prefix made of it.
-pub(crate) struct Fetched {
-    pub(crate) batch: Rc<Batch>,
-    pub(crate) acts: Acts,
-}
 
 /// One update over one batch of every stream.
 pub(crate) struct TrainStep<'a> {
     pub(crate) network: &'a Network,
     pub(crate) tasks: &'a BTreeMap<String, std::sync::Arc<dyn Task>>,
     pub(crate) params: &'a Params,
-    pub(crate) streams: &'a BTreeMap<String, Fetched>,
+    pub(crate) streams: &'a BTreeMap<String, Fetched<'a>>,
     pub(crate) prefix: usize,
     pub(crate) taps: &'a BTreeSet<String>,
     pub(crate) progress: Progress,
@@ -32,7 +27,7 @@ pub(crate) struct TrainStep<'a> {
 }
 
 impl TrainStep<'_> {
-    fn fetched(&self, stream: &str) -> Result<&Fetched> {
+    fn fetched(&self, stream: &str) -> Result<&Fetched<'_>> {
         self.streams.get(stream).ok_or_else(|| Error::contract(format!("there is no stream `{stream}` in this step")))
     }
 
@@ -49,7 +44,7 @@ impl Step for TrainStep<'_> {
     }
 
     fn batch(&self, stream: &str) -> Result<Rc<Batch>> {
-        Ok(self.fetched(stream)?.batch.clone())
+        self.fetched(stream)?.batch()
     }
 
     fn forward(&mut self, stream: &str) -> Result<Rc<Forward>> {
@@ -57,17 +52,17 @@ impl Step for TrainStep<'_> {
             return Ok(f.clone());
         }
         let fetched = self.fetched(stream)?;
-        let mut cx = self.context(stream, &fetched.batch.rows);
-        let f = self.network.forward(fetched.acts.clone(), self.prefix, fetched.batch.select.as_ref(), &mut cx)?;
+        let mut cx = self.context(stream, fetched.rows());
+        let f = self.network.forward(fetched.acts.clone(), self.prefix, fetched.select(), &mut cx)?;
         let f = Rc::new(f);
         self.done.insert(stream.to_owned(), f.clone());
         Ok(f)
     }
 
     fn forward_on(&mut self, inputs: Acts, stream: &str) -> Result<Forward> {
-        let batch = self.batch(stream)?;
+        let fetched = self.fetched(stream)?;
         let inputs = inputs.map(|_, t| Ok(t.to_device(self.params.device())?))?;
-        self.network.forward(inputs, 0, batch.select.as_ref(), &mut self.context(stream, &batch.rows))
+        self.network.forward(inputs, 0, fetched.select(), &mut self.context(stream, fetched.rows()))
     }
 
     fn module(&mut self, name: &str, inputs: &Acts) -> Result<Acts> {
@@ -78,10 +73,10 @@ impl Step for TrainStep<'_> {
 
     fn supervised(&mut self, stream: &str) -> Result<Vec<Term>> {
         let forward = self.forward(stream)?;
-        let batch = self.batch(stream)?;
+        let fetched = self.fetched(stream)?;
         let mut terms = Vec::new();
         for (name, task) in self.tasks {
-            if let Some(target) = batch.targets.get(task.target()) {
+            if let Some(target) = fetched.targets().get(task.target()) {
                 let rows = task.loss(&forward.outputs[name], target)?;
                 terms.push(Term::new(name, mean_over_known(&rows, target)?));
             }

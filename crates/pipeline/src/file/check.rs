@@ -164,6 +164,9 @@ pub(crate) fn trainer(t: &TrainerSpec, plugins: &Plugins) -> Result<TrainerSpec,
             return Err(Invalid::key(key, "must be at least 1"));
         }
     }
+    if t.views == Some(0) {
+        return Err(Invalid::key("views", "must be at least 1").help("leave it out for another view in every epoch"));
+    }
     if t.clip_norm.is_some_and(|c| c <= 0.0) {
         return Err(Invalid::key("clip_norm", "must be above 0"));
     }

@@ -97,6 +97,9 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
     }
     let device_text = file.device.clone().unwrap_or_else(|| "auto".to_owned());
     let device = device_text.parse::<DeviceChoice>().map_err(under("device"))?;
+    if file.cache.folder.as_ref().is_some_and(|f| f.as_os_str().is_empty()) {
+        return Err(Invalid::key("cache.folder", "must not be empty").help("leave it out, or name a folder"));
+    }
     let sections = Sections::check(&file, plugins)?;
     let names: Vec<String> = root["steps"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
     let names = some(names).map_err(under("steps"))?;
@@ -121,9 +124,9 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
     steps::spread_seeds(&mut steps, file.seed)?;
     let (cells, origins) = cells::fan_out(&steps, &sections)?;
     let text = toml::to_toml(&full(&file, &device_text, &sections, &steps));
-    let (name, seed, datasets) = (file.name, file.seed, sections.datasets);
+    let (name, seed, cache, datasets) = (file.name, file.seed, file.cache, sections.datasets);
     let (file, sources) = (path.to_owned(), Sources::default());
-    Ok((Pipeline { name, file, seed, device, datasets, cells, text, sources }, origins))
+    Ok((Pipeline { name, file, seed, device, cache, datasets, cells, text, sources }, origins))
 }
 
 /// The whole file with every default spelled out.
@@ -163,6 +166,7 @@ fn full(file: &FileSection, device: &str, sections: &Sections<'_>, steps: &[Step
         ("name", json!(file.name)),
         ("seed", json!(file.seed)),
         ("device", json!(device)),
+        ("cache", json!(file.cache)),
         ("datasets", table(datasets.collect())),
         ("backbones", table(backbones.collect())),
         ("strategies", table(strategies.collect())),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use transplant_core::{Architecture, Dataset, Kind, Metric, Spec, Strategy, Task, Transform};
 
-use crate::resolved::TrainerSpec;
+use crate::resolved::{CacheSpec, TrainerSpec};
 
 /// A whole pipeline file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -27,6 +27,9 @@ pub(crate) struct FileSection {
     pub(crate) seed: u64,
     /// Where it computes: `auto` (the GPU the program was built for when there is one), `cpu`, `cuda`, `cuda:N`, `metal`.
     pub(crate) device: Option<String>,
+    /// Where outputs of frozen stages are kept.
+    #[serde(default)]
+    pub(crate) cache: CacheSpec,
     /// Data sets by name.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, DatasetSection>")]

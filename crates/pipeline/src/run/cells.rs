@@ -17,7 +17,7 @@ use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::usage::peak_rss_mb;
-use super::{hash, parts, peers, shape};
+use super::{cache, hash, parts, peers, shape};
 
 /// The validation part in records and predictions.
 const VALIDATION: &str = "validation";
@@ -79,7 +79,8 @@ impl Session<'_> {
             listener.on(&Event::Note { text });
         }
         let checkpoints = Some(folder.join("checkpoints"));
-        let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies };
+        let cache = cache::settings(self.run, cell)?;
+        let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies, cache };
         let outcome = fit(&mut model, &ready.components.recipe, &data, &mut io)?;
 
         let mut predictions = CellPredictions::new();
@@ -112,7 +113,9 @@ impl Session<'_> {
     }
 
     fn loader(&self, ready: &Ready) -> LoaderOptions {
-        self.run.datasets[&ready.cell.dataset].loader(ready.cell.trainer.batch_size, seeds(ready))
+        let trainer = &ready.cell.trainer;
+        let options = self.run.datasets[&ready.cell.dataset].loader(trainer.batch_size, seeds(ready));
+        LoaderOptions { views: trainer.views, ..options }
     }
 
     fn data(&self, ready: &Ready) -> Result<Data> {

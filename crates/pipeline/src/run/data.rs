@@ -28,7 +28,7 @@ impl Opened {
     /// How batches are made of it.
     pub fn loader(&self, batch_size: usize, seeds: Seeds) -> LoaderOptions {
         let (transforms, augment) = (self.transforms.clone(), self.augment.clone());
-        LoaderOptions { batch_size, transforms, augment, seeds }
+        LoaderOptions { transforms, augment, seeds, ..LoaderOptions::new(batch_size) }
     }
 }
 

@@ -26,7 +26,16 @@ pub(crate) fn of_value(value: &impl Serialize) -> Result<String> {
 /// What stands for the code of this binary in the key of a cell. Components from outside Transplant are not among the
 /// sources hashed at build time; with one of them registered, the binary itself is hashed.
 pub(crate) fn of_code(plugins: &Plugins) -> Result<String> {
-    let own = env!("TRANSPLANT_SOURCE_HASH").to_owned();
+    with_foreign(env!("TRANSPLANT_SOURCE_HASH"), plugins)
+}
+
+/// What stands for the code that makes outputs of frozen stages: that of data, networks, operations and the trainer.
+pub(crate) fn of_feature_code(plugins: &Plugins) -> Result<String> {
+    with_foreign(env!("TRANSPLANT_FEATURE_HASH"), plugins)
+}
+
+fn with_foreign(own: &str, plugins: &Plugins) -> Result<String> {
+    let own = own.to_owned();
     if plugins.entries().all(|e| e.path.starts_with("transplant_")) {
         return Ok(own);
     }

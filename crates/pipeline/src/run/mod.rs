@@ -3,6 +3,7 @@
 //! check ([`check_run`]).
 
 mod artefact;
+mod cache;
 mod cells;
 mod compare;
 mod data;
@@ -27,6 +28,7 @@ mod table;
 mod usage;
 
 pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
+pub use cache::{clear as clear_cache, default_folder as default_cache, list as list_cache};
 pub use compare::{Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cache;
 use super::compare::label;
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
@@ -22,6 +23,7 @@ fn describe(run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
     if finished > 0 {
         writeln!(out, "{finished} of them are finished there and will not be run again")?;
     }
+    writeln!(out, "{}", cache::limits_in_words(run))?;
     for (name, d) in &run.datasets {
         let roles = d.dataset.roles();
         let (pool, validation, test) = (roles.pool.len(), roles.validation.len(), roles.test.len());
@@ -75,10 +77,7 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
             true => write!(out, "  phase {}: the head is fitted, the rest stays", phase.name)?,
             false => write!(out, "  phase {}: {} trained ({share:.1} %)", phase.name, phase.trainable)?,
         }
-        match phase.frozen.as_slice() {
-            [] => writeln!(out)?,
-            frozen => writeln!(out, ", computed once: {}", frozen.join(", "))?,
-        }
+        writeln!(out, "{}", cache::in_words(run, first, phase))?;
     }
     Ok(())
 }

@@ -39,6 +39,8 @@ pub struct Prepared<'a> {
     pub shapes: Vec<Shape>,
     /// Hash of the code.
     pub code: String,
+    /// Hash of the code that makes outputs of frozen stages.
+    pub feature_code: String,
     /// The folder from which relative paths start.
     pub base: PathBuf,
 }
@@ -77,6 +79,7 @@ pub fn prepare<'a>(
     let base = pipeline.file.parent().map(Path::to_owned).unwrap_or_default();
     let base = std::path::absolute(if base.as_os_str().is_empty() { Path::new(".") } else { &base }).unwrap_or(base);
     let code = hash::of_code(plugins).map_err(|e| locate(at("")(e)))?;
+    let feature_code = hash::of_feature_code(plugins).map_err(|e| locate(at("")(e)))?;
     let cx = BuildCx { plugins, base: &base, seeds: Seeds::new(pipeline.seed) };
     let mut datasets = BTreeMap::new();
     for (name, spec) in &pipeline.datasets {
@@ -85,8 +88,19 @@ pub fn prepare<'a>(
     }
     let (cells, shapes) = (Vec::new(), Vec::new());
     let folder = Folder::at(out.map_or_else(|| Path::new("runs").join(&pipeline.name), Path::to_owned));
-    let mut prepared =
-        Prepared { pipeline, plugins, folder, device, device_name, datasets, cells, shapes, code, base: base.clone() };
+    let mut prepared = Prepared {
+        pipeline,
+        plugins,
+        folder,
+        device,
+        device_name,
+        datasets,
+        cells,
+        shapes,
+        code,
+        feature_code,
+        base: base.clone(),
+    };
     let mut known = Known::default();
     for cell in &pipeline.cells {
         let ready = prepared.ready(cell, &cx, &mut known)?;
@@ -143,8 +157,8 @@ impl Prepared<'_> {
                     let (step, tensors) = (u.cell.step.as_str(), &self.shapes[u.shape].tensors);
                     Source { step, tensors, same_labels: same_labels.clone() }
                 });
-                let (targets, random) = (open.dataset.targets(), open.random);
-                let shape = shape::shape(cell, &components, &open.inputs, targets, source, random).map_err(here)?;
+                let targets = open.dataset.targets();
+                let shape = shape::shape(cell, &components, &open.inputs, targets, source).map_err(here)?;
                 known.shapes.insert(kind.to_string(), self.shapes.len());
                 self.shapes.push(shape);
                 self.shapes.len() - 1

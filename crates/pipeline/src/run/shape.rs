@@ -33,8 +33,10 @@ pub struct PhaseShape {
     pub name: String,
     /// Numbers that are trained.
     pub trainable: usize,
-    /// Stages at the front whose output is computed once.
+    /// Stages at the front whose output does not change.
     pub frozen: Vec<String>,
+    /// Numbers in the weights of those.
+    pub frozen_weights: usize,
     /// Whether it fits in closed form or to convergence instead of step by step.
     pub fitted: bool,
 }
@@ -56,7 +58,6 @@ pub(crate) fn shape(
     inputs: &Schema,
     targets: &Schema,
     source: Option<Source<'_>>,
-    random: bool,
 ) -> Result<Shape, Invalid> {
     let needs = c.strategy.needs();
     if needs.source_required && source.is_none() {
@@ -84,11 +85,12 @@ pub(crate) fn shape(
         info.weights().filter(|p| keep(p)).map(|p| p.shape.iter().product::<usize>()).sum::<usize>()
     };
     let phase = |p: &transplant_core::Phase| {
-        let frozen = if random { 0 } else { frozen_stages(&model, &p.plan, &needs.taps) };
+        let frozen = frozen_stages(&model, &p.plan, &needs.taps);
         PhaseShape {
             name: p.name.clone(),
             trainable: numbers(&|w| p.plan.use_of(&w.name) != Use::Frozen),
             frozen: info.stages[..frozen].iter().map(|s| s.name.clone()).collect(),
+            frozen_weights: numbers(&|w| w.stage.is_some_and(|s| s < frozen)),
             fitted: p.until == Until::Now,
         }
     };

@@ -1,0 +1,110 @@
+//! [`Layout`]: named tensors as bytes, a row at a time.
+
+use std::str::FromStr;
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use transplant_core::{Acts, Error, Memory, Result};
+
+/// How the tensors of a row lie in a record: one after the other, by name, in the order of their memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Layout(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Part {
+    name: String,
+    dtype: String,
+    /// Of one row, in the order of the memory.
+    dims: Vec<usize>,
+    channels_last: bool,
+}
+
+impl Part {
+    fn dtype(&self) -> Result<DType> {
+        DType::from_str(&self.dtype).map_err(|_| Error::contract(format!("there is no type `{}`", self.dtype)))
+    }
+
+    fn bytes(&self) -> usize {
+        let size = self.dtype().map_or(0, |d| d.size_in_bytes());
+        self.dims.iter().fold(size, |n, d| n.saturating_mul(*d))
+    }
+
+    fn memory(&self) -> Memory {
+        if self.channels_last { Memory::ChannelsLast } else { Memory::Plain }
+    }
+}
+
+impl Layout {
+    /// That of some tensors, whose first dimension is the rows.
+    pub(crate) fn of(acts: &Acts) -> Result<Self> {
+        let part = |(name, t): (&str, &Tensor)| {
+            let memory = Memory::of(t)?;
+            let dims = memory.raw(t)?.dims().get(1..).unwrap_or_default().to_vec();
+            let (dtype, channels_last) = (t.dtype().as_str().to_owned(), memory == Memory::ChannelsLast);
+            Ok(Part { name: name.to_owned(), dtype, dims, channels_last })
+        };
+        acts.iter().map(part).collect::<Result<_>>().map(Self)
+    }
+
+    /// Bytes of a row.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().fold(0, |n, p| n.saturating_add(p.bytes()))
+    }
+
+    /// The rows of some tensors of this layout, one after the other.
+    pub(crate) fn encode(&self, acts: &Acts) -> Result<Vec<u8>> {
+        let (mut out, mut start) = (Vec::new(), 0);
+        for part in &self.0 {
+            let mut bytes = Vec::new();
+            part.memory().raw(acts.get(&part.name)?)?.to_device(&Device::Cpu)?.write_bytes(&mut bytes)?;
+            let size = part.bytes().max(1);
+            out.resize(bytes.len() / size * self.bytes(), 0);
+            for (row, of) in out.chunks_exact_mut(self.bytes().max(1)).zip(bytes.chunks_exact(size)) {
+                row[start..start + size].copy_from_slice(of);
+            }
+            start += size;
+        }
+        Ok(out)
+    }
+
+    /// The tensors again.
+    pub(crate) fn decode(&self, rows: &[u8], device: &Device) -> Result<Acts> {
+        let (mut out, mut start) = (Acts::new(), 0);
+        let n = rows.len() / self.bytes().max(1);
+        for part in &self.0 {
+            let size = part.bytes();
+            let mut raw = Vec::with_capacity(n * size);
+            rows.chunks_exact(self.bytes().max(1)).for_each(|row| raw.extend_from_slice(&row[start..start + size]));
+            let dims = [&[n], part.dims.as_slice()].concat();
+            let t = Tensor::from_raw_buffer(&raw, part.dtype()?, &dims, device)?;
+            out.set(&part.name, part.memory().view(&t, &dims.into())?);
+            start += size;
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_come_back_as_they_were() -> Result<()> {
+        let cpu = &Device::Cpu;
+        let image = Tensor::arange(0f32, 2. * 3. * 4. * 5., cpu)?.reshape((2, 4, 5, 3))?.permute((0, 3, 1, 2))?;
+        let mask = Tensor::new(&[[1u8, 0], [1, 1]], cpu)?;
+        let acts = Acts::hidden(image.clone()).with("mask", mask.clone());
+        let layout = Layout::of(&acts)?;
+        assert_eq!(layout.bytes(), 3 * 4 * 5 * 4 + 2);
+        let bytes = layout.encode(&acts)?;
+        let again = layout.decode(&bytes, cpu)?;
+        let values = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
+        assert_eq!(values(again.get("hidden")?)?, values(&image)?);
+        assert_eq!(again.get("hidden")?.stride(), image.stride());
+        assert_eq!(again.get("mask")?.to_vec2::<u8>()?, mask.to_vec2::<u8>()?);
+        assert_eq!(Layout::of(&again)?, layout);
+        let second = layout.decode(&bytes[layout.bytes()..], cpu)?;
+        assert_eq!(values(second.get("hidden")?)?, values(&image.narrow(0, 1, 1)?)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! [`Fetched`]: a batch of a stream for one step, with what the frozen prefix made of it.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use candle_core::{Device, Tensor};
+use transplant_core::{Acts, Batch, Feed, Result, Targets};
+
+use crate::data::Data;
+use crate::kept::Kept;
+use crate::model::on_device;
+use crate::prefix::Tiles;
+
+/// A stream of a fit.
+#[derive(Clone, Copy)]
+pub(crate) struct Stream<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) feed: &'a dyn Feed,
+    pub(crate) labelled: bool,
+}
+
+/// All streams.
+pub(crate) fn streams(data: &Data) -> impl Iterator<Item = Stream<'_>> {
+    let labelled = data.labelled.iter().map(|(name, f)| Stream { name, feed: &**f, labelled: true });
+    labelled.chain(data.unlabelled.iter().map(|(name, f)| Stream { name, feed: &**f, labelled: false }))
+}
+
+impl Stream<'_> {
+    fn read(&self, rows: &[u64], epoch: u64, device: &Device) -> Result<Batch> {
+        let mut batch = on_device(self.feed.view(rows, epoch)?, device)?;
+        if !self.labelled {
+            batch.targets.clear();
+        }
+        Ok(batch)
+    }
+}
+
+/// A stream's batch. Where the prefix's output was kept, its inputs are not read unless somebody asks for them.
+pub(crate) struct Fetched<'a> {
+    stream: Stream<'a>,
+    epoch: u64,
+    device: Device,
+    /// All but the inputs.
+    labels: Batch,
+    whole: OnceCell<Rc<Batch>>,
+    /// What the prefix puts out.
+    pub(crate) acts: Acts,
+}
+
+impl<'a> Fetched<'a> {
+    /// Batch `index` of an epoch.
+    pub(crate) fn new(
+        stream: Stream<'a>,
+        (epoch, index): (u64, u64),
+        tiles: &Tiles<'_>,
+        kept: Option<&Kept>,
+        device: &Device,
+    ) -> Result<Self> {
+        let (whole, device) = (OnceCell::new(), device.clone());
+        let rows = stream.feed.order(epoch, index)?;
+        if let Some((mut labels, acts)) = kept.map(|k| k.of(&rows, epoch)).transpose()?.flatten() {
+            if !stream.labelled {
+                labels.targets.clear();
+            }
+            return Ok(Self { stream, epoch, device, labels, whole, acts });
+        }
+        let batch = stream.read(&rows, epoch, &device)?;
+        let acts = tiles.of(&batch)?;
+        let labels = Batch { inputs: Acts::new(), ..batch.clone() };
+        whole.set(Rc::new(batch)).ok();
+        Ok(Self { stream, epoch, device, labels, whole, acts })
+    }
+
+    pub(crate) fn rows(&self) -> &[u64] {
+        &self.labels.rows
+    }
+
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.labels.targets
+    }
+
+    pub(crate) fn select(&self) -> Option<&Tensor> {
+        self.labels.select.as_ref()
+    }
+
+    /// The batch with its inputs.
+    pub(crate) fn batch(&self) -> Result<Rc<Batch>> {
+        if let Some(batch) = self.whole.get() {
+            return Ok(batch.clone());
+        }
+        let batch = Rc::new(self.stream.read(self.rows(), self.epoch, &self.device)?);
+        Ok(self.whole.get_or_init(|| batch).clone())
+    }
+}
