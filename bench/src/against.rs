@@ -48,7 +48,7 @@ fn our_side(case: &Case) -> Result<Value> {
     {
         command.args([flag, &value.to_string()]);
     }
-    command.args(["--precision", case.precision.name()]);
+    command.args(["--precision", &case.precision.to_string()]);
     if let Some(stage) = &case.freeze {
         command.args(["--freeze", stage]);
     }
@@ -61,7 +61,7 @@ fn their_side(case: &Case, python: &str) -> Result<Value> {
     parsed(Command::new(python).arg(script).args(numbers).args([
         &case.model,
         &case.threads.to_string(),
-        case.precision.name(),
+        &case.precision.to_string(),
     ]))
 }
 

@@ -10,6 +10,7 @@ mod step;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use transplant_ops::Precision;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", about = "Measure the engine")]
@@ -53,27 +54,12 @@ struct Case {
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// What the operands of products are rounded to, here as in PyTorch (autocast)
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    /// What the operands of products are rounded to, here as in PyTorch (autocast): f32 or bf16
+    #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
     /// The last stage of the frozen part
     #[arg(long)]
     freeze: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Precision {
-    F32,
-    Bf16,
-}
-
-impl Precision {
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
 }
 
 fn main() -> Result<()> {

@@ -11,7 +11,7 @@ use transplant_core::{
     Acts, Backbone, Ctx, Field, Gradients, HIDDEN, Mode, Optimiser, Params, Plan, Recording, Role, Schema, Scope,
     Seeds, UpdateAt, Use, backward_last,
 };
-use transplant_ops::{Linear, Precision, ScopeExt, cross_entropy_rows, update_in_place};
+use transplant_ops::{Linear, ScopeExt, cross_entropy_rows, update_in_place};
 use transplant_trainer::optimisers::{Sgd, SgdOptions};
 
 use crate::{Case, network};
@@ -25,10 +25,7 @@ pub(crate) fn run(case: &Case) -> Result<Value> {
 }
 
 fn timed(case: &Case) -> Result<Value> {
-    let _precision = match case.precision {
-        crate::Precision::F32 => Precision::F32.enter(),
-        crate::Precision::Bf16 => Precision::Bf16.enter(),
-    };
+    let _precision = case.precision.enter();
     let seeds = Seeds::new(0);
     let architecture = network::named(&case.model)?;
     let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 3, height: case.size, width: case.size })]);
@@ -86,7 +83,7 @@ fn timed(case: &Case) -> Result<Value> {
     })?;
     Ok(json!({
         "model": case.model, "size": case.size, "batch": case.batch, "threads": case.threads,
-        "precision": case.precision.name(),
+        "precision": case.precision.to_string(),
         "forward_ms": round(forward_ms), "train_step_ms": round(train_step_ms), "peak_rss_mb": peak_rss_mb(),
     }))
 }

@@ -1,5 +1,8 @@
 //! Memory for results: written once, without being zeroed first.
 
+use std::cell::Cell;
+use std::thread::LocalKey;
+
 use crate::host::Element;
 
 /// A pointer that several threads may write through, each to places of its own.
@@ -64,4 +67,21 @@ impl<T: Copy + Default> Aligned<T> {
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.data[self.from..self.from + self.len]
     }
+}
+
+/// Memory of a thread that keeps its allocation from call to call.
+pub(crate) type Scratch<T> = Cell<Option<Aligned<T>>>;
+
+/// Runs `f` with `len` places of a thread's scratch; what they hold is arbitrary.
+pub(crate) fn with_scratch<T: Copy + Default, R>(
+    of: &'static LocalKey<Scratch<T>>,
+    len: usize,
+    f: impl FnOnce(&mut [T]) -> R,
+) -> R {
+    // Taken out for the time of the call, so that a nested call gets a buffer of its own.
+    let kept = of.take().filter(|s| s.as_slice().len() >= len);
+    let mut scratch = kept.unwrap_or_else(|| Aligned::zeros(len));
+    let out = f(&mut scratch.as_mut_slice()[..len]);
+    of.set(Some(scratch));
+    out
 }

@@ -1,10 +1,9 @@
 //! What the CPU paths share: floating point types, slices of tensors, and the choice between CPU and elsewhere.
 
-use std::cell::RefCell;
-
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use transplant_core::Memory;
 
+use crate::buffer::{Scratch, with_scratch};
 use crate::product::Rows;
 use crate::simd::Vectors;
 
@@ -71,15 +70,8 @@ macro_rules! element {
             }
 
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
-                thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
-                // Taken out for the time of the call, so that a nested call gets a buffer of its own.
-                let mut buffer = SCRATCH.take();
-                if buffer.len() < len {
-                    buffer.resize(len, 0.0);
-                }
-                let out = f(&mut buffer[..len]);
-                SCRATCH.set(buffer);
-                out
+                thread_local!(static SCRATCH: Scratch<$t> = const { Scratch::new(None) });
+                with_scratch(&SCRATCH, len, f)
             }
         }
     };

@@ -23,6 +23,25 @@ pub enum Precision {
     Bf16,
 }
 
+/// `f32` or `bf16`.
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let found = [Self::F32, Self::Bf16].into_iter().find(|p| p.to_string() == name);
+        found.ok_or_else(|| format!("expected `f32` or `bf16`, got `{name}`"))
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 thread_local!(static CURRENT: Cell<Precision> = const { Cell::new(Precision::F32) });
 
 impl Precision {

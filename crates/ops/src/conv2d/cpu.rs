@@ -189,24 +189,39 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
     if patches::suit(d) {
         return patches::weight_gradient(d, x, g);
     }
-    let (walk, cg, og, taps) = (Walk::forward(d), d.cg(), d.og(), d.taps());
+    let walk = Walk::forward(d);
     let parts = walk.parts(d.n, 4 * crate::product::ROWS);
     let places: Vec<_> = parts.into_par_iter().map(|(c, r)| (c, c.places(r, walk.from, walk.to))).collect();
-    let mut dw = zeros(d.o * cg * taps);
-    if let (true, Some(x), Some(g)) = (d.precision.takes_tiles::<T>(), T::single(x), T::single(g)) {
-        T::single_mut(&mut dw).into_iter().for_each(|dw| weight_gradient_by_tiles(d, &walk, &places, x, g, dw));
-        return dw;
+    let mut dw = zeros(d.o * d.cg() * d.taps());
+    if d.precision.takes_tiles::<T>()
+        && let (Some(x), Some(g), Some(dw)) = (T::single(x), T::single(g), T::single_mut(&mut dw))
+    {
+        weight_gradient_by_tiles(d, &walk, &places, x, g, dw);
+    } else {
+        weight_gradient_by_vectors(d, &walk, &places, x, g, &mut dw);
     }
+    dw
+}
+
+/// [`weight_gradient`] on vectors.
+fn weight_gradient_by_vectors<T: Element>(
+    d: &Dims,
+    walk: &Walk,
+    places: &[Places<'_>],
+    x: &[T],
+    g: &[T],
+    dw: &mut [T],
+) {
+    let (cg, og, taps) = (d.cg(), d.og(), d.taps());
     let panels = crate::product::panels(cg, 1, lanes::<T>());
     let task = if og.is_multiple_of(TASK_OUTPUTS) { TASK_OUTPUTS } else { 18 };
     for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
         dw.par_chunks_mut((task * cg * taps).max(1)).enumerate().for_each(|(i, dw)| {
             let outputs = group * og + i * task..group * og + i * task + dw.len() / (cg * taps);
-            let by_tap = weight_block(&walk, &places, (x, group * cg), (g, outputs), &panels, cg);
+            let by_tap = weight_block(walk, places, (x, group * cg), (g, outputs), &panels, cg);
             scatter_taps(&walk.used, &by_tap, dw, cg, taps);
         });
     }
-    dw
 }
 
 /// [`weight_gradient`] on the matrix unit.

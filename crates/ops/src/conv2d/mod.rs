@@ -124,8 +124,8 @@ fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, dims: &Dims) -> 
     let reach = |axis: usize, out: usize, k: usize| (out - 1) * stride[axis] + dims.at.dilation[axis] * (k - 1) + 1;
     let x = x.pad_with_zeros(2, padding[0][0], padding[0][1])?.narrow(2, 0, reach(0, dims.oh, dims.kh))?;
     let x = x.pad_with_zeros(3, padding[1][0], padding[1][1])?.narrow(3, 0, reach(1, dims.ow, dims.kw))?;
-    let (x, weight, precision) = (x.contiguous()?, weight, dims.precision);
-    let y = precision.cast(&x)?.conv2d(&precision.cast(&weight)?, 0, common, dilation[0], groups)?;
+    let cast = |t: &Tensor| dims.precision.cast(t);
+    let y = cast(&x.contiguous()?)?.conv2d(&cast(&weight)?, 0, common, dilation[0], groups)?;
     let mut y = y.to_dtype(x.dtype())?;
     if common != stride[0] || common != stride[1] {
         y = every(&every(&y, 2, stride[0])?, 3, stride[1])?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::convert;
-use super::rows::with_scratch;
+use super::rows::with_tiles;
 use super::unit::{DEPTH, ROWS, SIDE, Sums, TILE, Unit};
 use crate::buffer::Aligned;
 
@@ -110,7 +110,7 @@ fn sums_of(parts: &[Part<'_>], b: &[f32], taps: usize, left: Range<usize>, right
     let mut sums = vec![Sums([0.0; SIDE * SIDE]); taps * pairs];
     for part in parts.iter().filter(|p| !p.starts.is_empty()) {
         assert!(left.end <= part.columns, "left columns");
-        with_scratch(part.blocks * 2 * TILE, |tiles| {
+        with_tiles(part.blocks * 2 * TILE, |tiles| {
             // SAFETY: parts are only made where the unit is available, and nothing below starts another on this thread.
             let mut unit = unsafe { Unit::new() };
             for &(tap, delta) in &part.taps {

@@ -1,14 +1,12 @@
 //! Products of rows that may lie anywhere.
 #![allow(unsafe_code, reason = "tiles that are written and read through pointers")]
 
-use std::cell::Cell;
-
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::unit::{DEPTH, ROWS, SIDE, Sums, TILE, Unit};
 use super::{Tiles, convert};
-use crate::buffer::Aligned;
+use crate::buffer::{Aligned, Scratch, with_scratch};
 use crate::host::{Element, zeros};
 use crate::product::{Panel, Rows};
 use crate::simd::{Side, Vectors};
@@ -72,7 +70,7 @@ impl WithSimd for Job<'_, '_> {
     fn with_simd<S: Simd>(self, s: S) {
         let (rows, blocks) = (self.job.starts.len(), self.job.runs.len() * blocks(self.tiles.run));
         let most = (LEFT / (blocks * DEPTH).max(1) / SIDE * SIDE).max(SIDE).min(rows.next_multiple_of(SIDE));
-        with_scratch(most * blocks * DEPTH, |left| {
+        with_tiles(most * blocks * DEPTH, |left| {
             // SAFETY: tiles are only packed where the unit is available, and nothing below starts another on this thread.
             let mut unit = unsafe { Unit::new() };
             let mut sums = Sums([0.0; SIDE * SIDE]);
@@ -149,11 +147,7 @@ impl Job<'_, '_> {
 }
 
 /// Runs `f` with memory of this thread that keeps its allocation from call to call.
-pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [u16]) -> R) -> R {
-    thread_local!(static SCRATCH: Cell<Option<Aligned<u16>>> = const { Cell::new(None) });
-    let kept = SCRATCH.take().filter(|s| s.as_slice().len() >= len);
-    let mut scratch = kept.unwrap_or_else(|| Aligned::zeros(len));
-    let out = f(&mut scratch.as_mut_slice()[..len]);
-    SCRATCH.set(Some(scratch));
-    out
+pub(super) fn with_tiles<R>(len: usize, f: impl FnOnce(&mut [u16]) -> R) -> R {
+    thread_local!(static SCRATCH: Scratch<u16> = const { Scratch::new(None) });
+    with_scratch(&SCRATCH, len, f)
 }
