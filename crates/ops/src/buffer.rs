@@ -72,7 +72,8 @@ impl<T: Copy + Default> Aligned<T> {
 /// Memory of a thread that keeps its allocation from call to call.
 pub(crate) type Scratch<T> = Cell<Option<Aligned<T>>>;
 
-/// Runs `f` with `len` places of a thread's scratch; what they hold is arbitrary.
+/// Runs `f` with `len` places of a thread's scratch; what they hold is arbitrary. Inlined, so that `f` may use vectors.
+#[inline(always)]
 pub(crate) fn with_scratch<T: Copy + Default, R>(
     of: &'static LocalKey<Scratch<T>>,
     len: usize,

@@ -147,6 +147,7 @@ impl Job<'_, '_> {
 }
 
 /// Runs `f` with memory of this thread that keeps its allocation from call to call.
+#[inline(always)]
 pub(super) fn with_tiles<R>(len: usize, f: impl FnOnce(&mut [u16]) -> R) -> R {
     thread_local!(static SCRATCH: Scratch<u16> = const { Scratch::new(None) });
     with_scratch(&SCRATCH, len, f)
