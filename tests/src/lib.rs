@@ -14,7 +14,7 @@ use transplant_core::{
     Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, Target, Targets, Task, Test, Train, Unlabelled,
 };
 use transplant_datasets::{Loader, LoaderOptions};
-use transplant_trainer::{Data, Fit, Io, Model, Parts, Recipe, evaluate, fit, metrics_of};
+use transplant_trainer::{Data, Fit, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
 
 /// A data set in memory. With `whole`, a batch holds all rows and selects those asked about, as a graph does.
 pub struct Memory {
@@ -176,6 +176,7 @@ pub fn recipe(epochs: u64, optimiser: &str, lr: f64) -> Recipe {
         schedule: Arc::from(make(Spec::new("constant"))),
         clip_norm: None,
         accumulate: 1,
+        precision: Precision::F32,
         checkpoint_every_secs: f64::INFINITY,
     }
 }

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use candle_core::{DType, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::host::Element;
 use crate::product::has_matrix_unit;
@@ -13,7 +15,8 @@ use crate::product::has_matrix_unit;
 /// normalisations and everything else keep the type of their tensors.
 ///
 /// Kalamkar et al. 2019, *A Study of BFLOAT16 for Deep Learning Training*.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// To nothing.
     #[default]
@@ -56,9 +59,14 @@ impl Precision {
         EnteredPrecision { before: CURRENT.replace(self), here: PhantomData }
     }
 
+    /// Whether this processor has a unit for products of this precision; without one they take as long as any others.
+    pub fn has_unit(self) -> bool {
+        self == Self::Bf16 && has_matrix_unit()
+    }
+
     /// Whether products of `T` go to the matrix unit.
     pub(crate) fn takes_tiles<T: Element>(self) -> bool {
-        self == Self::Bf16 && T::IS_SINGLE && has_matrix_unit()
+        T::IS_SINGLE && self.has_unit()
     }
 
     /// An operand of candle's own products, on devices other than the CPU.

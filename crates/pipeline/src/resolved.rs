@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{
     Architecture, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
 };
+use transplant_trainer::Precision;
 
 use crate::file::{FileError, Sources};
 
@@ -119,6 +120,9 @@ pub struct TrainerSpec {
     /// Views of each row that random transforms make, at least 1: epoch e shows view e modulo `views`, and what frozen stages
     /// make of each view is computed once. Left out: another view in every epoch, computed anew.
     pub views: Option<u64>,
+    /// What operands of products are rounded to while it trains: `f32`, nothing, or `bf16`, which needs a processor with a
+    /// matrix unit (AMX) or a GPU to be faster. Weights and sums stay f32; tests and predictions are always computed in f32.
+    pub precision: Precision,
     /// Early stopping, best checkpoint and the like; they see validation only.
     pub policies: Vec<Spec<dyn Policy>>,
     /// Seconds between checkpoints of the training state, from 0; 0: after every step.
@@ -135,6 +139,7 @@ impl Default for TrainerSpec {
             clip_norm: None,
             accumulate: 1,
             views: None,
+            precision: Precision::F32,
             policies: Vec::new(),
             checkpoint_every_secs: 30.0,
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use transplant_core::{
     Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation,
 };
+use transplant_ops::Precision;
 
 use crate::cache::Cache;
 
@@ -24,6 +25,9 @@ pub struct Recipe {
     pub clip_norm: Option<f64>,
     /// Batches whose gradients are averaged for one optimiser step; at least 1.
     pub accumulate: u64,
+    /// The precision of all products while it trains, those of frozen stages and of validation rows, too. Weights, gradients
+    /// and the optimiser stay in the type of the parameters.
+    pub precision: Precision,
     /// Seconds between checkpoints of the training state; 0: after every step, infinity: only when stopped.
     pub checkpoint_every_secs: f64,
 }

@@ -9,6 +9,7 @@ use transplant_core::{
     Action, Boundary, Error, Event, Feed, Gradients, Invalid, Mode, Origin, Params, Phase, Progress, Recording, Report,
     Result, Role, Step, Strategy, Term, Until, Update, Use, backward, backward_last,
 };
+use transplant_ops::Precision;
 
 use crate::checkpoint::{self, Position, State, Tensors};
 use crate::data::{Data, Io, Recipe};
@@ -48,6 +49,11 @@ pub struct Fit {
 pub fn fit(model: &mut Model, recipe: &Recipe, data: &Data, io: &mut Io<'_>) -> Result<Fit> {
     let strategy = model.strategy().clone();
     data.check(&strategy.needs())?;
+    let _precision = recipe.precision.enter();
+    if recipe.precision != Precision::F32 && model.params().device().is_cpu() && !recipe.precision.has_unit() {
+        let text = format!("this processor has no matrix unit for `{}`: training takes as long as in `f32`", recipe.precision);
+        io.listener.on(&Event::Note { text });
+    }
     if data.validation.is_none() && io.policies.iter().any(|p| p.needs_validation()) {
         return Err(Invalid::key("policies", "these policies look at a validation part, and there is none").into());
     }

@@ -31,6 +31,7 @@ pub use fit::{Fit, fit};
 pub use ledger::LedgerRow;
 pub use model::{Model, Parts};
 pub use prefix::frozen_stages;
+pub use transplant_ops::Precision;
 
 use transplant_core::Plugins;
 

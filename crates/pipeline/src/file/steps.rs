@@ -146,7 +146,7 @@ fn draft(
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
             "schedule": spelled(&trainer.schedule), "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate,
-            "views": trainer.views,
+            "views": trainer.views, "precision": trainer.precision,
             "policies": trainer.policies.iter().map(spelled).collect::<Vec<_>>(),
             "checkpoint_every_secs": trainer.checkpoint_every_secs,
         },

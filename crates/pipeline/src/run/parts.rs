@@ -49,6 +49,7 @@ pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<C
         schedule: cx.make(&t.schedule).map_err(at("trainer.schedule"))?.into(),
         clip_norm: t.clip_norm,
         accumulate: t.accumulate,
+        precision: t.precision,
         checkpoint_every_secs: t.checkpoint_every_secs,
     };
     policies(cell, cx)?;

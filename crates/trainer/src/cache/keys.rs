@@ -28,7 +28,8 @@ pub(crate) fn prefix_key(model: &Model, prefix: usize, identity: &str) -> Result
 fn machine(model: &Model) -> String {
     let device = model.params().device().location();
     let precision = transplant_ops::Precision::current();
-    format!("{device:?} {} {} {precision:?}", std::env::consts::ARCH, instructions())
+    let unit = if precision.has_unit() { "unit" } else { "" };
+    format!("{device:?} {} {} {precision}{unit}", std::env::consts::ARCH, instructions())
 }
 
 #[cfg(target_arch = "x86_64")]

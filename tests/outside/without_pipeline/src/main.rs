@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use transplant_core::{BuildCx, Dataset, Event, Kind, Params, Plugins, Result, Seeds, Spec};
 use transplant_datasets::{CLASS, Draw, Loader, LoaderOptions, Optdigits};
-use transplant_trainer::{Data, Io, Model, Parts, Recipe, evaluate, fit, metrics_of};
+use transplant_trainer::{Data, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
 
 fn main() -> Result<()> {
     let plugins = Plugins::new()
@@ -40,6 +40,7 @@ fn main() -> Result<()> {
         schedule: shared(&cx, Spec::new("one_cycle"))?,
         clip_norm: None,
         accumulate: 1,
+        precision: Precision::F32,
         checkpoint_every_secs: f64::INFINITY,
     };
     let (stop, mut quiet) = (AtomicBool::new(false), |_: &Event| {});
