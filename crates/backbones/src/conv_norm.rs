@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use transplant_core::{Ctx, Init, Result, Scope};
-use transplant_ops::{Activation, After, BatchNorm2d, Conv2d, Conv2dGeometry, ScopeExt};
+use transplant_ops::{Activation, BatchNorm2d, Conv2d, Conv2dGeometry, ScopeExt, conv_norms};
 
 /// How many values a channel's weights are drawn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,13 @@ impl ConvNorm {
         Ok(Self { conv, norm: BatchNorm2d::new(&s.pp(names.1), to, 0.1, style.eps)?, activation })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, residual: Option<&Tensor>, cx: &Ctx) -> Result<Tensor> {
-        self.norm.after_conv(&self.conv, x, After { residual, activation: self.activation }, cx)
+    pub(crate) fn forward(&self, x: &Tensor, cx: &Ctx) -> Result<Tensor> {
+        Self::all(std::slice::from_ref(self), x, None, cx)
+    }
+
+    /// Several, one after another; the `residual` is added before the last activation.
+    pub(crate) fn all(layers: &[Self], x: &Tensor, residual: Option<&Tensor>, cx: &Ctx) -> Result<Tensor> {
+        let layers: Vec<_> = layers.iter().map(|l| (&l.conv, &l.norm, l.activation)).collect();
+        conv_norms(&layers, x, residual, cx)
     }
 }

@@ -14,12 +14,7 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn forward(&self, x: &Tensor, cx: &Ctx) -> Result<Tensor> {
-        let mut y = x.clone();
-        for (i, conv) in self.convs.iter().enumerate() {
-            let residual = (self.skips && i + 1 == self.convs.len()).then_some(x);
-            y = conv.forward(&y, residual, cx)?;
-        }
-        Ok(y)
+        ConvNorm::all(&self.convs, x, self.skips.then_some(x), cx)
     }
 }
 
@@ -35,11 +30,11 @@ impl Backbone for Inverted {
     fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
         let x = acts.get(HIDDEN)?;
         let y = if index == 0 {
-            self.stem.forward(x, None, cx)?
+            self.stem.forward(x, cx)?
         } else if let Some(blocks) = self.blocks.get(index - 1) {
             blocks.iter().try_fold(x.clone(), |x, b| b.forward(&x, cx))?
         } else if index == self.blocks.len() + 1 {
-            self.head.forward(x, None, cx)?
+            self.head.forward(x, cx)?
         } else {
             global_avg_pool(x)?
         };

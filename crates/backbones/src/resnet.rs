@@ -154,14 +154,9 @@ impl Block {
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Result<Tensor> {
         let residual = match &self.shortcut {
             None => x.clone(),
-            Some(s) => s.forward(x, None, cx)?,
+            Some(s) => s.forward(x, cx)?,
         };
-        let mut y = x.clone();
-        for (i, conv) in self.convs.iter().enumerate() {
-            let residual = (i + 1 == self.convs.len()).then_some(&residual);
-            y = conv.forward(&y, residual, cx)?;
-        }
-        Ok(y)
+        ConvNorm::all(&self.convs, x, Some(&residual), cx)
     }
 }
 
@@ -176,7 +171,7 @@ impl Backbone for Built {
     fn stage(&self, index: usize, acts: Acts, cx: &mut Ctx) -> Result<Acts> {
         let x = acts.get(HIDDEN)?;
         let y = if index == 0 {
-            let y = self.stem.forward(x, None, cx)?;
+            let y = self.stem.forward(x, cx)?;
             if self.pools { max_pool2d(&y, Pool2d::new(3, 2, 1))? } else { y }
         } else if let Some(blocks) = self.layers.get(index - 1) {
             blocks.iter().try_fold(x.clone(), |x, b| b.forward(&x, cx))?

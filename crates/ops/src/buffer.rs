@@ -26,6 +26,19 @@ impl<T> Shared<T> {
     pub(crate) fn len(self) -> usize {
         self.1
     }
+
+    /// Some of these places.
+    pub(crate) fn part(self, range: std::ops::Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.1, "places outside of a buffer");
+        Self(self.0.wrapping_add(range.start), range.end - range.start)
+    }
+}
+
+impl<T: Element> Shared<T> {
+    /// The places of a slice.
+    pub(crate) fn of(slice: &mut [T]) -> Self {
+        Self(slice.as_mut_ptr(), slice.len())
+    }
 }
 
 /// A vector of `len` elements that `fill` writes.

@@ -51,7 +51,8 @@ pub fn fit(model: &mut Model, recipe: &Recipe, data: &Data, io: &mut Io<'_>) -> 
     data.check(&strategy.needs())?;
     let _precision = recipe.precision.enter();
     if recipe.precision != Precision::F32 && model.params().device().is_cpu() && !recipe.precision.has_unit() {
-        let text = format!("this processor has no matrix unit for `{}`: training takes as long as in `f32`", recipe.precision);
+        let text =
+            format!("this processor has no matrix unit for `{}`: training takes as long as in `f32`", recipe.precision);
         io.listener.on(&Event::Note { text });
     }
     if data.validation.is_none() && io.policies.iter().any(|p| p.needs_validation()) {

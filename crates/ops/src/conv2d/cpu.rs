@@ -76,10 +76,15 @@ pub(super) fn columns<'a, T>(f: Finish<'a, T>, of: &Range<usize>) -> Finish<'a, 
     Finish { scale: cut(f.scale), shift: cut(f.shift), ..f }
 }
 
+/// Does all tasks, on all threads or on this one.
+pub(super) fn each<I: Send>(tasks: Vec<I>, spread: bool, f: impl Fn(I) + Sync + Send) {
+    if spread { tasks.into_par_iter().for_each(f) } else { tasks.into_iter().for_each(f) }
+}
+
 /// Computes all positions of a walk: `columns` channels written from channel `first_out`, from the channels that `runs` read.
 #[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
 fn product<T: Element>(
-    (walk, images): (&Walk, usize),
+    (walk, images, spread): (&Walk, usize, bool),
     x: &[T],
     w: &Packed<T>,
     (first, width): (usize, usize),
@@ -90,9 +95,9 @@ fn product<T: Element>(
     let parts = walk.parts(images, TASK_ROWS);
     // With few positions the columns are divided, too. How tasks are cut changes no bit.
     let panels = w.panels.len();
-    let split = if parts.len() < 4 * rayon::current_num_threads() { panels } else { 1 };
+    let split = if spread && parts.len() < 4 * rayon::current_num_threads() { panels } else { 1 };
     let tasks: Vec<_> = (0..split).flat_map(|s| parts.iter().map(move |p| (p, s))).collect();
-    tasks.into_par_iter().for_each(|((class, range), s)| {
+    each(tasks, spread, |((class, range), s)| {
         let (starts, mut outs) = class.places(range.clone(), walk.from, walk.to);
         outs.iter_mut().for_each(|o| *o += first_out);
         let runs = walk.runs(class, first, width);
@@ -104,25 +109,60 @@ fn product<T: Element>(
     });
 }
 
+/// A convolution whose weights are packed.
+pub(super) struct Ready<T> {
+    d: Dims,
+    weights: Weights<T>,
+}
+
+/// The weights, one matrix for each group where there are matrices.
+enum Weights<T> {
+    Depthwise(Walk, Vec<T>),
+    Gathered(Vec<Packed<T>>),
+    InPlace(Walk, Vec<Packed<T>>),
+}
+
+impl<T: Element> Ready<T> {
+    /// From `weight [o, c / groups, kh, kw]`.
+    pub(super) fn new(d: &Dims, weight: &[T]) -> Self {
+        let groups = 0..d.at.groups;
+        let weights = if d.is_depthwise() {
+            Weights::Depthwise(Walk::forward(d), depthwise::by_tap(d, weight))
+        } else if patches::suit(d) {
+            let weight = d.precision.rounded(weight);
+            Weights::Gathered(groups.map(|g| patches::packed(d, g, &weight)).collect())
+        } else {
+            let (weight, walk) = (d.precision.rounded(weight), Walk::forward(d));
+            let packed = groups.map(|g| by_outputs(d, &walk.used, &weight[g * d.og() * d.cg() * d.taps()..])).collect();
+            Weights::InPlace(walk, packed)
+        };
+        Self { d: *d, weights }
+    }
+
+    /// Writes all of `y [images, oh, ow, o]` from `x [images, h, w, c]`, on all threads or on this one. The residual of `finish`
+    /// is laid out as `y`.
+    pub(super) fn run(&self, (images, spread): (usize, bool), x: &[T], finish: Finish<'_, T>, y: Shared<T>) {
+        let d = &Dims { n: images, ..self.d };
+        match &self.weights {
+            Weights::Depthwise(walk, w) => depthwise::over((walk, images, spread), x, w, finish, y),
+            Weights::Gathered(w) => patches::forward((d, spread), &d.precision.rounded(x), w, finish, y),
+            Weights::InPlace(walk, w) => {
+                let x = d.precision.rounded(x);
+                for (g, w) in w.iter().enumerate() {
+                    let channels = g * d.og()..(g + 1) * d.og();
+                    let finish = columns(finish, &channels);
+                    product((walk, images, spread), &x, w, (g * d.cg(), d.cg()), channels.start, finish, y);
+                }
+            }
+        }
+    }
+}
+
 /// `[n, oh, ow, o]` from `x [n, h, w, c]` and `weight [o, c / groups, kh, kw]`.
 #[allow(unsafe_code, reason = "the output is written once")]
 pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>) -> Vec<T> {
-    if d.is_depthwise() {
-        return depthwise::forward(d, x, weight, finish);
-    }
-    let (x, weight) = (&*d.precision.rounded(x), &*d.precision.rounded(weight));
     let all = |y: Shared<T>| {
-        if patches::suit(d) {
-            patches::forward(d, x, weight, finish, y);
-            return Ok(());
-        }
-        let walk = Walk::forward(d);
-        for g in 0..d.at.groups {
-            let channels = g * d.og()..(g + 1) * d.og();
-            let w = by_outputs(d, &walk.used, &weight[channels.start * d.cg() * d.taps()..]);
-            let finish = columns(finish, &channels);
-            product((&walk, d.n), x, &w, (g * d.cg(), d.cg()), channels.start, finish, y);
-        }
+        Ready::new(d, weight).run((d.n, true), x, finish, y);
         Ok::<(), std::convert::Infallible>(())
     };
     // SAFETY: every output position belongs to one class, and every channel to one group, so all elements are written.
@@ -160,16 +200,17 @@ fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
 /// `[n, h, w, c]` from the gradient `g [n, oh, ow, o]` of the output.
 #[allow(unsafe_code, reason = "the output is written once")]
 pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
-    if d.is_depthwise() {
-        return depthwise::input_gradient(d, weight, g, finish);
-    }
-    let (weight, g) = (&*d.precision.rounded(weight), &*d.precision.rounded(g));
     let all = |dx: Shared<T>| {
         let walk = Walk::backward(d);
+        if d.is_depthwise() {
+            depthwise::over((&walk, d.n, true), g, &depthwise::by_tap(d, weight), finish, dx);
+            return Ok(());
+        }
+        let (weight, g) = (&*d.precision.rounded(weight), &*d.precision.rounded(g));
         for group in 0..d.at.groups {
             let w = by_inputs(d, &walk.used, &weight[group * d.og() * d.cg() * d.taps()..]);
             let finish = columns(finish, &(group * d.cg()..(group + 1) * d.cg()));
-            product((&walk, d.n), g, &w, (group * d.og(), d.og()), group * d.cg(), finish, dx);
+            product((&walk, d.n, true), g, &w, (group * d.og(), d.og()), group * d.cg(), finish, dx);
         }
         Ok::<(), std::convert::Infallible>(())
     };

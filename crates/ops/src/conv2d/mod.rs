@@ -1,5 +1,6 @@
 //! Two-dimensional convolution.
 
+mod chain;
 mod cpu;
 mod depthwise;
 mod geometry;
@@ -7,16 +8,16 @@ mod patches;
 mod transposed;
 mod walk;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
 
+pub use chain::{Normalised, NormalisedConv, conv2d_norm};
 pub use geometry::Conv2dGeometry;
 pub(crate) use geometry::Dims;
 pub use transposed::conv_transpose2d;
 
-use crate::host::{by_dtype, is_fast, own, raw, read, read2, read3, tensor};
-use crate::product::{Act, Finish};
-use crate::{Activation, After, batch_norm_frozen};
+use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
+use crate::product::Finish;
 
 /// Convolves `x [n, c, h, w]` with `weight [o, c / groups, kh, kw]` and adds `bias [o]`: `[n, o, oh, ow]`, where
 /// `oh = (h + padding - dilation (kh - 1) - 1) / stride + 1`, rounded down. The output has its channels innermost in memory,
@@ -40,72 +41,6 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, at: Conv2dGeom
     let inputs = [Some(x), Some(weight), bias];
     let inputs: Vec<&Tensor> = inputs.into_iter().flatten().collect();
     record(Conv2d(dims), &inputs, y, (dims.n, dims.o, dims.oh, dims.ow), Memory::ChannelsLast)
-}
-
-/// The constants of a normalisation by given statistics, `[o]` each.
-#[derive(Debug, Clone, Copy)]
-pub struct Normalised<'a> {
-    /// Scale.
-    pub gamma: &'a Tensor,
-    /// Shift.
-    pub beta: &'a Tensor,
-    /// Means.
-    pub mean: &'a Tensor,
-    /// Variances.
-    pub var: &'a Tensor,
-    /// Added to variances.
-    pub eps: f64,
-}
-
-/// [`conv2d`] without bias, [`batch_norm_frozen`] and what is to come `after`, in one pass and without gradients: for
-/// evaluation and frozen stages.
-///
-/// # Errors
-/// When shapes, types or devices do not fit.
-pub fn conv2d_norm(
-    x: &Tensor,
-    weight: &Tensor,
-    at: Conv2dGeometry,
-    norm: Normalised<'_>,
-    after: After<'_>,
-) -> Result<Tensor> {
-    let Normalised { gamma, beta, mean, var, eps } = norm;
-    let act = match after.activation {
-        Activation::Identity => Some(Act::None),
-        Activation::Relu => Some(Act::Relu),
-        Activation::Relu6 => Some(Act::Relu6),
-        _ => None,
-    };
-    let dims = Dims::of(x, weight, at)?;
-    if !is_fast(x) || (act.is_none() && after.residual.is_some()) {
-        let y = conv2d(&x.detach(), &weight.detach(), None, at)?;
-        return batch_norm_frozen(&y, &gamma.detach(), &beta.detach(), mean, var, eps, after);
-    }
-    let shape = (dims.n, dims.o, dims.oh, dims.ow);
-    if let Some(r) = after.residual.filter(|r| r.shape() != &shape.into()) {
-        bail!("conv2d: the residual {:?} does not fit the output {shape:?}", r.dims())
-    }
-    let host = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
-    let (gamma, beta, mean, var) = (host(gamma)?, host(beta)?, host(mean)?, host(var)?);
-    if [gamma.len(), beta.len(), mean.len(), var.len()] != [dims.o; 4] {
-        bail!("conv2d: expected {} values of each constant of the normalisation", dims.o)
-    }
-    let y = by_dtype!(x.dtype(), T => {
-        let scale: Vec<f64> = gamma.iter().zip(&var).map(|(g, v)| g / (v + eps).sqrt()).collect();
-        let shift: Vec<T> = (0..dims.o).map(|c| (beta[c] - mean[c] * scale[c]) as T).collect();
-        let scale: Vec<T> = scale.into_iter().map(|s| s as T).collect();
-        let finish =
-            Finish { scale: Some(&scale), shift: Some(&shift), residual: None, act: act.unwrap_or_default() };
-        let x = raw(x)?;
-        let y = match after.residual {
-            None => read2::<T, _>(&x, weight, |x, w| cpu::forward(&dims, x, w, finish))?,
-            Some(r) => read3::<T, _>(&x, weight, &raw(r)?, |x, w, r| {
-                cpu::forward(&dims, x, w, Finish { residual: Some(r), ..finish })
-            })?,
-        };
-        tensor(y, shape, Memory::ChannelsLast)?
-    });
-    if act.is_none() { after.activation.forward(&y) } else { Ok(y) }
 }
 
 /// The same from candle's operations, for devices other than the CPU.

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::cpu::each;
 use super::geometry::Dims;
 use crate::buffer::Shared;
 use crate::host::{Element, sum_in_order, zeros};
@@ -48,7 +49,7 @@ fn gather<T: Element>(d: &Dims, group: usize, x: &[T], positions: std::ops::Rang
 }
 
 /// Weights of a group: rows are (tap, channel), columns are output channels.
-fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed<T> {
+pub(super) fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed<T> {
     let (cg, taps) = (d.cg(), d.taps());
     pack((taps * cg, taps * cg), d.og(), d.precision, |p, width, part| {
         for o in 0..p.columns {
@@ -60,15 +61,20 @@ fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed<T> {
     })
 }
 
-/// Writes `[n, oh, ow, o]`.
+/// Writes `y [n, oh, ow, o]`, on all threads or on this one.
 #[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
-pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>, y: Shared<T>) {
+pub(super) fn forward<T: Element>(
+    (d, spread): (&Dims, bool),
+    x: &[T],
+    w: &[Packed<T>],
+    finish: Finish<'_, T>,
+    y: Shared<T>,
+) {
     let (positions, k) = (d.n * d.oh * d.ow, d.taps() * d.cg());
-    for group in 0..d.at.groups {
-        let w = packed(d, group, weight);
+    for (group, w) in w.iter().enumerate() {
         let channels = group * d.og()..(group + 1) * d.og();
         let finish = super::cpu::columns(finish, &channels);
-        (0..positions.div_ceil(BLOCK)).into_par_iter().for_each(|b| {
+        each((0..positions.div_ceil(BLOCK)).collect(), spread, |b: usize| {
             let range = b * BLOCK..((b + 1) * BLOCK).min(positions);
             T::with_scratch(range.len() * k, |gathered| {
                 gather(d, group, x, range.clone(), gathered);
@@ -77,7 +83,7 @@ pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finis
                 let runs = [Run { delta: 0, k: 0, len: k }];
                 let panels = 0..w.panels.len();
                 let (starts, outs) = (&starts[..], &outs[..]);
-                let job = Rows { x: gathered, starts, outs, runs: &runs, w: &w, panels, add: false, finish };
+                let job = Rows { x: gathered, starts, outs, runs: &runs, w, panels, add: false, finish };
                 // SAFETY: each position belongs to one block, so no other task writes where this one does.
                 unsafe { rows(&job, y.ptr(), y.len()) }
             });

@@ -57,6 +57,11 @@ impl Class {
         images * self.rows.len() * self.columns.len()
     }
 
+    /// From the source of a position to that of its neighbour in the same row, in positions of the source plane.
+    pub(super) fn step(&self) -> isize {
+        if let [(_, one), (_, next), ..] = self.columns[..] { next - one } else { 1 }
+    }
+
     /// For some of these positions: where the first tap's source begins, and where the position itself begins.
     pub(super) fn places(&self, range: std::ops::Range<usize>, from: Plane, to: Plane) -> (Vec<isize>, Vec<usize>) {
         let (rows, columns) = (self.rows.len(), self.columns.len());

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use transplant_core::{Buffer, Ctx, Init, Mode, NormPolicy, Result, Scope};
 
-use crate::{Activation, After, Conv2d};
+use crate::{Activation, After, Normalised};
 
 /// Share of the newest batch in the running statistics.
 pub(super) const MOMENTUM: f64 = 0.1;
@@ -49,30 +49,16 @@ impl BatchNorm2d {
         self.forward_then(x, Activation::Identity, cx)
     }
 
-    /// Convolves `x`, normalises and does what is to come `after`. Where nothing learns and the statistics are given, all of
-    /// it is one operation.
-    ///
-    /// # Errors
-    /// When the input does not fit.
-    pub fn after_conv<'a>(&self, conv: &Conv2d, x: &Tensor, after: impl Into<After<'a>>, cx: &Ctx) -> Result<Tensor> {
-        let after = after.into();
+    /// Running means and variances.
+    pub(super) fn statistics(&self) -> (Tensor, Tensor) {
+        (self.mean.get(), self.var.get())
+    }
+
+    /// Its constants with these statistics, where its statistics are given and nothing of it learns.
+    pub(super) fn constants<'a>(&'a self, (mean, var): &'a (Tensor, Tensor), cx: &Ctx) -> Option<Normalised<'a>> {
         let given = cx.mode == Mode::Eval || self.policy == NormPolicy::Frozen;
-        let tracked = x.track_op()
-            || self.weight.track_op()
-            || self.bias.track_op()
-            || conv.weight().track_op()
-            || after.residual.is_some_and(Tensor::track_op);
-        if !given || tracked || conv.is_adapted() || conv.bias().is_some() {
-            return self.forward_then(&conv.forward(x)?, after, cx);
-        }
-        let norm = crate::Normalised {
-            gamma: &self.weight,
-            beta: &self.bias,
-            mean: &self.mean.get(),
-            var: &self.var.get(),
-            eps: self.eps,
-        };
-        Ok(crate::conv2d_norm(x, conv.weight(), conv.geometry(x), norm, after)?)
+        let tracked = self.weight.track_op() || self.bias.track_op();
+        (given && !tracked).then_some(Normalised { gamma: &self.weight, beta: &self.bias, mean, var, eps: self.eps })
     }
 
     /// Normalises `[n, channels, ..]` and does what is to come `after`, in one pass.
@@ -82,7 +68,7 @@ impl BatchNorm2d {
     pub fn forward_then<'a>(&self, x: &Tensor, after: impl Into<After<'a>>, cx: &Ctx) -> Result<Tensor> {
         let values = x.elem_count() / self.weight.elem_count().max(1);
         if cx.mode == Mode::Eval || self.policy == NormPolicy::Frozen || values < 2 {
-            let (mean, var) = (self.mean.get(), self.var.get());
+            let (mean, var) = self.statistics();
             return Ok(crate::batch_norm_frozen(x, &self.weight, &self.bias, &mean, &var, self.eps, after)?);
         }
         let (y, batch) = crate::batch_norm(x, &self.weight, &self.bias, self.eps, after)?;

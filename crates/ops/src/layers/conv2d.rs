@@ -49,7 +49,7 @@ impl Conv2d {
     /// # Errors
     /// When the input does not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (mut x, mut at) = (x.clone(), self.geometry(x));
+        let (mut x, mut at) = (x.clone(), self.geometry(x.dims()));
         if self.same && self.is_adapted() {
             for (axis, [before, after]) in at.padding.into_iter().enumerate() {
                 x = x.pad_with_zeros(axis + 2, before, after)?;
@@ -65,9 +65,9 @@ impl Conv2d {
         &self.inner.weight
     }
 
-    /// Its geometry over this input.
-    pub fn geometry(&self, x: &Tensor) -> Conv2dGeometry {
-        match (x.dims(), self.inner.weight.dims()) {
+    /// Its geometry over inputs of this shape.
+    pub fn geometry(&self, x: &[usize]) -> Conv2dGeometry {
+        match (x, self.inner.weight.dims()) {
             (&[_, _, h, w], &[_, _, kh, kw]) if self.same => self.at.same([h, w], [kh, kw]),
             _ => self.at,
         }
@@ -141,7 +141,7 @@ mod tests {
         let adapted = conv(plan)?;
         for (h, w) in [(4, 5), (7, 6)] {
             let x = random(1, &[1, 2, h, w]);
-            let at = plain.geometry(&x);
+            let at = plain.geometry(x.dims());
             assert_eq!(at.padding, [h, w].map(|len| if len % 2 == 0 { [0, 1] } else { [1, 1] }));
             let y = plain.forward(&x)?;
             assert_eq!(y.dims(), [1, 3, h.div_ceil(2), w.div_ceil(2)]);

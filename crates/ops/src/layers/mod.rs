@@ -2,11 +2,13 @@
 
 mod batch_norm;
 mod conv2d;
+mod conv_norms;
 mod embedding;
 mod layer_norm;
 mod linear;
 
 pub use batch_norm::BatchNorm2d;
+pub use conv_norms::conv_norms;
 pub use conv2d::Conv2d;
 pub use embedding::Embedding;
 pub use layer_norm::LayerNorm;
