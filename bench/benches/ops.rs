@@ -8,7 +8,7 @@ use std::fmt;
 use candle_core::{Device, Result, Tensor};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use transplant_core::{Gradients, Origin, Params, Recording, Role, backward_last};
+use transplant_core::{Gradients, Memory, Origin, Params, Recording, Role, backward_last};
 use transplant_ops::testing::{random, single};
 use transplant_ops::{Activation, After, Conv2dGeometry, Pool2d};
 
@@ -88,17 +88,17 @@ fn cases() -> Vec<Case> {
 fn kept(case: &Case) -> Vec<Tensor> {
     let made = |(i, shape): (usize, &Vec<usize>)| {
         let t = single(&random(i as u64, shape));
-        if is_image(i, &t) { t.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap() } else { t }
+        let image = i == 0 && t.rank() == 4;
+        if image { Memory::ChannelsLast.raw(&t).unwrap().contiguous().unwrap() } else { t }
     };
     case.shapes.iter().enumerate().map(made).collect()
 }
 
-fn is_image(i: usize, t: &Tensor) -> bool {
-    i == 0 && t.rank() == 4
-}
-
 fn operands(kept: &[Tensor]) -> Vec<Tensor> {
-    let view = |(i, t): (usize, &Tensor)| if is_image(i, t) { t.permute((0, 3, 1, 2)).unwrap() } else { t.clone() };
+    let view = |(i, t): (usize, &Tensor)| match *t.dims() {
+        [n, h, w, c] if i == 0 => Memory::ChannelsLast.view(t, &(n, c, h, w).into()).unwrap(),
+        _ => t.clone(),
+    };
     kept.iter().enumerate().map(view).collect()
 }
 
@@ -120,7 +120,8 @@ fn step(bencher: Bencher<'_, '_>, case: &Case) {
     let rows = ItemsCount::new(case.shapes[0][0]);
     bencher.counter(rows).bench_local(|| {
         let _recording = Recording::start().unwrap();
-        let loss = (case.run)(&operands(&kept), case.at).unwrap().sum_all().unwrap();
+        let y = (case.run)(&operands(&kept), case.at).unwrap();
+        let loss = Memory::of(&y).unwrap().raw(&y).unwrap().sum_all().unwrap();
         let mut gradients = Gradients::new(&params, |_| true);
         backward_last(&loss, &mut gradients).unwrap();
         gradients

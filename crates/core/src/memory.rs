@@ -2,6 +2,9 @@
 
 use candle_core::{Result, Shape, Tensor};
 
+use crate::tape::note_view;
+use crate::{Differentiable, Link};
+
 /// How the values of an output lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
@@ -49,8 +52,7 @@ impl Memory {
         if self == Self::Plain || rank < 3 {
             return Ok(t.clone());
         }
-        let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-        t.permute(order)
+        permuted(t, &[0, rank - 1].into_iter().chain(1..rank - 1).collect::<Vec<_>>())
     }
 
     /// A logical tensor, seen in the order of the memory.
@@ -62,7 +64,31 @@ impl Memory {
         if self == Self::Plain || rank < 3 {
             return Ok(t.clone());
         }
-        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-        t.permute(order)
+        permuted(t, &[0].into_iter().chain(2..rank).chain([1]).collect::<Vec<_>>())
+    }
+}
+
+/// The same values with their dimensions in this order. While operations are recorded this is one of them: candle would
+/// multiply all values by their gradients to hand the latter on.
+fn permuted(t: &Tensor, order: &[usize]) -> Result<Tensor> {
+    let view = t.permute(order)?;
+    note_view(Permuted(order.to_vec()), t, &view);
+    Ok(view)
+}
+
+struct Permuted(Vec<usize>);
+
+impl Differentiable for Permuted {
+    fn name(&self) -> &'static str {
+        "permute"
+    }
+
+    fn reads_inputs(&self) -> bool {
+        false
+    }
+
+    fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
+        let back = |dim: usize| self.0.iter().position(|d| *d == dim).unwrap_or(dim);
+        Ok(vec![link.when_wanted(0, || link.grad.permute((0..self.0.len()).map(back).collect::<Vec<_>>()))?])
     }
 }

@@ -48,6 +48,22 @@ struct Tape {
     depth: usize,
 }
 
+impl Tape {
+    /// Where the gradient of an input of operation `number` goes.
+    fn source(&mut self, t: &Tensor, number: usize) -> Source {
+        if !t.track_op() {
+            Source::Constant
+        } else if t.is_variable() {
+            Source::Variable(t.id())
+        } else if let Some(n) = self.numbers.get(&t.id()) {
+            Source::Recorded(*n)
+        } else {
+            self.first_reader.entry(t.id()).or_insert(number);
+            Source::Candle(t.clone())
+        }
+    }
+}
+
 thread_local! {
     static TAPE: RefCell<Option<Tape>> = const { RefCell::new(None) };
 }
@@ -160,25 +176,27 @@ pub(crate) fn on_tape<O: Differentiable>(
     let keep = op.reads_inputs();
     TAPE.with_borrow_mut(|tape| {
         let Some(tape) = tape else { bail!("no recording") };
-        let source = |t: &&Tensor| {
-            if !t.track_op() {
-                Source::Constant
-            } else if t.is_variable() {
-                Source::Variable(t.id())
-            } else if let Some(n) = tape.numbers.get(&t.id()) {
-                Source::Recorded(*n)
-            } else {
-                tape.first_reader.entry(t.id()).or_insert(number);
-                Source::Candle((*t).clone())
-            }
-        };
-        let sources = inputs.iter().map(source).collect();
+        let sources = inputs.iter().map(|t| tape.source(t, number)).collect();
         let inputs = inputs.iter().map(|t| keep.then(|| t.detach())).collect();
         tape.nodes.push(Some(Arc::new(Node { op: Box::new(op), sources, inputs, output })));
         tape.numbers.insert(y.id(), number);
         Ok(())
     })?;
     Ok(y)
+}
+
+/// Notes that `view` shows all values of `t`, where `t` is a parameter or was recorded; `op` turns gradients of the one into
+/// gradients of the other.
+pub(crate) fn note_view<O: Differentiable>(op: O, t: &Tensor, view: &Tensor) {
+    TAPE.with_borrow_mut(|tape| {
+        let Some(tape) = tape.as_mut().filter(|_| t.track_op()) else { return };
+        if t.is_variable() || tape.numbers.contains_key(&t.id()) {
+            let number = tape.nodes.len();
+            let sources = vec![tape.source(t, number)];
+            tape.nodes.push(Some(Arc::new(Node { op: Box::new(op), sources, inputs: vec![None], output: None })));
+            tape.numbers.insert(view.id(), number);
+        }
+    });
 }
 
 /// Differentiates `loss`: candle's part by `candle`, what was recorded here. Gradients of parameters go to the sink. When
@@ -302,6 +320,31 @@ mod tests {
         let want: Vec<f64> = [1f64, 2.0, 3.0].iter().map(|w| 36.0 * w * w + 24.0 * w + 1.0).collect();
         assert_eq!(of(false)?, want);
         assert_eq!(of(true)?, want);
+        Ok(())
+    }
+
+    #[test]
+    fn views_of_recorded_values_and_of_parameters_stay_on_the_tape() -> crate::Result<()> {
+        let params = Params::new(&Device::Cpu);
+        let w: Vec<f64> = (0..24).map(f64::from).collect();
+        params.insert("w", &Tensor::from_vec(w, (1, 2, 3, 4), &Device::Cpu)?, Role::Weight, Origin::Fresh)?;
+        let w = params.get("w")?.var().as_tensor().clone();
+        let doubled = |x: &Tensor| -> Result<Tensor> {
+            let values: Vec<f64> = x.flatten_all()?.to_vec1::<f64>()?.iter().map(|v| v * 2.0).collect();
+            record(Times(2.0), &[x], CpuStorage::F64(values), x.shape(), Memory::Plain)
+        };
+        let recording = Recording::start()?;
+        let a = doubled(&Memory::ChannelsLast.raw(&w)?)?;
+        let y = doubled(&Memory::ChannelsLast.view(&a, w.shape())?)?;
+        let weights = Tensor::arange(0f64, 24.0, &Device::Cpu)?.reshape((1, 2, 3, 4))?;
+        let mut g = Gradients::new(&params, |_| true);
+        let loss = (&y * &weights)?.sum_all()?;
+        let readers = TAPE.with_borrow(|t| t.as_ref().map(|t| t.first_reader.len()));
+        assert_eq!(readers, Some(0), "nothing is handed to candle's graph");
+        backward_last(&loss, &mut g)?;
+        drop(recording);
+        let want = (&weights * 4.0)?.flatten_all()?.to_vec1::<f64>()?;
+        assert_eq!(g.get("w").map(|g| g.flatten_all()?.to_vec1::<f64>()).transpose()?, Some(want));
         Ok(())
     }
 
