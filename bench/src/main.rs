@@ -1,39 +1,54 @@
 //! `cargo xtask bench`: measures the engine.
 //!
 //! `step` times one network's evaluation forward and whole training step, and prints one JSON object with the keys of
-//! `tests/peers/torch_step.py`. `against` runs both, one after the other in turns, and prints the ratios of medians.
+//! `tests/peers/torch_step.py`; with `--against torch` it runs both, one after the other in turns, and prints the ratios of
+//! medians. `ops` times single operations: see `benches/ops.rs`.
 #![allow(clippy::print_stdout, reason = "a command-line tool talks on its standard streams")]
 
 mod against;
 mod network;
 mod step;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use transplant_ops::Precision;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask bench", about = "Measure the engine")]
+#[command(name = "cargo xtask bench", about = "Measure the engine", args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    #[command(flatten)]
+    step: Step,
 }
 
 #[derive(Subcommand)]
 enum What {
-    /// Time a network's evaluation forward and training step; print one JSON object
-    Step(Case),
-    /// Time the same step here and in a Python that has PyTorch, in turns; print the ratios of medians
-    Against {
-        #[command(flatten)]
-        case: Case,
-        /// The Python to run; without PyTorch in it, only our side is timed
-        #[arg(long, default_value = "python3")]
-        python: String,
-        /// How often both sides are run
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-    },
+    /// Time a network's evaluation forward and training step; print one JSON object. What is done without a subcommand
+    Step(Step),
+    /// Time single operations, those whose name contains a word that is given
+    Ops,
+}
+
+#[derive(Args)]
+struct Step {
+    #[command(flatten)]
+    case: Case,
+    /// Time the same step in another engine, too, in turns, and print the ratios of medians
+    #[arg(long, value_enum)]
+    against: Option<Peer>,
+    /// The Python that has the other engine; without it there, only our side is timed
+    #[arg(long, default_value = "python3")]
+    python: String,
+    /// How often both sides are run
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+/// An engine to compare with.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Peer {
+    Torch,
 }
 
 /// What is timed.
@@ -64,11 +79,17 @@ struct Case {
 
 fn main() -> Result<()> {
     transplant_allocator::keep_freed_memory();
-    match Cli::parse().what {
-        What::Step(case) => {
-            println!("{}", step::run(&case)?);
+    let cli = Cli::parse();
+    let step = match cli.what {
+        Some(What::Ops) => bail!("`cargo xtask bench ops` runs another program than this one"),
+        Some(What::Step(step)) => step,
+        None => cli.step,
+    };
+    match step.against {
+        Some(Peer::Torch) => against::run(&step.case, &step.python, step.rounds),
+        None => {
+            println!("{}", step::run(&step.case)?);
             Ok(())
         }
-        What::Against { case, python, rounds } => against::run(&case, &python, rounds),
     }
 }

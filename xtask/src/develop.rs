@@ -30,11 +30,17 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// `cargo xtask bench`: the bench program, built as runs are.
+/// `cargo xtask bench`: the bench program, built as runs are; `ops` is a program of its own.
 pub(crate) fn bench(flags: &ArgMatches) -> Result<ExitCode> {
     let args: Vec<&String> = flags.get_many("args").unwrap_or_default().collect();
-    let mut bench = process::cargo("run");
-    bench.args(["--quiet", "--release", "--package", "transplant-bench", "--"]).args(&args);
+    let mut bench;
+    if let Some(("ops", words)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        bench = process::cargo("bench");
+        bench.args(["--quiet", "--package", "transplant-bench", "--bench", "ops", "--"]).args(words);
+    } else {
+        bench = process::cargo("run");
+        bench.args(["--quiet", "--release", "--package", "transplant-bench", "--"]).args(&args);
+    }
     Ok(ExitCode::from(process::exit_code(bench.status()?)))
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use transplant_core::{Event, KeptIn};
-use transplant_trainer::{Cache, clear_cache, list_cache};
+use transplant_core::Event;
+use transplant_trainer::{clear_cache, list_cache};
 
-use super::{TRAIN, Training, VALIDATION, assert_same, filed, files, off};
+use super::{Did, TRAIN, Training, VALIDATION, assert_same, filed, files, off};
 
 /// Damages the file of a cache, and trains from it.
 fn damaged(damage: &dyn Fn(&Path, Vec<u8>), says: &str, computed: std::ops::RangeInclusive<usize>) {
