@@ -143,19 +143,20 @@ fn values(t: &Tensor) -> Vec<f64> {
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The derivative of the step's loss along a random direction of one tensor, from two losses.
+/// The derivative of the step's loss along a random direction of one tensor, from two losses that are so far apart.
 fn slope(
     backbone: &str,
     tag: &str,
     source: &BTreeMap<String, Tensor>,
     at: &BTreeMap<String, Tensor>,
     name: &str,
+    apart: f64,
 ) -> (f64, Tensor) {
     let value = &at[name];
     let mut rng = Seeds::new(9).stream(name, &[]);
     let direction: Vec<f32> = (0..value.elem_count()).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect();
     let direction = Tensor::from_vec(direction, value.shape(), &Device::Cpu).unwrap();
-    let h = 1e-3 / (value.elem_count() as f64).sqrt();
+    let h = apart / 2.0 / (value.elem_count() as f64).sqrt();
     let loss = |sign: f64| {
         let mut moved = at.clone();
         moved.insert(name.to_owned(), (value + (&direction * (sign * h)).unwrap()).unwrap());
@@ -168,7 +169,7 @@ fn slope(
 fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
     let plugins = transplant_pipeline::builtin();
     let tags = |kind: &'static str| plugins.entries().filter(move |e| e.kind == kind).map(|e| e.tag);
-    let mut pairs = 0;
+    let (mut pairs, mut tried, mut bent) = (0, 0, 0);
     for backbone in tags("backbone") {
         let source = source(backbone);
         for tag in tags("strategy") {
@@ -202,14 +203,16 @@ fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
                     }
                     continue;
                 }
-                let (oracle, direction) = slope(backbone, tag, &source, &start, name);
+                let slope = |apart| slope(backbone, tag, &source, &start, name, apart);
+                let (oracle, direction) = slope(2e-3);
                 let ours: f64 = values(gradient).iter().zip(values(&direction)).map(|(g, d)| g * d).sum();
-                // A deep network bends within the step that single precision needs.
-                let part = if compared.len() < start.len() { 0.25 } else { 0.08 };
-                assert!(
-                    (ours - oracle).abs() < 0.02 + part * oracle.abs(),
-                    "{pair}: `{name}` along a direction: {ours}, from losses {oracle}"
-                );
+                let deep = compared.len() < start.len();
+                let part = if deep { 0.25 } else { 0.08 };
+                let agrees = (ours - oracle).abs() < 0.02 + part * oracle.abs();
+                // A deep network may bend within the step that single precision needs: then half the step says something else.
+                let bends = !agrees && deep && (slope(1e-3).0 - oracle).abs() > 0.1 * oracle.abs();
+                assert!(agrees || bends, "{pair}: `{name}` along a direction: {ours}, from losses {oracle}");
+                (tried, bent) = (tried + 1, bent + usize::from(bends));
                 if oracle.abs() > 0.05 {
                     assert_ne!(now, values(value), "{pair}: `{name}` did not move");
                 }
@@ -220,5 +223,6 @@ fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
             pairs += 1;
         }
     }
+    assert!(bent * 20 <= tried, "{bent} of {tried} slopes cannot be told");
     assert!(pairs >= 8, "only {pairs} pairs were tried");
 }
