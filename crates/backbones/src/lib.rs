@@ -15,6 +15,7 @@ mod mlp;
 mod mobilenet_v2;
 mod resnet;
 mod vit;
+pub mod weights;
 
 pub use convnet::{ConvNet, ConvNetOptions};
 pub use convnext::{ConvNeXt, ConvNeXtOptions};
