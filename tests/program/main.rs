@@ -6,9 +6,11 @@ mod cache;
 mod configs;
 mod help;
 mod outside;
+mod pretrained;
 mod resume;
 mod run;
 mod same_bytes;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

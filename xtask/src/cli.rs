@@ -47,6 +47,10 @@ pub(crate) fn command() -> Command {
             .arg(device())
             .arg(Arg::new("input").value_name("INPUT").num_args(1..).required(true).help("Files to predict for")),
         verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),
+        verb("assets", "List the pretrained weights of the catalogue, fetch or verify them")
+            .arg(Arg::new("what").value_name("WHAT").help("`list`, `fetch` or `verify` [default: list]"))
+            .arg(Arg::new("name").value_name("NAME").num_args(0..).help("Names of assets"))
+            .arg(option("folder", "DIR", "Where they are kept [default: TRANSPLANT_ASSETS, or the user's]")),
         verb("cache", "List or clear what is kept of frozen stages from run to run")
             .arg(
                 Arg::new("what").value_name("WHAT").help("`list`, or `clear` with or without an ENTRY [default: list]"),
@@ -90,7 +94,7 @@ pub(crate) fn command() -> Command {
 
 /// Whether `verb` is one of the runner's, as opposed to xtask's own.
 pub(crate) fn is_passed_on(verb: &str) -> bool {
-    matches!(verb, "run" | "check" | "list" | "explain" | "schema" | "predict" | "evaluate" | "cache")
+    matches!(verb, "run" | "check" | "list" | "explain" | "schema" | "predict" | "evaluate" | "assets" | "cache")
 }
 
 fn verb(name: &'static str, about: &'static str) -> Command {

@@ -8,9 +8,10 @@ use toml_edit::{DocumentMut, Item, TableLike, Value};
 use crate::Wrong;
 use crate::machine::Machine;
 
-/// The tags whose component stands behind a feature of `transplant-cli`, because its dependencies take long to build.
-/// A new component with heavy dependencies gets a line here.
-const GATED: &[(&str, &str)] = &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets")];
+/// The tags, and assets, that stand behind a feature of `transplant-cli`, because what they need takes long to build.
+/// A new component with heavy dependencies gets a line here, and an asset that only the hub has.
+const GATED: &[(&str, &str)] =
+    &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets"), ("resnet18", "hub")];
 
 /// Where a run computes: the value of `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

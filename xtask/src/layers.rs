@@ -41,8 +41,8 @@ pub(crate) fn heavy_xtask(manifest: &str) -> Vec<String> {
 fn allowed(folder: &str) -> Option<Vec<&'static str>> {
     match folder {
         "core" | "allocator" => Some(vec![]),
-        "ops" => Some(vec!["core"]),
-        "pipeline" => Some([&["core", "ops"], &SIDE_BY_SIDE[..]].concat()),
+        "ops" | "assets" => Some(vec!["core"]),
+        "pipeline" => Some([&["core", "ops", "assets"], &SIDE_BY_SIDE[..]].concat()),
         "cli" => Some(vec!["allocator", "core", "pipeline"]),
         _ if SIDE_BY_SIDE.contains(&folder) => Some(vec!["core", "ops"]),
         _ => None,

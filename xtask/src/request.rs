@@ -86,6 +86,10 @@ impl Request {
                 tags.add(tag.rsplit('.').next().unwrap_or(&tag));
                 return Ok(tags);
             }
+            "assets" => {
+                self.args.iter().for_each(|arg| tags.add(&arg.to_string_lossy()));
+                return Ok(tags);
+            }
             _ => return Ok(tags),
         }
         for (_, value) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("TRANSPLANT_")) {

@@ -12,6 +12,7 @@ Examples:
   transplant list strategy                        what there is
   transplant explain strategy.parameter           what it does, and its options
   transplant predict runs/digits scan.png         classes and scores as CSV
+  transplant assets                               pretrained weights that a file can start from
   transplant cache                                what is kept of frozen stages, and how much room it takes
 
 Exit codes: 0 done, 1 failed, 2 the request or the pipeline is wrong, 130 and 143 stopped by SIGINT and SIGTERM.";
@@ -78,6 +79,14 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: Option<Cache>,
     },
+    /// List the pretrained weights of the catalogue, fetch or verify them [default: list].
+    Assets {
+        #[command(subcommand)]
+        what: Option<Assets>,
+        /// The folder they are kept in [default: TRANSPLANT_ASSETS, or `transplant/assets` in the user's folder of caches].
+        #[arg(long, value_name = "DIR", global = true)]
+        folder: Option<PathBuf>,
+    },
     /// Evaluate the models of a finished run on their test data again and compare with its summary.
     Evaluate {
         /// The folder of a run.
@@ -85,6 +94,24 @@ pub(crate) enum Verb {
         /// Where it computes: auto, cpu, cuda, cuda:N or metal.
         #[arg(long, default_value = "auto")]
         device: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Assets {
+    /// Show names, sizes, licences and what they are.
+    List,
+    /// Fetch some of them.
+    Fetch {
+        /// Their names.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Read their files again and compare size and SHA-256.
+    Verify {
+        /// Their names [default: all].
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use transplant_core::{Plugins, write_atomically};
@@ -11,7 +11,7 @@ use transplant_pipeline::reference;
 use transplant_pipeline::resolved::{DeviceChoice, Pipeline};
 use transplant_pipeline::run::{self, Folder, Outcome, prepare};
 
-use crate::args::{self, Cache, CacheFolder, Verb};
+use crate::args::{self, Assets, Cache, CacheFolder, Verb};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -30,6 +30,7 @@ pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Resul
             say(&run::predict(&folder, &inputs, plugins, &device)?)
         }
         Verb::Cache { what } => cache(what),
+        Verb::Assets { what, folder } => assets(what, folder),
         Verb::Evaluate { run, device } => evaluate(&run, &device, plugins),
     }
 }
@@ -97,6 +98,14 @@ fn cache(what: Option<Cache>) -> Result<(), Failure> {
             say(&run::list_cache(&folder)?)
         }
         Cache::Clear { entry, folder } => say(&run::clear_cache(&at(folder)?, entry.as_deref())?),
+    }
+}
+
+fn assets(what: Option<Assets>, folder: Option<PathBuf>) -> Result<(), Failure> {
+    match what.unwrap_or(Assets::List) {
+        Assets::List => say(&run::assets::list(folder)?),
+        Assets::Fetch { names } => say(&run::assets::fetch(folder, &names, &mut |note| tracing::info!("{note}"))?),
+        Assets::Verify { names } => Ok(run::assets::verify(folder, &names, &mut |line| drop(say(line)))?),
     }
 }
 

@@ -14,3 +14,14 @@ pub mod resolved;
 pub mod run;
 
 pub use catalogue::builtin;
+
+use transplant_core::{Error, Invalid};
+
+/// Turns whatever was met at the door into an error at a key.
+pub(crate) fn at(key: &str) -> impl Fn(Error) -> Invalid {
+    let key = key.to_owned();
+    move |e| match e {
+        Error::Invalid(i) => i.under(&key),
+        other => Invalid::key(&key, other.to_string()),
+    }
+}

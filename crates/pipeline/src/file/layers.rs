@@ -17,7 +17,15 @@ use super::place::{FileError, Place, in_file, span_of};
 /// Variables that begin so set keys; two underscores separate the parts of a key path.
 const PREFIX: &str = "TRANSPLANT_";
 /// Variables of that prefix with a meaning of their own.
-const NOT_OURS: [&str; 3] = ["TRANSPLANT_LOG", "TRANSPLANT_CACHE", "TRANSPLANT_SOURCE_HASH"];
+const NOT_OURS: [&str; 7] = [
+    "TRANSPLANT_LOG",
+    "TRANSPLANT_CACHE",
+    "TRANSPLANT_SOURCE_HASH",
+    "TRANSPLANT_ASSETS",
+    "TRANSPLANT_OFFLINE",
+    "TRANSPLANT_PIP",
+    "TRANSPLANT_NPM",
+];
 
 /// What is laid over a pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

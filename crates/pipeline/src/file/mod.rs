@@ -115,7 +115,7 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
         root.get(section)?.get(name).filter(|v| v.is_object()).cloned()
     };
     let mut steps: Vec<Step> = Vec::new();
-    for name in steps::order(&file.steps, &names)? {
+    for name in steps::order(&file.steps, &names, &sections.weights)? {
         let section = &file.steps[&name];
         let from = section.get("from").and_then(Value::as_str).and_then(|f| steps.iter().find(|s| s.name == f));
         let step = steps::read(&name, section, &sections, from, &named).map_err(sweep::in_step(&name))?;
@@ -124,9 +124,10 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
     steps::spread_seeds(&mut steps, file.seed)?;
     let (cells, origins) = cells::fan_out(&steps, &sections)?;
     let text = toml::to_toml(&full(&file, &device_text, &sections, &steps));
-    let (name, seed, cache, datasets) = (file.name, file.seed, file.cache, sections.datasets);
+    let (name, seed, cache) = (file.name, file.seed, file.cache);
+    let (datasets, weights) = (sections.datasets, sections.weights);
     let (file, sources) = (path.to_owned(), Sources::default());
-    Ok((Pipeline { name, file, seed, device, cache, datasets, cells, text, sources }, origins))
+    Ok((Pipeline { name, file, seed, device, cache, datasets, weights, cells, text, sources }, origins))
 }
 
 /// The whole file with every default spelled out.
@@ -168,6 +169,7 @@ fn full(file: &FileSection, device: &str, sections: &Sections<'_>, steps: &[Step
         ("device", json!(device)),
         ("cache", json!(file.cache)),
         ("datasets", table(datasets.collect())),
+        ("weights", json!(sections.weights)),
         ("backbones", table(backbones.collect())),
         ("strategies", table(strategies.collect())),
         ("tasks", table(tasks.collect())),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use transplant_core::{Architecture, Dataset, Kind, Metric, Spec, Strategy, Task, Transform};
 
-use crate::resolved::{CacheSpec, TrainerSpec};
+use crate::resolved::{CacheSpec, TrainerSpec, WeightsSpec};
 
 /// A whole pipeline file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,6 +34,9 @@ pub(crate) struct FileSection {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, DatasetSection>")]
     pub(crate) datasets: BTreeMap<String, Spec<dyn Dataset>>,
+    /// Pretrained weights by name, for `from`.
+    #[serde(default)]
+    pub(crate) weights: BTreeMap<String, WeightsSpec>,
     /// Networks by name.
     #[serde(default)]
     pub(crate) backbones: BTreeMap<String, Spec<dyn Architecture>>,
@@ -57,9 +60,10 @@ pub(crate) struct StepSection {
     pub(crate) kind: String,
     /// The name of a data set.
     pub(crate) dataset: String,
-    /// The step whose network this one starts from. Its backbone and tasks are taken over.
+    /// The step whose network this one starts from, and whose backbone and tasks it takes over; or a name from `weights`.
     pub(crate) from: Option<String>,
-    /// The network: a name from `backbones`, a tag, or a table with `type`. Needed without `from`.
+    /// The network: a name from `backbones`, a tag, or a table with `type`. Left out where `from` names a
+    /// step.
     #[schemars(with = "Option<Named<dyn Architecture>>")]
     pub(crate) backbone: Option<Spec<dyn Architecture>>,
     /// Names of tasks; left out: those of the step in `from`, otherwise all.

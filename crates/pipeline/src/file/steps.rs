@@ -8,7 +8,7 @@ use transplant_core::{Architecture, Invalid, Kind, Metric, Spec, Strategy, read_
 use super::check::{Sections, component, components, some, trainer, under, unknown};
 use super::section::StepSection;
 use super::sweep::{Sweep, in_step, value_at};
-use crate::resolved::TrainerSpec;
+use crate::resolved::{TrainerSpec, WeightsSpec};
 
 /// A key path.
 pub(crate) type Path = Vec<String>;
@@ -41,6 +41,8 @@ pub(crate) struct Draft {
     pub(crate) trainer: TrainerSpec,
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
     pub(crate) test: Option<bool>,
+    /// The pretrained weights it starts from.
+    pub(crate) weights: Option<String>,
     /// The step as it could have been written, every default spelled out.
     pub(crate) full: Map<String, Value>,
     /// Key paths of the step whose values are written elsewhere, and where, from the top of the file.
@@ -52,7 +54,11 @@ fn path(parts: &[&str]) -> Path {
 }
 
 /// Steps so that each stands after the one it starts from, otherwise as in the file.
-pub(crate) fn order(steps: &BTreeMap<String, Map<String, Value>>, names: &[String]) -> Result<Vec<String>, Invalid> {
+pub(crate) fn order(
+    steps: &BTreeMap<String, Map<String, Value>>,
+    names: &[String],
+    weights: &BTreeMap<String, WeightsSpec>,
+) -> Result<Vec<String>, Invalid> {
     let mut out: Vec<String> = Vec::new();
     for name in names {
         // The chain from this step back to one that is placed already or starts from nothing.
@@ -63,10 +69,15 @@ pub(crate) fn order(steps: &BTreeMap<String, Map<String, Value>>, names: &[Strin
             let from = match steps.get(step).and_then(|s| s.get("from")) {
                 None => break,
                 Some(Value::String(from)) => from,
-                Some(other) => return Err(wrong(format!("invalid type: {other}, expected a name of a step"))),
+                Some(other) => {
+                    return Err(wrong(format!("invalid type: {other}, expected a name of a step or of weights")));
+                }
             };
+            if weights.contains_key(from) {
+                break;
+            }
             if !steps.contains_key(from) {
-                let known = names.iter().map(String::as_str).filter(|n| *n != step);
+                let known = names.iter().chain(weights.keys()).map(String::as_str).filter(|n| *n != step);
                 return Err(in_step(step)(under("from")(unknown("step", from, known))));
             }
             if let Some(start) = chain.iter().position(|s| s == from) {
@@ -153,8 +164,23 @@ fn draft(
     });
     let full = full.as_object().cloned().unwrap_or_default();
     let (dataset, draw, test) = (step.dataset.clone(), step.draw, step.test);
+    let weights = step.from.clone().filter(|from| sections.weights.contains_key(from));
     let pick = Vec::new();
-    Ok(Draft { pick, dataset, backbone, tasks, names, strategies, draw, trainer, metrics, test, full, origins })
+    Ok(Draft {
+        pick,
+        dataset,
+        backbone,
+        tasks,
+        names,
+        strategies,
+        draw,
+        trainer,
+        metrics,
+        test,
+        weights,
+        full,
+        origins,
+    })
 }
 
 fn backbone(
@@ -183,8 +209,23 @@ fn backbone(
             origins.extend(from.origins.iter().filter(|(key, _)| *key == at).cloned());
             Ok((from.backbone.clone(), from.full.get("backbone").cloned().unwrap_or_default()))
         }
-        (None, None) => Err(Invalid::new("missing key `backbone`").help("or start from another step with `from`")),
+        (None, None) if asset_of(step, sections).is_some() => {
+            let spec = asset_of(step, sections).and_then(|a| a.architecture.clone());
+            let spec = spec.ok_or_else(|| Invalid::new("missing key `backbone`"))?;
+            let spec = component(sections.plugins, &spec, &[]).map_err(under("from"))?;
+            origins.push((at, place(path(&["from"]))));
+            let full = spelled(&spec);
+            Ok((spec, full))
+        }
+        (None, None) => {
+            Err(Invalid::new("missing key `backbone`").help("or name a step in `from`, whose backbone is taken over"))
+        }
     }
+}
+
+/// The asset of the catalogue that a step starts from.
+fn asset_of(step: &StepSection, sections: &Sections<'_>) -> Option<&'static transplant_assets::Asset> {
+    transplant_assets::find(sections.weights.get(step.from.as_ref()?)?.asset.as_ref()?).ok()
 }
 
 fn tasks(step: &StepSection, sections: &Sections<'_>, from: Option<&Draft>) -> Result<Vec<String>, Invalid> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use transplant_core::{Entry, Plugins};
 
 use crate::file::{FileSection, SharedSection, StepSection};
-use crate::resolved::{CacheSpec, TrainerSpec};
+use crate::resolved::{CacheSpec, TrainerSpec, WeightsSpec};
 
 fn generator() -> SchemaGenerator {
     SchemaSettings::draft2020_12().for_deserialize().into_generator()
@@ -19,11 +19,12 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The sections of a pipeline file with their titles, for a page.
-pub(super) fn sections() -> [(&'static str, Value); 5] {
+pub(super) fn sections() -> [(&'static str, Value); 6] {
     [
         ("The whole file", schema_of::<FileSection>()),
         ("`cache`", schema_of::<CacheSpec>()),
         ("`datasets.NAME`, beside the options of its `type`", schema_of::<SharedSection>()),
+        ("`weights.NAME`", schema_of::<WeightsSpec>()),
         ("`steps.NAME`", schema_of::<StepSection>()),
         ("`steps.NAME.trainer`", schema_of::<TrainerSpec>()),
     ]

@@ -1,12 +1,11 @@
 //! The activation cache of a run: its settings from the file, and what `check` and `cache list` say of it.
 
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use transplant_core::Result;
+use transplant_core::{Result, cache_folder};
 use transplant_trainer::{Cache, CacheFiles, clear_cache, list_cache};
 
 use super::hash;
@@ -34,21 +33,7 @@ fn folder(run: &Prepared<'_>) -> Option<PathBuf> {
 /// The folder of the cache when a file names none: `TRANSPLANT_CACHE`, or `transplant` in the user's folder of caches.
 /// `None` where the system tells of no such folder.
 pub fn default_folder() -> Option<PathBuf> {
-    let system = std::env::consts::OS;
-    folder_from(|name| std::env::var_os(name).filter(|v| !v.is_empty()), system)
-}
-
-fn folder_from(var: impl Fn(&str) -> Option<OsString>, system: &str) -> Option<PathBuf> {
-    let path = |name: &str| var(name).map(PathBuf::from);
-    let own = || match system {
-        "windows" => path("LOCALAPPDATA"),
-        "macos" => path("HOME").map(|home| home.join("Library/Caches")),
-        // The XDG base directories; a relative path there is to be ignored.
-        _ => {
-            path("XDG_CACHE_HOME").filter(|p| p.is_absolute()).or_else(|| path("HOME").map(|home| home.join(".cache")))
-        }
-    };
-    path("TRANSPLANT_CACHE").or_else(|| own().map(|p| p.join("transplant")))
+    cache_folder("TRANSPLANT_CACHE", "transplant")
 }
 
 /// The limits of the cache in a line.
@@ -130,22 +115,6 @@ fn ago(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_folder_is_where_the_system_keeps_caches() {
-        let of = |system: &str, vars: &[(&str, &str)]| {
-            let var = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-            folder_from(var, system).map(|p| p.display().to_string().replace('\\', "/"))
-        };
-        let home = ("HOME", "/home/me");
-        assert_eq!(of("linux", &[home]).unwrap(), "/home/me/.cache/transplant");
-        assert_eq!(of("linux", &[home, ("XDG_CACHE_HOME", "/big")]).unwrap(), "/big/transplant");
-        assert_eq!(of("linux", &[home, ("XDG_CACHE_HOME", "here")]).unwrap(), "/home/me/.cache/transplant");
-        assert_eq!(of("macos", &[home]).unwrap(), "/home/me/Library/Caches/transplant");
-        assert_eq!(of("windows", &[("LOCALAPPDATA", "C:/me")]).unwrap(), "C:/me/transplant");
-        assert_eq!(of("linux", &[home, ("TRANSPLANT_CACHE", "mine")]).unwrap(), "mine");
-        assert_eq!(of("linux", &[]), None);
-    }
 
     #[test]
     fn ages_are_rough() {

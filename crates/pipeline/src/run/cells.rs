@@ -1,5 +1,6 @@
 //! Training one cell, or taking it as an earlier run left it.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -16,6 +17,7 @@ use super::peers::Peers;
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
+use super::source::Source;
 use super::usage::peak_rss_mb;
 use super::{cache, hash, parts, peers, shape};
 
@@ -107,7 +109,11 @@ impl Session<'_> {
         if let Some(upstream) = ready.from.map(|i| &self.run.cells[i].cell) {
             let weights = self.folder.cell(&upstream.id).join(WEIGHTS);
             let (tensors, _) = load_safetensors(&weights, &self.run.device)?;
-            model.load_source(&tensors, &upstream.step, &ready.same_labels)?;
+            let (step, same_labels) = (upstream.step.as_str(), ready.same_labels.as_slice());
+            let source = Source::Cell { step, tensors: Cow::Owned(tensors), same_labels };
+            source.for_model(&model)?.load(&mut model)?;
+        } else if let Some(source) = self.run.weights_of(&ready.cell) {
+            source.for_model(&model)?.load(&mut model)?;
         }
         Ok(model)
     }
@@ -139,9 +145,9 @@ impl Session<'_> {
         let (cell, open) = (&ready.cell, &self.run.datasets[&ready.cell.dataset]);
         let chain: Vec<&Ready> = std::iter::successors(Some(ready), |r| r.from.map(|i| &self.run.cells[i])).collect();
         let licences = chain.iter().filter_map(|r| self.run.datasets[&r.cell.dataset].dataset.licence());
-        let source = ready
-            .from
-            .map(|i| SourceNote { step: self.run.cells[i].cell.step.clone(), same_labels: ready.same_labels.clone() });
+        let first = chain.last().and_then(|r| self.run.weights.get(r.cell.weights.as_ref()?)?.licence.clone());
+        let step = ready.from.map(|i| self.run.cells[i].cell.step.clone()).or_else(|| cell.weights.clone());
+        let source = step.map(|step| SourceNote { step, same_labels: ready.same_labels.clone() });
         let manifest = Manifest {
             schema: SCHEMA,
             cell: cell.id.clone(),
@@ -154,7 +160,7 @@ impl Session<'_> {
             inputs: open.inputs.clone(),
             targets: open.dataset.targets().clone(),
             source,
-            licences: licences.collect::<BTreeSet<_>>().into_iter().collect(),
+            licences: licences.chain(first).collect::<BTreeSet<_>>().into_iter().collect(),
             tensors: BTreeMap::new(),
             sha256: String::new(),
         };

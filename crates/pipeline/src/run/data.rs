@@ -5,7 +5,8 @@ use std::sync::Arc;
 use transplant_core::{BuildCx, Dataset, Field, Invalid, Schema, Seeds, Spec, Transform};
 use transplant_datasets::{Chain, Draw, LoaderOptions, Parts};
 
-use super::parts::{Components, at};
+use super::parts::Components;
+use crate::at;
 use crate::resolved::{Cell, DatasetSpec};
 
 /// An open data set.

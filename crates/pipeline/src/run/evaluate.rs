@@ -7,10 +7,11 @@ use transplant_trainer::evaluate;
 
 use super::compare::TEST;
 use super::folder::Folder;
-use super::parts::{self, at};
+use super::parts;
 use super::predict::read_summary;
 use super::record::{Metrics, Record};
 use super::{artefact, cells, data};
+use crate::at;
 
 /// Metrics on another device than the run's may differ by this much: sums are rounded otherwise there.
 const OTHER_DEVICE: f64 = 1e-3;

@@ -17,6 +17,8 @@ struct Lock<'a> {
     pipeline: Source<'a>,
     /// Data sets by name.
     data: BTreeMap<&'a str, &'a str>,
+    /// Files of pretrained weights by name.
+    pretrained: BTreeMap<&'a str, &'a str>,
     /// `model.safetensors` of each finished cell.
     weights: BTreeMap<&'a str, &'a str>,
     code: Code<'a>,
@@ -47,6 +49,7 @@ pub(crate) fn write(folder: &Folder, run: &Prepared<'_>, records: &[&Record]) ->
         schema: SCHEMA,
         pipeline: Source { file, sha256: &super::hash::of_bytes(run.pipeline.text.as_bytes()) },
         data: run.datasets.iter().map(|(name, d)| (name.as_str(), d.hash.as_str())).collect(),
+        pretrained: run.weights.iter().map(|(name, w)| (name.as_str(), w.hash.as_str())).collect(),
         weights: weights.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
         code: Code {
             version: env!("CARGO_PKG_VERSION"),

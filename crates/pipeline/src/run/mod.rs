@@ -3,6 +3,7 @@
 //! check ([`check_run`]).
 
 mod artefact;
+pub mod assets;
 mod cache;
 mod cells;
 mod compare;
@@ -23,6 +24,7 @@ mod prepare;
 mod record;
 mod report;
 mod shape;
+mod source;
 mod summary;
 mod table;
 mod usage;
@@ -38,6 +40,7 @@ pub use predict::{model_folder, predict};
 pub use prepare::{Prepared, Ready, prepare};
 pub use record::{Metrics, Record};
 pub use shape::{PhaseShape, Shape};
+pub use source::OpenWeights;
 pub use summary::{Status, StepSummary, Summary};
 pub use table::Table;
 pub use usage::{cpu_seconds, peak_rss_mb};

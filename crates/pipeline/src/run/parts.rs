@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use transplant_core::{
-    Architecture, BuildCx, Error, Field, Invalid, Metric, Policy, Predictions, Result, Schema, Strategy, Task,
+    Architecture, BuildCx, Field, Invalid, Metric, Policy, Predictions, Result, Schema, Strategy, Task,
 };
 use transplant_trainer::Recipe;
 
 use super::compare::Measure;
+use crate::at;
 use crate::resolved::Cell;
 
 /// A cell's components.
@@ -110,14 +111,5 @@ fn example(field: Option<&Field>) -> Predictions {
             Predictions::Class { names: names.clone(), labels: vec![Some(0)], scores }
         }
         _ => Predictions::Number { labels: vec![Some(0.0)], values: vec![0.0] },
-    }
-}
-
-/// Turns whatever was met at the door into an error at a key.
-pub(crate) fn at(key: &str) -> impl Fn(Error) -> Invalid {
-    let key = key.to_owned();
-    move |e| match e {
-        Error::Invalid(i) => i.under(&key),
-        other => Invalid::key(&key, other.to_string()),
     }
 }

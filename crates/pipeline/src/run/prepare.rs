@@ -1,6 +1,7 @@
 //! [`Prepared`]: a pipeline whose data are open, whose rows are drawn and whose networks have been built once. Nothing has
 //! been written or trained; what the user got wrong has been found.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use super::data::{self, Opened};
 use super::device;
 use super::folder::Folder;
 use super::hash;
-use super::parts::{self, Components, at};
-use super::shape::{self, Shape, Source};
+use super::parts::{self, Components};
+use super::shape::{self, Shape};
+use super::source::{OpenWeights, Source};
+use crate::at;
 use crate::file::{FileError, Place};
 use crate::resolved::{Cell, DatasetSpec, Pipeline};
 
@@ -33,6 +36,8 @@ pub struct Prepared<'a> {
     pub device_name: String,
     /// Data sets by name.
     pub datasets: BTreeMap<String, Opened>,
+    /// Pretrained weights by name, those that steps start from.
+    pub weights: BTreeMap<String, OpenWeights>,
     /// The cells, each after those it builds on.
     pub cells: Vec<Ready>,
     /// What the cells look like.
@@ -86,6 +91,13 @@ pub fn prepare<'a>(
         let open = data::open(spec, &cx).map_err(|e| locate(e.under(&format!("datasets.{name}"))))?;
         datasets.insert(name.clone(), open);
     }
+    let mut weights = BTreeMap::new();
+    for (name, spec) in
+        pipeline.weights.iter().filter(|(n, _)| pipeline.cells.iter().any(|c| c.weights.as_ref() == Some(n)))
+    {
+        let open = OpenWeights::open(spec, &base).map_err(|e| locate(e.under(&format!("weights.{name}"))))?;
+        weights.insert(name.clone(), open);
+    }
     let (cells, shapes) = (Vec::new(), Vec::new());
     let folder = Folder::at(out.map_or_else(|| Path::new("runs").join(&pipeline.name), Path::to_owned));
     let mut prepared = Prepared {
@@ -95,6 +107,7 @@ pub fn prepare<'a>(
         device,
         device_name,
         datasets,
+        weights,
         cells,
         shapes,
         code,
@@ -148,15 +161,23 @@ impl Prepared<'_> {
             shape::same_labels(&components, open.dataset.targets(), &u.components, source)
         });
         let same_labels = same_labels.unwrap_or_default();
-        let kind =
-            json!([cell.step, cell.dataset, cell.backbone, cell.tasks, cell.strategies, upstream.map(|u| u.shape)]);
+        let kind = json!([
+            cell.step,
+            cell.dataset,
+            cell.backbone,
+            cell.tasks,
+            cell.strategies,
+            upstream.map(|u| u.shape),
+            cell.weights
+        ]);
         let shape = match known.shapes.get(&kind.to_string()) {
             Some(shape) => *shape,
             None => {
-                let source = upstream.map(|u| {
-                    let (step, tensors) = (u.cell.step.as_str(), &self.shapes[u.shape].tensors);
-                    Source { step, tensors, same_labels: same_labels.clone() }
+                let of_cell = upstream.map(|u| {
+                    let (step, tensors) = (u.cell.step.as_str(), Cow::Borrowed(&self.shapes[u.shape].tensors));
+                    Source::Cell { step, tensors, same_labels: &same_labels }
                 });
+                let source = of_cell.or_else(|| self.weights_of(cell));
                 let targets = open.dataset.targets();
                 let shape = shape::shape(cell, &components, &open.inputs, targets, source).map_err(here)?;
                 known.shapes.insert(kind.to_string(), self.shapes.len());
@@ -164,8 +185,15 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
-        let key = self.key(cell, spec, upstream.map(|u| u.key.as_str())).map_err(here)?;
+        let started_from = upstream.map(|u| &u.key).or_else(|| Some(&self.weights.get(cell.weights.as_ref()?)?.hash));
+        let key = self.key(cell, spec, started_from.map(String::as_str)).map_err(here)?;
         Ok(Ready { cell: cell.clone(), spec: spec.clone(), key, from, same_labels, parts, components, shape })
+    }
+
+    /// The pretrained weights that a cell starts from.
+    pub(crate) fn weights_of<'s>(&'s self, cell: &'s Cell) -> Option<Source<'s>> {
+        let name = cell.weights.as_deref()?;
+        Some(Source::Weights { name, open: self.weights.get(name)? })
     }
 
     fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String, Invalid> {

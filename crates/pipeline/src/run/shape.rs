@@ -8,7 +8,9 @@ use candle_core::{Device, Tensor};
 use transplant_core::{Error, Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
 use transplant_trainer::{Model, Parts, frozen_stages};
 
-use super::parts::{Components, at};
+use super::parts::Components;
+use super::source::Source;
+use crate::at;
 use crate::resolved::Cell;
 
 /// What cells of one step, data set and strategy have in common.
@@ -41,16 +43,6 @@ pub struct PhaseShape {
     pub fitted: bool,
 }
 
-/// What a cell starts from, when it starts from another.
-pub(crate) struct Source<'a> {
-    /// The step it came from.
-    pub(crate) step: &'a str,
-    /// Its tensors.
-    pub(crate) tensors: &'a BTreeMap<String, Tensor>,
-    /// Tasks whose classes are the same there.
-    pub(crate) same_labels: Vec<String>,
-}
-
 /// Builds the network of a cell with everything the strategy asks of it. Key paths of errors start at the step.
 pub(crate) fn shape(
     cell: &Cell,
@@ -62,7 +54,7 @@ pub(crate) fn shape(
     let needs = c.strategy.needs();
     if needs.source_required && source.is_none() {
         let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
-        return Err(e.help("add `from = \"STEP\"`"));
+        return Err(e.help("add `from = \"STEP\"`, or the name of weights"));
     }
     let (labelled, unlabelled) = (needs.labelled_streams(), needs.unlabelled.clone());
     if let Some(other) = labelled.iter().chain(&unlabelled).find(|s| *s != "target") {
@@ -71,8 +63,9 @@ pub(crate) fn shape(
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, &Device::Cpu, Seeds::new(0));
     let mut model = Model::new(parts).map_err(at("backbone"))?;
-    if let Some(s) = source {
-        model.load_source(s.tensors, s.step, &s.same_labels).map_err(|e| match e {
+    if let Some(source) = source {
+        let source = source.for_model(&model).map_err(at("from"))?;
+        source.load(&mut model).map_err(|e| match e {
             // Loading ends in asking the strategy for its plan.
             Error::Invalid(_) => at(&which_strategy(cell))(e),
             e => at("from")(e),

@@ -1,0 +1,119 @@
+//! What a cell starts from: the network of another cell, or pretrained weights from a file.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use transplant_assets::{Asset, Role, Store, find};
+use transplant_backbones::weights;
+use transplant_core::{Error, Invalid, Origin, Result};
+use transplant_trainer::Model;
+
+use super::hash;
+use crate::at;
+use crate::resolved::WeightsSpec;
+
+const BACKBONE: &str = "backbone.";
+
+/// Pretrained weights whose file has been read.
+pub struct OpenWeights {
+    /// By the file's own names.
+    tensors: BTreeMap<String, Tensor>,
+    /// SHA-256 of the file.
+    pub hash: String,
+    /// Their licence, where it is known.
+    pub licence: Option<String>,
+}
+
+impl OpenWeights {
+    /// Reads the file, whose path starts at `base` where it is relative. Key paths of errors start at the section.
+    pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self, Invalid> {
+        let (key, path, licence) = match (&spec.asset, &spec.path) {
+            (Some(name), _) => {
+                let asset = find(name).map_err(at("asset"))?;
+                ("asset", fetch(asset).map_err(at("asset"))?, Some(asset.licence.clone()))
+            }
+            (None, Some(path)) => ("path", base.join(path), spec.licence.clone()),
+            (None, None) => return Err(Invalid::key("asset", "no weights are named")),
+        };
+        let tensors = weights::read(&path).map_err(at(key))?;
+        Ok(Self { tensors, hash: hash::of_file(&path).map_err(at(key))?, licence })
+    }
+}
+
+/// The weights of an asset, fetched when they are not there yet.
+fn fetch(asset: &Asset) -> Result<PathBuf> {
+    let store = Store::at(Store::default_folder()?);
+    let fetched = store.fetch(asset, &mut |note| tracing::info!("{note}"))?;
+    let none = || Error::contract(format!("the asset `{}` has no weights", asset.name));
+    Ok(fetched.path(Role::Weights).ok_or_else(none)?.to_owned())
+}
+
+/// What a cell starts from.
+pub(crate) enum Source<'a> {
+    /// The network of another cell.
+    Cell {
+        /// The step it came from.
+        step: &'a str,
+        /// Its tensors.
+        tensors: Cow<'a, BTreeMap<String, Tensor>>,
+        /// Tasks whose classes are the same there.
+        same_labels: &'a [String],
+    },
+    /// Weights from a file.
+    Weights {
+        /// The section's name.
+        name: &'a str,
+        /// The weights.
+        open: &'a OpenWeights,
+    },
+}
+
+/// A source whose tensors have the names of a model.
+pub(crate) struct Named<'a> {
+    from: &'a str,
+    tensors: Cow<'a, BTreeMap<String, Tensor>>,
+    same_labels: &'a [String],
+    changed: BTreeMap<String, String>,
+}
+
+impl<'a> Source<'a> {
+    /// Finds the place of every tensor in a model.
+    ///
+    /// # Errors
+    /// When the weights were made for another network.
+    pub(crate) fn for_model(self, model: &Model) -> Result<Named<'a>> {
+        let (from, open) = match self {
+            Self::Cell { step, tensors, same_labels } => {
+                return Ok(Named { from: step, tensors, same_labels, changed: BTreeMap::new() });
+            }
+            Self::Weights { name, open } => (name, open),
+        };
+        let shape = |(name, p): (String, transplant_core::Param)| {
+            Some((name.strip_prefix(BACKBONE)?.to_owned(), p.var().dims().to_vec()))
+        };
+        let ours = model.params().all().into_iter().filter_map(shape).collect();
+        let fitted = weights::fit(open.tensors.clone(), &ours)?;
+        let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
+        let tensors = Cow::Owned(fitted.tensors.into_iter().map(ours).collect());
+        Ok(Named { from, tensors, same_labels: &[], changed: fitted.changed })
+    }
+}
+
+impl Named<'_> {
+    /// Takes what the model's strategy asks for.
+    ///
+    /// # Errors
+    /// Those of [`Model::load_source`].
+    pub(crate) fn load(&self, model: &mut Model) -> Result<()> {
+        model.load_source(&self.tensors, self.from, self.same_labels)?;
+        for (name, how) in &self.changed {
+            let name = format!("{BACKBONE}{name}");
+            if matches!(model.params().find(&name).map(|p| p.origin), Some(Origin::Loaded { .. })) {
+                model.params().set_origin(&name, Origin::Loaded { from: format!("{} ({how})", self.from) });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Pretrained weights from a file: what is taken from it, what is said of it, and what is refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use transplant_core::{Params, load_safetensors, save_safetensors};
+use transplant_tests::normal;
+
+use crate::{Bench, succeeded, summary};
+
+const FILE: &str = r#"
+schema = 1
+name = "grey"
+[datasets.scans]
+type = "optdigits"
+labels_per_class = 2
+transforms = [{ type = "resize", height = 32, width = 32 }]
+[weights.photographs]
+path = "mobilenet_v2.safetensors"
+licence = "BSD-3-Clause"
+[steps.transfer]
+type = "train"
+dataset = "scans"
+from = "photographs"
+backbone = "mobilenet_v2"
+strategy = "feature"
+test = false
+"#;
+
+/// Weights of the network as torchvision names them: three colour channels, counters of batches, a thousand classes.
+fn as_torchvision(params: &Params) -> BTreeMap<String, Tensor> {
+    let mut rng = transplant_core::Seeds::new(3).stream("weights", &[]);
+    let mut random = |dims: &[usize], spread: f32| {
+        let values: Vec<f32> = (0..dims.iter().product()).map(|_| 0.5 + spread * normal(&mut rng)).collect();
+        Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
+    };
+    let mut out = BTreeMap::new();
+    for (name, p) in params.all() {
+        let Some(name) = name.strip_prefix("backbone.") else { continue };
+        let mut dims = p.var().dims().to_vec();
+        if name == "features.0.0.weight" {
+            dims[1] = 3;
+        }
+        out.insert(name.to_owned(), random(&dims, 0.05));
+        if let Some(layer) = name.strip_suffix(".running_var") {
+            out.insert(format!("{layer}.num_batches_tracked"), Tensor::new(&[7i64], &Device::Cpu).unwrap());
+        }
+    }
+    out.insert("classifier.1.weight".to_owned(), random(&[1000, 1280], 0.05));
+    out.insert("classifier.1.bias".to_owned(), random(&[1000], 0.05));
+    out
+}
+
+fn weights() -> BTreeMap<String, Tensor> {
+    use transplant_core::{Architecture, Field, HIDDEN, Schema, Scope, Seeds};
+    let params = Params::new(&Device::Cpu);
+    let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 32, width: 32 })]);
+    let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
+    let network = transplant_backbones::MobileNetV2::new(Default::default());
+    drop(network.build(&inputs, &scope.pp("backbone")).unwrap());
+    as_torchvision(&params)
+}
+
+fn bench(file: &str, weights: &BTreeMap<String, Tensor>) -> Bench {
+    let bench = Bench::new(file);
+    save_safetensors(&bench.out("mobilenet_v2.safetensors"), weights, &BTreeMap::new()).unwrap();
+    bench
+}
+
+/// What it says, and that it wrote nothing.
+fn refused(bench: &Bench, more: &[&str]) -> String {
+    let out = bench.command("never", more).output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(!bench.out("never").exists());
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+fn cell(run: &Path) -> std::path::PathBuf {
+    std::fs::read_dir(run.join("cells")).unwrap().next().unwrap().unwrap().path()
+}
+
+#[test]
+fn a_file_of_torchvision_is_taken_tensor_by_tensor() {
+    let weights = weights();
+    let bench = bench(FILE, &weights);
+    let run = bench.run("run", &[]);
+    assert_eq!(summary(&run)["status"], "finished");
+    let (model, _) = load_safetensors(&cell(&run).join("model/model.safetensors"), &Device::Cpu).unwrap();
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for (name, t) in &weights {
+        let Some(ours) = model.get(&format!("backbone.{name}")) else {
+            assert!(name.contains("num_batches") || name.starts_with("classifier."), "{name} was not taken");
+            continue;
+        };
+        // A grey image gives what it gave in three equal channels.
+        let want = if name == "features.0.0.weight" { t.sum_keepdim(1).unwrap() } else { t.clone() };
+        assert_eq!(values(ours), values(&want), "{name}");
+    }
+    let ledger = std::fs::read_to_string(run.join("ledger.md")).unwrap();
+    assert!(ledger.contains("photographs (input channels 3 -> 1)"), "{ledger}");
+    let manifest = std::fs::read_to_string(cell(&run).join("model/model.json")).unwrap();
+    assert!(manifest.contains("BSD-3-Clause"));
+    let lock = std::fs::read_to_string(run.join("lock.json")).unwrap();
+    assert!(lock.contains("\"photographs\""), "{lock}");
+
+    // Nothing runs twice, but other weights are other cells.
+    let again = String::from_utf8(bench.command("run", &[]).output().unwrap().stdout).unwrap();
+    assert!(!again.contains("[1/1] transfer-seed0: 0"), "{again}");
+    let before = std::fs::read(cell(&run).join("model/model.safetensors")).unwrap();
+    let mut other = weights.clone();
+    other.insert("features.0.1.bias".to_owned(), (&weights["features.0.1.bias"] + 1.0).unwrap());
+    save_safetensors(&bench.out("mobilenet_v2.safetensors"), &other, &BTreeMap::new()).unwrap();
+    bench.run("run", &[]);
+    assert_ne!(std::fs::read(cell(&run).join("model/model.safetensors")).unwrap(), before);
+    let said = succeeded(&crate::transplant().arg("check").arg(bench.file()).output().unwrap());
+    assert!(said.contains("1 cells, from photographs"), "{said}");
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_at_their_line() {
+    let weights = weights();
+    let edited = |edit: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let mut w = weights.clone();
+        edit(&mut w);
+        refused(&bench(FILE, &w), &[])
+    };
+    let e = edited(&|w| drop(w.remove("features.3.conv.1.1.bias")));
+    assert!(e.contains("pipeline.toml:14") && e.contains("no tensor for `features.3.conv.1.1.bias`"), "{e}");
+    let e = edited(&|w| drop(w.insert("features.99.weight".to_owned(), w["features.0.0.weight"].clone())));
+    assert!(e.contains("has `features.99.weight`, which this network has no place for"), "{e}");
+    let e = edited(&|w| drop(w.insert("features.0.1.bias".to_owned(), w["features.1.conv.1.weight"].clone())));
+    assert!(e.contains("`features.0.1.bias` is [16, 32, 1, 1] in the file"), "{e}");
+    let all = bench(FILE, &weights);
+    let e = refused(&all, &["--set", "steps.transfer.backbone=resnet"]);
+    assert!(e.contains("the file has no tensor for"), "{e}");
+    let e = refused(&all, &["--set", "weights.photographs.path=missing.pth"]);
+    assert!(e.contains("missing.pth") && e.contains("weights.photographs.path"), "{e}");
+    let e = refused(&all, &["--set", "steps.transfer.from=photograph"]);
+    assert!(e.contains("`photographs`"), "{e}");
+    std::fs::write(all.out("cut.safetensors"), b"\x10\x27\x00\x00\x00\x00\x00\x00{\"a\":").unwrap();
+    let e = refused(&all, &["--set", "weights.photographs.path=cut.safetensors"]);
+    assert!(e.contains("cut.safetensors"), "{e}");
+    let twice = FILE
+        .replace("[weights.photographs]", "[weights.transfer]")
+        .replace("from = \"photographs\"", "from = \"transfer\"");
+    assert!(refused(&bench(&twice, &weights), &[]).contains("is the name of a step, too"));
+    let without = FILE.replace("backbone = \"mobilenet_v2\"\n", "");
+    assert!(refused(&bench(&without, &weights), &[]).contains("missing key `backbone`"));
+}
