@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod cache;
+#[cfg(feature = "candle-datasets")]
+mod cifar10;
 mod configs;
 mod help;
 mod outside;

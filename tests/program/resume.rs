@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::{Bench, SMALL, results, succeeded};
+use crate::{Bench, SMALL, results, succeeded, transplant};
 
 /// Starts a run, waits until a checkpoint of the pretraining is there, sends a signal, and resumes.
 fn interrupted_by(signal: &str, code: Option<i32>) {
@@ -54,4 +54,21 @@ fn a_killed_run_resumes_to_the_same_bytes() {
 #[test]
 fn a_run_told_to_stop_resumes_to_the_same_bytes() {
     interrupted_by("TERM", Some(143));
+}
+
+/// The last step that did finish may be the one that others were to start from: its network knows other classes.
+#[test]
+fn what_is_not_finished_is_neither_predicted_with_nor_called_right() {
+    let bench = Bench::new(SMALL);
+    let failed = bench.command("run", &["--set", "steps.transfer.trainer.optimiser.lr=1e30"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let refused = |verb: &str, more: &[&str]| {
+        let out = transplant().arg(verb).arg(bench.out("run")).args(more).output().unwrap();
+        assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stdout));
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(said.contains("is not finished: it is failed, with 1 cells done"), "{said}");
+        said
+    };
+    assert!(refused("predict", &["digit.png"]).contains("--cell"));
+    assert!(refused("evaluate", &[]).contains("--resume"));
 }

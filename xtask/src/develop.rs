@@ -26,6 +26,19 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
         let mut gated = process::cargo("test");
         gated.args(["--package", "transplant-datasets", "--features", "candle-datasets"]);
         code = process::exit_code(test(&mut gated)?);
+        if code == 0 {
+            let mut gated = process::cargo("test");
+            gated.args([
+                "--package",
+                "transplant-tests",
+                "--features",
+                "candle-datasets",
+                "--test",
+                "program",
+                "cifar10",
+            ]);
+            code = process::exit_code(test(&mut gated)?);
+        }
     }
     Ok(ExitCode::from(code))
 }

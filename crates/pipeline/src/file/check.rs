@@ -168,7 +168,8 @@ fn offer_shared(mut e: Invalid, tag: &str, plugins: &Plugins) -> Invalid {
 /// Checks where pretrained weights come from.
 fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
     match (&w.asset, &w.path) {
-        (Some(name), None) => {
+        (_, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
+        (Some(name), _) => {
             let asset = transplant_assets::find(name).map_err(at("asset"))?;
             if asset.file(transplant_assets::Role::Weights).is_none() {
                 return Err(Invalid::key("asset", format!("`{name}` has no weights")));
@@ -177,9 +178,7 @@ fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
                 return Err(Invalid::key("licence", "is known for what is in the catalogue").help("leave it out"));
             }
         }
-        (None, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
         (None, Some(_)) => {}
-        (Some(_), Some(_)) => return Err(Invalid::key("path", "cannot stand beside `asset`")),
         (None, None) => return Err(Invalid::new("missing key `asset`").help("or `path`, for a file of your own")),
     }
     Ok(w.clone())

@@ -8,7 +8,7 @@ use transplant_trainer::evaluate;
 use super::compare::TEST;
 use super::folder::Folder;
 use super::parts;
-use super::predict::read_summary;
+use super::predict::{finished, read_summary};
 use super::record::{Metrics, Record};
 use super::{artefact, cells, data};
 use crate::at;
@@ -28,9 +28,10 @@ pub struct Checked {
 /// Measures every tested cell of a run's summary again.
 ///
 /// # Errors
-/// When the folder is not a run, or an artefact or data set cannot be read.
+/// When the folder is not a finished run, or an artefact or data set cannot be read.
 pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_name: &str) -> Result<Vec<Checked>> {
     let summary = read_summary(folder.root())?;
+    finished(folder.root(), &summary).map_err(|e| e.help("finish it with `--resume`"))?;
     let mut out = Vec::new();
     for step in summary["steps"].as_array().into_iter().flatten() {
         let Some(told) = step["metrics"].get(TEST).and_then(|m| m.as_object()) else { continue };

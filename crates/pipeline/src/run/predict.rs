@@ -41,14 +41,28 @@ pub fn model_folder(run: &Path, cell: Option<&str>) -> Result<PathBuf> {
         .into())
 }
 
-/// The first cell of the last step in the summary.
+/// The first cell of the last step in the summary of a finished run: before that, the last step there may be one that others
+/// were to start from.
 fn default_cell(run: &Path) -> Result<String> {
     let summary = read_summary(run)?;
+    finished(run, &summary).map_err(|e| e.help("name one of its cells with `--cell`, or finish it with `--resume`"))?;
     let steps = summary["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     let last = steps.last().map(|s| &s["name"]);
     let first = steps.iter().find(|s| Some(&s["name"]) == last).and_then(|s| s["cell"].as_str());
     let none = || Invalid::new(format!("{} has no finished cell yet", run.display()));
     Ok(first.ok_or_else(none)?.to_owned())
+}
+
+/// That a run has come to its end.
+pub(crate) fn finished(run: &Path, summary: &Value) -> Result<(), Invalid> {
+    match summary["status"].as_str() {
+        Some("finished") => Ok(()),
+        other => {
+            let cells = summary["steps"].as_array().map_or(0, Vec::len);
+            let status = other.unwrap_or("unknown");
+            Err(Invalid::new(format!("{} is not finished: it is {status}, with {cells} cells done", run.display())))
+        }
+    }
 }
 
 /// The summary of a run.

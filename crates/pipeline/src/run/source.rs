@@ -29,14 +29,13 @@ pub struct OpenWeights {
 impl OpenWeights {
     /// Reads the file, whose path starts at `base` where it is relative. Key paths of errors start at the section.
     pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self, Invalid> {
-        let (key, path, licence) = match (&spec.asset, &spec.path) {
-            (Some(name), _) => {
-                let asset = find(name).map_err(at("asset"))?;
-                ("asset", fetch(asset).map_err(at("asset"))?, Some(asset.licence.clone()))
-            }
-            (None, Some(path)) => ("path", base.join(path), spec.licence.clone()),
+        let asset = spec.asset.as_ref().map(|name| find(name).map_err(at("asset"))).transpose()?;
+        let (key, path) = match (&spec.path, asset) {
+            (Some(path), _) => ("path", base.join(path)),
+            (None, Some(asset)) => ("asset", fetch(asset).map_err(at("asset"))?),
             (None, None) => return Err(Invalid::key("asset", "no weights are named")),
         };
+        let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let tensors = weights::read(&path).map_err(at(key))?;
         Ok(Self { tensors, hash: hash::of_file(&path).map_err(at(key))?, licence })
     }
