@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use transplant_core::{Params, load_safetensors, save_safetensors};
+use transplant_core::{Architecture, Field, HIDDEN, Params, Schema, Scope, Seeds, load_safetensors, save_safetensors};
 use transplant_tests::normal;
 
 use crate::{Bench, succeeded, summary};
@@ -30,7 +30,7 @@ test = false
 
 /// Weights of the network as torchvision names them: three colour channels, counters of batches, a thousand classes.
 fn as_torchvision(params: &Params) -> BTreeMap<String, Tensor> {
-    let mut rng = transplant_core::Seeds::new(3).stream("weights", &[]);
+    let mut rng = Seeds::new(3).stream("weights", &[]);
     let mut random = |dims: &[usize], spread: f32| {
         let values: Vec<f32> = (0..dims.iter().product()).map(|_| 0.5 + spread * normal(&mut rng)).collect();
         Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
@@ -53,13 +53,16 @@ fn as_torchvision(params: &Params) -> BTreeMap<String, Tensor> {
 }
 
 fn weights() -> BTreeMap<String, Tensor> {
-    use transplant_core::{Architecture, Field, HIDDEN, Schema, Scope, Seeds};
+    as_torchvision(&parameters(&transplant_backbones::MobileNetV2::new(Default::default())))
+}
+
+/// Fresh parameters of a network for grey images.
+fn parameters(network: &dyn Architecture) -> Params {
     let params = Params::new(&Device::Cpu);
     let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 32, width: 32 })]);
     let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
-    let network = transplant_backbones::MobileNetV2::new(Default::default());
     drop(network.build(&inputs, &scope.pp("backbone")).unwrap());
-    as_torchvision(&params)
+    params
 }
 
 fn bench(file: &str, weights: &BTreeMap<String, Tensor>) -> Bench {
@@ -147,4 +150,62 @@ fn weights_that_do_not_fit_are_refused_at_their_line() {
     assert!(refused(&bench(&twice, &weights), &[]).contains("is the name of a step, too"));
     let without = FILE.replace("backbone = \"mobilenet_v2\"\n", "");
     assert!(refused(&bench(&without, &weights), &[]).contains("missing key `backbone`"));
+}
+
+#[test]
+fn assets_are_listed_and_what_cannot_be_fetched_is_said_at_its_line() {
+    let named = |asset: &str| {
+        let text = FILE.replace("path = \"mobilenet_v2.safetensors\"\nlicence = \"BSD-3-Clause\"\n", asset);
+        Bench::new(&text.replace("backbone = \"mobilenet_v2\"\n", ""))
+    };
+    let e = refused(&named("asset = \"efficientnet_lite9\"\n"), &[]);
+    assert!(e.contains("pipeline.toml:9") && e.contains("`efficientnet_lite"), "{e}");
+    let e = refused(&named("asset = \"resnet18\"\nlicence = \"MIT\"\n"), &[]);
+    assert!(e.contains("weights.photographs.licence"), "{e}");
+    let e = refused(&named(""), &[]);
+    assert!(e.contains("missing key `asset`"), "{e}");
+    let bench = named("asset = \"efficientnet_lite0\"\n");
+    let assets = bench.out("assets");
+    let out =
+        bench.command("never", &[]).env("TRANSPLANT_ASSETS", &assets).env("TRANSPLANT_OFFLINE", "1").output().unwrap();
+    let e = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{e}");
+    assert!(e.contains("weights.photographs.asset") && e.contains("efficientnet-lite0-57934424.pth"), "{e}");
+    let verb = |args: &[&str]| {
+        let out = crate::transplant().arg("assets").args(args).arg("--folder").arg(&assets).output().unwrap();
+        (out.status.code(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
+    };
+    let (code, said) = verb(&["list"]);
+    assert!(code == Some(0) && said.contains("efficientnet_lite0") && said.contains("not fetched"), "{said}");
+    assert_eq!(verb(&["verify", "efficientnet_lite0"]), (Some(0), "efficientnet_lite0: not fetched\n".to_owned()));
+    let place = assets.join("efficientnet_lite0");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("efficientnet-lite0-57934424.pth"), b"something else").unwrap();
+    let (code, said) = verb(&["verify"]);
+    assert!(code == Some(2) && said.contains("damaged"), "{code:?} {said}");
+}
+
+#[test]
+fn pixels_on_another_scale_than_the_weights_know_are_told() {
+    let network = transplant_backbones::EfficientNetLite::new(Default::default());
+    let params = parameters(&network);
+    let own =
+        |(name, p): (String, transplant_core::Param)| Some((name.strip_prefix("backbone.")?.to_owned(), p.view()));
+    let file: BTreeMap<String, Tensor> = params.all().into_iter().filter_map(own).collect();
+    let text = FILE.replace("licence = \"BSD-3-Clause\"", "asset = \"efficientnet_lite0\"");
+    let text = text.replace("backbone = \"mobilenet_v2\"\n", "");
+    let said = |text: &str| {
+        let bench = bench(text, &file);
+        bench.run("run", &[]);
+        let checked = succeeded(&crate::transplant().arg("check").arg(bench.file()).output().unwrap());
+        let events = std::fs::read_to_string(bench.out("run").join("events.jsonl")).unwrap();
+        let tells = |text: &str| text.contains("`photographs` learned from pixels less 0.498, divided by 0.502");
+        assert_eq!(tells(&checked), tells(&events), "{checked}");
+        tells(&events)
+    };
+    let normalised = |mean: f64| {
+        let resize = "{ type = \"resize\", height = 32, width = 32 }";
+        text.replace(resize, &format!("{resize}, {{ type = \"normalise\", mean = [{mean}], std = [0.502] }}"))
+    };
+    assert!(said(&text) && said(&normalised(0.4)) && !said(&normalised(0.498)));
 }

@@ -25,6 +25,9 @@ use args::Cli;
 use failure::Failure;
 use signals::Signals;
 
+/// What is told on the standard error without `TRANSPLANT_LOG`: also what is fetched, which may take minutes.
+const LOGGED: &str = "warn,transplant_pipeline::run::source=info";
+
 /// Stack of the thread that trains: graphs of some ten thousand nodes are walked recursively.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -38,7 +41,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
             return e.print().map_or(ExitCode::FAILURE, |()| ExitCode::from(code));
         }
     };
-    let filter = EnvFilter::try_from_env("TRANSPLANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("TRANSPLANT_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let signals = Signals::watch();
     let outcome = std::thread::scope(|scope| {

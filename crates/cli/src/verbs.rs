@@ -104,7 +104,7 @@ fn cache(what: Option<Cache>) -> Result<(), Failure> {
 fn assets(what: Option<Assets>, folder: Option<PathBuf>) -> Result<(), Failure> {
     match what.unwrap_or(Assets::List) {
         Assets::List => say(&run::assets::list(folder)?),
-        Assets::Fetch { names } => say(&run::assets::fetch(folder, &names, &mut |note| tracing::info!("{note}"))?),
+        Assets::Fetch { names } => say(&run::assets::fetch(folder, &names, &mut |note| eprintln!("{note}"))?),
         Assets::Verify { names } => Ok(run::assets::verify(folder, &names, &mut |line| drop(say(line)))?),
     }
 }

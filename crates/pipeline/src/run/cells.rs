@@ -80,6 +80,9 @@ impl Session<'_> {
         if let Some(text) = ready.parts.note.clone() {
             listener.on(&Event::Note { text });
         }
+        if let Some(text) = self.run.warning_of(ready) {
+            listener.on(&Event::Warning { text });
+        }
         let checkpoints = Some(folder.join("checkpoints"));
         let cache = cache::settings(self.run, cell)?;
         let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies, cache };

@@ -68,6 +68,9 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     if let Some(note) = &parts.note {
         writeln!(out, "  {note}")?;
     }
+    if let Some(text) = run.warning_of(first) {
+        writeln!(out, "  warning: {text}")?;
+    }
     let stages: Vec<_> = shape.stages.iter().map(|(name, numbers)| format!("{name} ({numbers})")).collect();
     writeln!(out, "  stages: {}", stages.join(", "))?;
     let backbone: usize = shape.stages.iter().map(|(_, n)| n).sum();

@@ -196,6 +196,12 @@ impl Prepared<'_> {
         Some(Source::Weights { name, open: self.weights.get(name)? })
     }
 
+    /// What to tell of the pretrained weights that a cell starts from.
+    pub(crate) fn warning_of(&self, ready: &Ready) -> Option<String> {
+        let name = ready.cell.weights.as_ref()?;
+        self.weights.get(name)?.other_scale(name, &ready.cell.dataset, &ready.spec)
+    }
+
     fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String, Invalid> {
         let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
         if let Some(map) = trainer.as_object_mut() {

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use transplant_assets::{Asset, Role, Store, find};
+use serde_json::Value;
+use transplant_assets::{Asset, Preprocessing, Role, Store, find};
 use transplant_backbones::weights;
-use transplant_core::{Error, Invalid, Origin, Result};
+use transplant_core::{Error, Invalid, Origin, Result, Spec, Transform};
 use transplant_trainer::Model;
 
 use super::hash;
 use crate::at;
-use crate::resolved::WeightsSpec;
+use crate::resolved::{DatasetSpec, WeightsSpec};
 
 const BACKBONE: &str = "backbone.";
 
@@ -24,6 +25,8 @@ pub struct OpenWeights {
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
+    /// How images were prepared when they were trained, where it is known.
+    image: Option<Preprocessing>,
 }
 
 impl OpenWeights {
@@ -37,7 +40,35 @@ impl OpenWeights {
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let tensors = weights::read(&path).map_err(at(key))?;
-        Ok(Self { tensors, hash: hash::of_file(&path).map_err(at(key))?, licence })
+        let image = asset.and_then(|a| a.image.clone());
+        Ok(Self { tensors, hash: hash::of_file(&path).map_err(at(key))?, licence, image })
+    }
+}
+
+impl OpenWeights {
+    /// What to tell when the pixels of a data set are on another scale than those that the weights learned from.
+    pub(crate) fn other_scale(&self, name: &str, dataset: &str, spec: &DatasetSpec) -> Option<String> {
+        let image = self.image.as_ref()?;
+        let near = |given: &Value, known: &[f32]| {
+            let given = given.as_array()?;
+            let known = |i: usize| f64::from(known[i.min(known.len() - 1)]);
+            Some((0..given.len()).all(|i| given[i].as_f64().is_some_and(|v| (v - known(i)).abs() < 0.02)))
+        };
+        let fits = |t: &Spec<dyn Transform>| {
+            Some(near(t.options.get("mean")?, &image.mean)? && near(t.options.get("std")?, &image.std)?)
+        };
+        let mut normalised = spec.transforms.iter().filter(|t| t.tag == "normalise");
+        if normalised.any(|t| fits(t) == Some(true)) {
+            return None;
+        }
+        let shown = |v: &[f32]| {
+            let all_alike = v.windows(2).all(|w| w[0] == w[1]);
+            v[..if all_alike { 1 } else { v.len() }].iter().map(f32::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let (mean, std) = (shown(&image.mean), shown(&image.std));
+        Some(format!(
+            "`{name}` learned from pixels less {mean}, divided by {std}; `datasets.{dataset}` has no `normalise` like that"
+        ))
     }
 }
 
