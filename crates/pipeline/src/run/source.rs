@@ -43,9 +43,7 @@ impl OpenWeights {
         let image = asset.and_then(|a| a.image.clone());
         Ok(Self { tensors, hash: hash::of_file(&path).map_err(at(key))?, licence, image })
     }
-}
 
-impl OpenWeights {
     /// What to tell when the pixels of a data set are on another scale than those that the weights learned from.
     pub(crate) fn other_scale(&self, name: &str, dataset: &str, spec: &DatasetSpec) -> Option<String> {
         let image = self.image.as_ref()?;
