@@ -8,10 +8,13 @@ use toml_edit::{DocumentMut, Item, TableLike, Value};
 use crate::Wrong;
 use crate::machine::Machine;
 
-/// The tags, and assets, that stand behind a feature of `transplant-cli`, because what they need takes long to build.
-/// A new component with heavy dependencies gets a line here, and an asset that only the hub has.
-const GATED: &[(&str, &str)] =
-    &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets"), ("resnet18", "hub")];
+/// The tags whose component stands behind a feature of `transplant-cli`, because its dependencies take long to build.
+/// A new component with heavy dependencies gets a line here.
+const GATED: &[(&str, &str)] = &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets")];
+
+/// The catalogue of assets: those that are asked of the model hub first need its client.
+const CATALOGUE: &str = include_str!("../../crates/assets/src/catalogue.toml");
+const HUB: &str = "hub";
 
 /// Where a run computes: the value of `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,19 @@ pub(crate) fn choose(tags: &Tags, device: Device, machine: &Machine) -> Result<V
     Ok(features)
 }
 
+/// Names of the assets that have a file of which the hub is asked first.
+fn hub_assets() -> Vec<String> {
+    let Ok(catalogue) = CATALOGUE.parse::<DocumentMut>() else { return Vec::new() };
+    let first_is_hub = |file: &toml_edit::Table| {
+        let first = file.get("sources").and_then(Item::as_array).and_then(|s| s.get(0)?.as_inline_table());
+        first.and_then(|s| s.get("type")?.as_str()) == Some(HUB)
+    };
+    let assets = catalogue.get("asset").and_then(Item::as_array_of_tables).into_iter().flatten();
+    let of_hub =
+        assets.filter(|a| a.get("files").and_then(Item::as_array_of_tables).into_iter().flatten().any(first_is_hub));
+    of_hub.filter_map(|a| Some(a.get("name")?.as_str()?.to_owned())).collect()
+}
+
 /// The words of a pipeline that may be `type` tags.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
@@ -105,8 +121,9 @@ impl Tags {
 
     /// The features that the tags ask for.
     pub(crate) fn features(&self) -> Vec<&'static str> {
-        let gated = GATED.iter().filter(|(tag, _)| self.words.contains(*tag));
-        gated.map(|(_, feature)| *feature).collect::<BTreeSet<_>>().into_iter().collect()
+        let gated = GATED.iter().filter(|(tag, _)| self.words.contains(*tag)).map(|(_, feature)| *feature);
+        let hub = hub_assets().iter().any(|name| self.words.contains(name)).then_some(HUB);
+        gated.chain(hub).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn add_table(&mut self, table: &dyn TableLike) {
@@ -214,9 +231,19 @@ mod tests {
     fn the_runner_has_every_feature_named_here() {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cli/Cargo.toml");
         let manifest: DocumentMut = std::fs::read_to_string(manifest).unwrap().parse().unwrap();
-        let named = GATED.iter().map(|(_, feature)| *feature).chain(["accelerate", "cuda", "cudnn", "metal"]);
+        let named = GATED.iter().map(|(_, feature)| *feature).chain([HUB, "accelerate", "cuda", "cudnn", "metal"]);
         for feature in named {
             assert!(manifest["features"].get(feature).is_some(), "transplant-cli has no feature `{feature}`");
         }
+    }
+
+    #[test]
+    fn an_asset_that_only_the_hub_has_needs_its_client() {
+        let mut tags = Tags::default();
+        tags.add_file("[weights.a]\nasset = \"efficientnet_lite0\"\n");
+        assert!(tags.features().is_empty());
+        tags.add_file("[weights.b]\nasset = \"resnet18\"\n");
+        assert_eq!(tags.features(), ["hub"]);
+        assert_eq!(hub_assets(), ["resnet18"]);
     }
 }
