@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_backbones::{ResNet, ResNetOptions};
-use transplant_core::{Architecture, Field, HIDDEN, Params, Schema, Scope, Seeds, load_safetensors, save_safetensors};
+use transplant_core::{Seeds, load_safetensors, save_safetensors};
+use transplant_tests::parameters;
 
 use crate::{succeeded, summary, transplant};
 
@@ -27,16 +28,12 @@ fn cifar10(folder: &Path) {
             file.write_all(&record).unwrap();
         }
         file.set_len(10_000 * RECORD as u64).unwrap();
-        file.seek(SeekFrom::End(0)).unwrap();
     }
 }
 
 /// ResNet-18 as torchvision names its tensors, with its thousand classes.
 fn resnet18(path: &Path) -> BTreeMap<String, Tensor> {
-    let params = Params::new(&Device::Cpu);
-    let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 3, height: 32, width: 32 })]);
-    let scope = Scope::new(&params, Default::default(), Seeds::new(5), DType::F32);
-    drop(ResNet::new(ResNetOptions::default()).build(&inputs, &scope).unwrap());
+    let (params, _) = parameters(&ResNet::new(ResNetOptions::default()), 3, 32);
     let mut all: BTreeMap<String, Tensor> = params.all().into_iter().map(|(n, p)| (n, p.view())).collect();
     all.insert("bn1.num_batches_tracked".to_owned(), Tensor::new(&[1i64], &Device::Cpu).unwrap());
     all.insert("fc.weight".to_owned(), Tensor::zeros((1000, 512), DType::F32, &Device::Cpu).unwrap());

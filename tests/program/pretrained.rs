@@ -5,9 +5,8 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use transplant_assets::{Role, Store, find};
 use transplant_backbones::{EfficientNetLite, weights};
-use transplant_core::{
-    Acts, Architecture, BuildCx, Component, Ctx, Field, HIDDEN, Origin, Params, Role as ParamRole, Schema, Scope, Seeds,
-};
+use transplant_core::{Acts, Architecture, BuildCx, Component, Ctx, HIDDEN, Origin, Role as ParamRole, Scope, Seeds};
+use transplant_tests::parameters;
 
 use crate::{Bench, summary};
 
@@ -25,16 +24,14 @@ fn features(name: &str) -> Vec<f64> {
     let network = <EfficientNetLite as Component<dyn Architecture>>::build(options, &cx).unwrap();
 
     let size = asset.image.as_ref().unwrap().size;
-    let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 3, height: size, width: size })]);
-    let params = Params::new(&Device::Cpu);
-    let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
-    drop(network.build(&inputs, &scope).unwrap());
+    let (params, inputs) = parameters(&*network, 3, size);
     let ours = params.all().into_iter().map(|(n, p)| (n, p.var().dims().to_vec())).collect();
     let fitted = weights::fit(weights::read(fetched.path(Role::Weights).unwrap()).unwrap(), &ours).unwrap();
     assert_eq!((fitted.head["weight"].dims(), fitted.head["bias"].dims()), (&[1000, 1280][..], &[1000][..]));
     for (name, value) in &fitted.tensors {
         params.insert(name, value, ParamRole::Buffer, Origin::Fresh).unwrap();
     }
+    let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
     let built = network.build(&inputs, &scope).unwrap();
     let x: Vec<f32> = (0..3 * size * size).map(|i| (i as f64 * 0.37).sin() as f32).collect();
     let x = Tensor::from_vec(x, (1, 3, size, size), &Device::Cpu).unwrap();

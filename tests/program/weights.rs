@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use transplant_core::{Architecture, Field, HIDDEN, Params, Schema, Scope, Seeds, load_safetensors, save_safetensors};
-use transplant_tests::normal;
+use candle_core::{Device, Tensor};
+use transplant_core::{Params, Seeds, load_safetensors, save_safetensors};
+use transplant_tests::{normal, parameters};
 
 use crate::{Bench, succeeded, summary};
 
@@ -37,12 +37,11 @@ fn as_torchvision(params: &Params) -> BTreeMap<String, Tensor> {
     };
     let mut out = BTreeMap::new();
     for (name, p) in params.all() {
-        let Some(name) = name.strip_prefix("backbone.") else { continue };
         let mut dims = p.var().dims().to_vec();
         if name == "features.0.0.weight" {
             dims[1] = 3;
         }
-        out.insert(name.to_owned(), random(&dims, 0.05));
+        out.insert(name.clone(), random(&dims, 0.05));
         if let Some(layer) = name.strip_suffix(".running_var") {
             out.insert(format!("{layer}.num_batches_tracked"), Tensor::new(&[7i64], &Device::Cpu).unwrap());
         }
@@ -53,16 +52,7 @@ fn as_torchvision(params: &Params) -> BTreeMap<String, Tensor> {
 }
 
 fn weights() -> BTreeMap<String, Tensor> {
-    as_torchvision(&parameters(&transplant_backbones::MobileNetV2::new(Default::default())))
-}
-
-/// Fresh parameters of a network for grey images.
-fn parameters(network: &dyn Architecture) -> Params {
-    let params = Params::new(&Device::Cpu);
-    let inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 32, width: 32 })]);
-    let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
-    drop(network.build(&inputs, &scope.pp("backbone")).unwrap());
-    params
+    as_torchvision(&parameters(&transplant_backbones::MobileNetV2::new(Default::default()), 1, 32).0)
 }
 
 fn bench(file: &str, weights: &BTreeMap<String, Tensor>) -> Bench {
@@ -188,10 +178,8 @@ fn assets_are_listed_and_what_cannot_be_fetched_is_said_at_its_line() {
 #[test]
 fn pixels_on_another_scale_than_the_weights_know_are_told() {
     let network = transplant_backbones::EfficientNetLite::new(Default::default());
-    let params = parameters(&network);
-    let own =
-        |(name, p): (String, transplant_core::Param)| Some((name.strip_prefix("backbone.")?.to_owned(), p.view()));
-    let file: BTreeMap<String, Tensor> = params.all().into_iter().filter_map(own).collect();
+    let (params, _) = parameters(&network, 1, 32);
+    let file: BTreeMap<String, Tensor> = params.all().into_iter().map(|(name, p)| (name, p.view())).collect();
     let text = FILE.replace("licence = \"BSD-3-Clause\"", "asset = \"efficientnet_lite0\"");
     let text = text.replace("backbone = \"mobilenet_v2\"\n", "");
     let said = |text: &str| {

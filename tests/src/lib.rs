@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, Kind, Params, Plugins,
-    Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, Target, Targets, Task, Test, Train, Unlabelled,
+    Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, HIDDEN, Kind, Params,
+    Plugins, Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, Target, Targets, Task, Test, Train,
+    Unlabelled,
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
@@ -179,6 +180,14 @@ pub fn recipe(epochs: u64, optimiser: &str, lr: f64) -> Recipe {
         precision: Precision::F32,
         checkpoint_every_secs: f64::INFINITY,
     }
+}
+
+/// Fresh parameters of a network for images of this height and width, by the network's own names.
+pub fn parameters(network: &dyn Architecture, channels: usize, size: usize) -> (Params, Schema) {
+    let (params, inputs) = (Params::new(&Device::Cpu), Field::Image { channels, height: size, width: size });
+    let inputs = Schema::from([(HIDDEN.to_owned(), inputs)]);
+    drop(network.build(&inputs, &Scope::new(&params, Arc::default(), Seeds::new(0), DType::F32)).unwrap());
+    (params, inputs)
 }
 
 pub fn model(

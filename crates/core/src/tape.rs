@@ -62,6 +62,12 @@ impl Tape {
             Source::Candle(t.clone())
         }
     }
+
+    /// Notes an operation and the value that it made.
+    fn push(&mut self, node: Node, value: &Tensor) {
+        self.numbers.insert(value.id(), self.nodes.len());
+        self.nodes.push(Some(Arc::new(node)));
+    }
 }
 
 thread_local! {
@@ -178,8 +184,7 @@ pub(crate) fn on_tape<O: Differentiable>(
         let Some(tape) = tape else { bail!("no recording") };
         let sources = inputs.iter().map(|t| tape.source(t, number)).collect();
         let inputs = inputs.iter().map(|t| keep.then(|| t.detach())).collect();
-        tape.nodes.push(Some(Arc::new(Node { op: Box::new(op), sources, inputs, output })));
-        tape.numbers.insert(y.id(), number);
+        tape.push(Node { op: Box::new(op), sources, inputs, output }, &y);
         Ok(())
     })?;
     Ok(y)
@@ -191,10 +196,8 @@ pub(crate) fn note_view<O: Differentiable>(op: O, t: &Tensor, view: &Tensor) {
     TAPE.with_borrow_mut(|tape| {
         let Some(tape) = tape.as_mut().filter(|_| t.track_op()) else { return };
         if t.is_variable() || tape.numbers.contains_key(&t.id()) {
-            let number = tape.nodes.len();
-            let sources = vec![tape.source(t, number)];
-            tape.nodes.push(Some(Arc::new(Node { op: Box::new(op), sources, inputs: vec![None], output: None })));
-            tape.numbers.insert(view.id(), number);
+            let sources = vec![tape.source(t, tape.nodes.len())];
+            tape.push(Node { op: Box::new(op), sources, inputs: vec![None], output: None }, view);
         }
     });
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
+use std::ops::Deref;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -43,13 +44,7 @@ fn archive(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
         return Err("the numbers are not little-endian".to_owned());
     }
     let (pickle, _) = Pickle::read(&entry(&index)?)?;
-    let mut storages = HashMap::new();
-    tensors(&pickle, |storage: &Storage| {
-        if !storages.contains_key(&storage.key) {
-            storages.insert(storage.key.clone(), entry(&format!("{folder}data/{}", storage.key))?);
-        }
-        Ok(storages[&storage.key].clone())
-    })
+    tensors(&pickle, |storage: &Storage| entry(&format!("{folder}data/{}", storage.key)))
 }
 
 fn old(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
@@ -84,10 +79,10 @@ fn old(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
         let count = u64::from_le_bytes(count.try_into().map_err(|_| cut())?);
         let len = usize::try_from(count).ok().and_then(|n| n.checked_mul(size)).ok_or_else(cut)?;
         let end = (at + 8).checked_add(len).ok_or_else(cut)?;
-        storages.insert(key.to_owned(), bytes.get(at + 8..end).ok_or_else(cut)?.to_vec());
+        storages.insert(key.to_owned(), bytes.get(at + 8..end).ok_or_else(cut)?);
         at = end;
     }
-    tensors(&object, |s| storages.get(&s.key).cloned().ok_or_else(|| format!("the storage `{}` is missing", s.key)))
+    tensors(&object, |s| storages.get(&s.key).copied().ok_or_else(|| format!("the storage `{}` is missing", s.key)))
 }
 
 /// The tensors of a state dictionary, which may stand inside a checkpoint.
@@ -107,9 +102,9 @@ fn named(pickle: &Pickle) -> Result<Vec<(String, Id)>, String> {
     Ok(found.into_iter().filter(is_tensor).collect())
 }
 
-fn tensors(
+fn tensors<B: Deref<Target = [u8]>>(
     pickle: &Pickle,
-    mut bytes: impl FnMut(&Storage) -> Result<Vec<u8>, String>,
+    mut bytes: impl FnMut(&Storage) -> Result<B, String>,
 ) -> Result<Vec<(String, Tensor)>, String> {
     let mut out = Vec::new();
     for (name, id) in named(pickle)? {

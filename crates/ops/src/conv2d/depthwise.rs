@@ -144,6 +144,30 @@ pub(super) fn over<T: Element>(
     });
 }
 
+/// Vector number `v` of `count` inputs, at most [`SPAN`], of which each stands `step` after the one before it.
+///
+/// # Safety
+/// The memory of all of them must be readable.
+#[allow(unsafe_code, reason = "part of the innermost loops")]
+#[inline(always)]
+unsafe fn side_by_side<T: Element, S: Simd>(
+    s: S,
+    side: Side<T, S>,
+    v: usize,
+    x: *const T,
+    step: isize,
+    count: usize,
+) -> [T::V<S>; SPAN] {
+    let mut inputs = [T::splat(s, T::default()); SPAN];
+    for j in 0..SPAN {
+        if j < count {
+            // SAFETY: as the caller promises.
+            inputs[j] = unsafe { side.load(v, x.offset(j as isize * step)) };
+        }
+    }
+    inputs
+}
+
 /// The convolution at some places, with `K` taps in a row.
 struct Forward<'a, T, const K: usize> {
     x: &'a [T],
@@ -178,12 +202,7 @@ impl<T: Element, const K: usize> Forward<'_, T, K> {
                 }
                 let x = self.x.as_ptr().offset(self.at.starts[i] + row[0].1).add(c);
                 for v in 0..NV {
-                    let mut inputs = [T::splat(s, T::default()); SPAN];
-                    for j in 0..SPAN {
-                        if j < K + P - 1 {
-                            inputs[j] = side.load(v, x.offset(j as isize * self.at.step));
-                        }
-                    }
+                    let inputs = side_by_side(s, side, v, x, self.at.step, K + P - 1);
                     for k in 0..K {
                         for p in 0..P {
                             acc[p][v] = T::fma(s, inputs[p + k], w[k][v], acc[p][v]);
@@ -302,12 +321,7 @@ impl<T: Element, const K: usize> Products<'_, T, K> {
             }
             let x = self.x.as_ptr().offset(self.at.starts[i] + delta).add(c);
             for v in 0..NV {
-                let mut inputs = [T::splat(s, T::default()); SPAN];
-                for j in 0..SPAN {
-                    if j < K + P - 1 {
-                        inputs[j] = side.load(v, x.offset(j as isize * self.at.step));
-                    }
-                }
+                let inputs = side_by_side(s, side, v, x, self.at.step, K + P - 1);
                 for p in 0..P {
                     for k in 0..K {
                         acc[k][v] = T::fma(s, inputs[p + k], g[p][v], acc[k][v]);

@@ -209,23 +209,23 @@ fn backbone(
             origins.extend(from.origins.iter().filter(|(key, _)| *key == at).cloned());
             Ok((from.backbone.clone(), from.full.get("backbone").cloned().unwrap_or_default()))
         }
-        (None, None) if asset_of(step, sections).is_some() => {
-            let spec = asset_of(step, sections).and_then(|a| a.architecture.clone());
-            let spec = spec.ok_or_else(|| Invalid::new("missing key `backbone`"))?;
-            let spec = component(sections.plugins, &spec, &[]).map_err(under("from"))?;
+        (None, None) => {
+            let missing = || {
+                Invalid::new("missing key `backbone`").help("or name a step in `from`, whose backbone is taken over")
+            };
+            let spec = of_asset(step, sections).ok_or_else(missing)?;
+            let spec = component(sections.plugins, spec, &[]).map_err(under("from"))?;
             origins.push((at, place(path(&["from"]))));
             let full = spelled(&spec);
             Ok((spec, full))
         }
-        (None, None) => {
-            Err(Invalid::new("missing key `backbone`").help("or name a step in `from`, whose backbone is taken over"))
-        }
     }
 }
 
-/// The asset of the catalogue that a step starts from.
-fn asset_of(step: &StepSection, sections: &Sections<'_>) -> Option<&'static transplant_assets::Asset> {
-    transplant_assets::find(sections.weights.get(step.from.as_ref()?)?.asset.as_ref()?).ok()
+/// The network of the catalogue's weights that a step starts from.
+fn of_asset(step: &StepSection, sections: &Sections<'_>) -> Option<&'static Spec<dyn Architecture>> {
+    let weights = sections.weights.get(step.from.as_ref()?)?;
+    transplant_assets::find(weights.asset.as_ref()?).ok()?.architecture.as_ref()
 }
 
 fn tasks(step: &StepSection, sections: &Sections<'_>, from: Option<&Draft>) -> Result<Vec<String>, Invalid> {

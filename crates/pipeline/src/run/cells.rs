@@ -149,8 +149,8 @@ impl Session<'_> {
         let chain: Vec<&Ready> = std::iter::successors(Some(ready), |r| r.from.map(|i| &self.run.cells[i])).collect();
         let licences = chain.iter().filter_map(|r| self.run.datasets[&r.cell.dataset].dataset.licence());
         let first = chain.last().and_then(|r| self.run.weights.get(r.cell.weights.as_ref()?)?.licence.clone());
-        let step = ready.from.map(|i| self.run.cells[i].cell.step.clone()).or_else(|| cell.weights.clone());
-        let source = step.map(|step| SourceNote { step, same_labels: ready.same_labels.clone() });
+        let source = self.run.source_name(ready);
+        let source = source.map(|s| SourceNote { step: s.to_owned(), same_labels: ready.same_labels.clone() });
         let manifest = Manifest {
             schema: SCHEMA,
             cell: cell.id.clone(),

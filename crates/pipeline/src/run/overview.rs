@@ -50,8 +50,7 @@ fn describe(run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
 fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
     let first = alike[0];
     let cell = &first.cell;
-    let from = first.from.map(|i| &run.cells[i].cell.step).or(cell.weights.as_ref());
-    let from = from.map_or_else(|| "from scratch".to_owned(), |from| format!("from {from}"));
+    let from = run.source_name(first).map_or_else(|| "from scratch".to_owned(), |from| format!("from {from}"));
     writeln!(out, "\nstep {}, {name}: {} cells, {from}", cell.step, alike.len())?;
     let seeds: Vec<_> = alike.iter().map(|c| format!("{}/{}", c.cell.seed, c.cell.draw)).collect();
     writeln!(out, "  seed/draw: {}", seeds.join(" "))?;

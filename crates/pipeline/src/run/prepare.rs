@@ -196,6 +196,11 @@ impl Prepared<'_> {
         Some(Source::Weights { name, open: self.weights.get(name)? })
     }
 
+    /// The step or the pretrained weights that a cell starts from.
+    pub(crate) fn source_name<'s>(&'s self, ready: &'s Ready) -> Option<&'s str> {
+        ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
+    }
+
     /// What to tell of the pretrained weights that a cell starts from.
     pub(crate) fn warning_of(&self, ready: &Ready) -> Option<String> {
         let name = ready.cell.weights.as_ref()?;

@@ -33,15 +33,20 @@ impl OpenWeights {
     /// Reads the file, whose path starts at `base` where it is relative. Key paths of errors start at the section.
     pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self, Invalid> {
         let asset = spec.asset.as_ref().map(|name| find(name).map_err(at("asset"))).transpose()?;
-        let (key, path) = match (&spec.path, asset) {
-            (Some(path), _) => ("path", base.join(path)),
-            (None, Some(asset)) => ("asset", fetch(asset).map_err(at("asset"))?),
+        // What was fetched has been compared with the catalogue's hash and need not be hashed again.
+        let (key, path, known) = match (&spec.path, asset) {
+            (Some(path), _) => ("path", base.join(path), None),
+            (None, Some(asset)) => {
+                let pinned = asset.file(Role::Weights).and_then(|f| f.sha256.clone());
+                ("asset", fetch(asset).map_err(at("asset"))?, pinned)
+            }
             (None, None) => return Err(Invalid::key("asset", "no weights are named")),
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let tensors = weights::read(&path).map_err(at(key))?;
         let image = asset.and_then(|a| a.image.clone());
-        Ok(Self { tensors, hash: hash::of_file(&path).map_err(at(key))?, licence, image })
+        let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
+        Ok(Self { tensors, hash, licence, image })
     }
 
     /// What to tell when the pixels of a data set are on another scale than those that the weights learned from.
