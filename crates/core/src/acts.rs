@@ -8,6 +8,12 @@ use crate::{Error, Result};
 
 /// The name under which a single stream of activations travels.
 pub const HIDDEN: &str = "hidden";
+/// The name of texts among the inputs.
+pub const TEXT: &str = "text";
+/// The name of a text's pieces among the inputs.
+pub const TOKENS: &str = "tokens";
+/// The name of what tells pieces from filling.
+pub const MASK: &str = "mask";
 
 /// Named tensors, ordered by name: `hidden`, and whatever else a network carries (`mask`, `edges`, skips, other towers).
 #[derive(Debug, Clone, Default)]

@@ -31,7 +31,18 @@ pub enum Field {
         /// Values a step.
         width: usize,
     },
-    /// Any other tensor a network and a data set agree on (edges of a graph, token ids); sizes a row, `None` = any.
+    /// A text, `u8 [rows, bytes]`: UTF-8, filled up with zeros to the longest of the rows. Under [`TEXT`](crate::TEXT).
+    Text,
+    /// Pieces of a text by their numbers, `u32 [rows, length]`, with a mask `f32 [rows, length]` beside it under
+    /// [`MASK`](crate::MASK): 1 where there is a piece, 0 where the row is filled up with 0. Under
+    /// [`TOKENS`](crate::TOKENS).
+    Tokens {
+        /// Pieces a row, filled up.
+        length: usize,
+        /// How many different numbers there are.
+        vocabulary: usize,
+    },
+    /// Any other tensor a network and a data set agree on (edges of a graph); sizes a row, `None` = any.
     Tensor {
         /// Sizes of the dimensions after the first.
         sizes: Vec<Option<usize>>,

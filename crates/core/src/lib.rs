@@ -39,7 +39,7 @@ mod task;
 mod transform;
 mod weights;
 
-pub use acts::{Acts, HIDDEN};
+pub use acts::{Acts, HIDDEN, MASK, TEXT, TOKENS};
 pub use adapter::{Adapter, Delta, Site, SiteKind};
 pub use backbone::{Architecture, Backbone, Ctx, Mode, Module, Stage};
 pub use batch::{Batch, Target, Targets};
@@ -66,5 +66,5 @@ pub use step::{Features, Forward, Pass, Step, Term};
 pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update};
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
-pub use transform::{Transform, TransformCx};
+pub use transform::{Carried, Transform, TransformCx};
 pub use weights::{load_safetensors, save_safetensors, write_atomically};

@@ -89,7 +89,7 @@ pub trait Step {
 /// Features of all rows of a stream, computed without randomness.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// `f32 [rows, width]`.
+    /// `f32 [rows, width]`; texts themselves (`u8 [rows, bytes]`) where the network passes them on.
     pub values: Tensor,
     /// Targets of the rows; empty for unlabelled streams.
     pub targets: Targets,

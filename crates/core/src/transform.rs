@@ -13,6 +13,17 @@ pub struct TransformCx<'a> {
     pub seeds: Seeds,
 }
 
+/// A file that a transform cannot do without (the rules of a tokenizer): it goes with the model wherever that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The option that then names the file; all others that could name one are left out.
+    pub option: &'static str,
+    /// Its name beside the model.
+    pub name: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
 /// A change of inputs. A batch's content is a function of its rows and the epoch alone.
 pub trait Transform: Send + Sync {
     /// The schema that comes out.
@@ -25,6 +36,17 @@ pub trait Transform: Send + Sync {
     /// beside it, or its views cannot be kept.
     fn random(&self) -> bool {
         false
+    }
+
+    /// Whether it acts after all others, the random ones too, wherever it is listed: bringing values to the scale that a
+    /// network knows.
+    fn last(&self) -> bool {
+        false
+    }
+
+    /// The file it cannot do without.
+    fn carried(&self) -> Option<Carried> {
+        None
     }
 
     /// Applies it to the inputs of a batch.

@@ -91,6 +91,8 @@ fn fields(schema: &transplant_core::Schema) -> String {
         Field::Image { channels, height, width } => format!("image {channels}×{height}×{width}"),
         Field::Vector { width } => format!("{width} numbers"),
         Field::Sequence { width } => format!("sequence of {width} numbers a step"),
+        Field::Text => "text".to_owned(),
+        Field::Tokens { length, vocabulary } => format!("up to {length} of {vocabulary} tokens"),
         Field::Class { names } => format!("one of {} classes", names.len()),
         Field::Number => "a number".to_owned(),
         other => format!("{other:?}"),
