@@ -18,6 +18,7 @@ Examples:
   cargo xtask run configs/quickstart.toml --set steps.transfer.strategy=feature --seed 3
   cargo xtask run my.toml --device cpu --out runs/on_cpu
   cargo xtask check my.toml                  validate a file, train nothing
+  cargo xtask data my.toml                   classes, duplicates and leaks, a sheet of pictures
   cargo xtask list strategy                  what there is
   cargo xtask explain strategy.parameter     what it does, and its options
   cargo xtask evaluate runs/quickstart
@@ -36,6 +37,9 @@ pub(crate) fn command() -> Command {
             set(),
             device(),
         ]),
+        verb("data", "Show what the data of a pipeline hold: classes, parts, duplicates, and sheets of pictures")
+            .args([file(), set()])
+            .arg(option("out", "DIR", "Sheets go to DIR/data [default: runs/<name>]")),
         verb("list", "List the strategies, datasets, backbones, ... that a file can name")
             .arg(Arg::new("kind").value_name("KIND").help("Only this kind, such as `strategy`")),
         verb("explain", "Explain one of them and its options")
@@ -44,8 +48,16 @@ pub(crate) fn command() -> Command {
         verb("predict", "Predict with the model of a finished run")
             .arg(run_folder())
             .arg(option("cell", "ID", "The cell whose model predicts [default: the last step's first]"))
+            .arg(option("format", "FORMAT", "csv, jsonl or parquet [default: by the ending of --output, else csv]"))
+            .arg(option("output", "FILE", "The file that the answer goes to [default: the standard output]").short('o'))
             .arg(device())
-            .arg(Arg::new("input").value_name("INPUT").num_args(1..).required(true).help("Files to predict for")),
+            .arg(
+                Arg::new("input")
+                    .value_name("INPUT")
+                    .num_args(1..)
+                    .required(true)
+                    .help("Pictures and folders of pictures; for texts, files with a text a line"),
+            ),
         verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),
         verb("assets", "List the pretrained weights of the catalogue, fetch or verify them")
             .arg(Arg::new("what").value_name("WHAT").help("`list`, `fetch` or `verify` [default: list]"))
@@ -94,7 +106,10 @@ pub(crate) fn command() -> Command {
 
 /// Whether `verb` is one of the runner's, as opposed to xtask's own.
 pub(crate) fn is_passed_on(verb: &str) -> bool {
-    matches!(verb, "run" | "check" | "list" | "explain" | "schema" | "predict" | "evaluate" | "assets" | "cache")
+    matches!(
+        verb,
+        "run" | "check" | "data" | "list" | "explain" | "schema" | "predict" | "evaluate" | "assets" | "cache"
+    )
 }
 
 fn verb(name: &'static str, about: &'static str) -> Command {

@@ -111,6 +111,11 @@ impl Tags {
         self.add_table(document.as_table());
     }
 
+    /// Adds the tags of a model: every quoted word of `model.json` may be one.
+    pub(crate) fn add_json(&mut self, text: &str) {
+        text.split('"').skip(1).step_by(2).for_each(|word| self.add(word));
+    }
+
     /// Adds the tags of a value from the environment or `--set`: TOML, or a bare string.
     pub(crate) fn add_value(&mut self, raw: &str) {
         match raw.trim().parse::<Value>() {

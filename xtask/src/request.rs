@@ -68,17 +68,21 @@ impl Request {
         let mut tags = Tags::default();
         let Some(subject) = &self.subject else { return Ok(tags) };
         match self.verb() {
-            "run" | "check" => {
+            "run" | "check" | "data" => {
                 let text = std::fs::read(subject)
                     .map_err(|error| Wrong(format!("cannot read the pipeline file {}: {error}", subject.display())))?;
                 tags.add_file(&String::from_utf8_lossy(&text));
             }
             "predict" | "evaluate" => {
-                // A model folder, or that of a cell, may stand alone: it needs no data set, and so nothing that is gated.
-                if !["model/model.json", "model.json"].iter().any(|file| subject.join(file).is_file()) {
-                    let file = subject.join("pipeline.toml");
-                    let text = std::fs::read(&file).map_err(|error| no_run(subject, &file, &error))?;
-                    tags.add_file(&String::from_utf8_lossy(&text));
+                // A model folder, or that of a cell, may stand alone: it needs no data set, but what its transforms need.
+                let alone = ["model/model.json", "model.json"].map(|file| subject.join(file));
+                let file =
+                    alone.into_iter().find(|file| file.is_file()).unwrap_or_else(|| subject.join("pipeline.toml"));
+                let text = std::fs::read(&file).map_err(|error| no_run(subject, &file, &error))?;
+                let text = String::from_utf8_lossy(&text);
+                match file.extension() {
+                    Some(ending) if ending == "json" => tags.add_json(&text),
+                    _ => tags.add_file(&text),
                 }
             }
             "explain" => {

@@ -33,6 +33,16 @@ pub fn find(name: &str) -> Result<&'static Asset> {
     Err(Invalid::new(format!("there is no asset `{name}`")).help(help).into())
 }
 
+/// The names of a list of classes that assets tell of, in the order of their numbers; `None` when there is no such list.
+/// `imagenet_1k` has torchvision's names, of which two stand there twice.
+pub fn classes(list: &str) -> Option<Vec<&'static str>> {
+    let text = match list {
+        "imagenet_1k" => include_str!("classes/imagenet_1k.txt"),
+        _ => return None,
+    };
+    Some(text.lines().collect())
+}
+
 /// Reads assets from text of the form of `catalogue.toml`.
 ///
 /// # Errors
@@ -57,6 +67,17 @@ pub fn parse(text: &str) -> Result<Vec<Asset>, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_list_of_classes_that_an_asset_names_is_there() {
+        for asset in catalogue() {
+            if let Some(list) = &asset.classes {
+                assert!(classes(list).is_some_and(|c| c.len() > 1 && c.iter().all(|n| !n.is_empty())), "{list}");
+            }
+        }
+        let names = classes("imagenet_1k").unwrap();
+        assert_eq!((names.len(), names[281], names[999]), (1000, "tabby", "toilet tissue"));
+    }
     use crate::{Role, Source};
 
     #[test]

@@ -31,7 +31,7 @@ mod store;
 mod sum;
 
 pub use asset::{Asset, AssetFile, Interpolation, Preprocessing, Role};
-pub use catalogue::{catalogue, find, parse};
+pub use catalogue::{catalogue, classes, find, parse};
 pub use clients::Clients;
 pub use sources::{Hub, Npm, Pip, Source};
 pub use store::{Fetched, Store, Verdict};

@@ -9,6 +9,7 @@ Examples:
   transplant check my.toml                        validate a file, train nothing
   transplant run my.toml --set steps.transfer.strategy=feature --seed 3
   transplant run my.toml --resume                 go on with a run that was stopped or killed
+  transplant data my.toml                         classes, duplicates and leaks, a sheet of pictures
   transplant list strategy                        what there is
   transplant explain strategy.parameter           what it does, and its options
   transplant predict runs/digits scan.png         classes and scores as CSV
@@ -42,6 +43,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         pipeline: Pipeline,
     },
+    /// Show what the data of a pipeline hold: classes, parts, rows that are there twice, and sheets of pictures.
+    Data {
+        #[command(flatten)]
+        pipeline: Pipeline,
+    },
     /// List the strategies, datasets, backbones, … that a file can name.
     List {
         /// Only this kind, such as `strategy`.
@@ -60,16 +66,22 @@ pub(crate) enum Verb {
         /// The folder.
         dir: PathBuf,
     },
-    /// Predict with a model of a finished run; writes CSV to the standard output.
+    /// Predict with a model of a finished run.
     Predict {
-        /// The folder of a run, of one of its cells, or of a model.
+        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue, such as efficientnet_lite0.
         run: PathBuf,
-        /// Images (PNG, PGM, PPM).
+        /// Pictures and folders of pictures; for a model of texts, files with a text a line, or `-`.
         #[arg(required = true, value_name = "INPUT")]
         inputs: Vec<PathBuf>,
         /// The cell whose model predicts [default: the first strategy of the last step].
         #[arg(long, value_name = "ID")]
         cell: Option<String>,
+        /// The form of the answer: csv, jsonl or parquet [default: by the ending of --output, else csv].
+        #[arg(long)]
+        format: Option<String>,
+        /// The file that the answer goes to [default: the standard output].
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
         /// Where it computes: auto, cpu, cuda, cuda:N or metal.
         #[arg(long, default_value = "auto")]
         device: String,

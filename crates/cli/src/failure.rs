@@ -13,6 +13,13 @@ pub(crate) enum Failure {
     File(Box<FileError>),
     /// The request is wrong.
     Request(String),
+    /// Some inputs could not be read; which of them has been told already.
+    Unread {
+        /// How many.
+        unread: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// A check found a difference, which has been told already.
     Differs,
     /// A thread panicked, which has been told already.
@@ -39,7 +46,7 @@ impl Failure {
         match self {
             Self::File(_) | Self::Request(_) | Self::Error(Error::Invalid(_) | Error::Data { .. }) => 2,
             Self::Error(Error::Interrupted) => 128 + signal.unwrap_or(15),
-            Self::Differs | Self::Panicked | Self::Error(_) => 1,
+            Self::Unread { .. } | Self::Differs | Self::Panicked | Self::Error(_) => 1,
         }
     }
 
@@ -51,6 +58,7 @@ impl Failure {
             }
             Self::File(e) => Some(format!("error: {e}")),
             Self::Request(text) => Some(format!("error: {text}")),
+            Self::Unread { unread, of } => Some(format!("error: {unread} of {of} inputs could not be read")),
             Self::Error(Error::Interrupted) => Some(Error::Interrupted.to_string()),
             Self::Error(e) => Some(format!("error: {e}")),
             Self::Differs | Self::Panicked => None,

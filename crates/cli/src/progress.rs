@@ -91,7 +91,7 @@ impl Listener for Progress {
                 let splits: String = splits.collect();
                 self.say(&format!("[{}/{}] {cell}: {seconds:.1} s{splits}", self.cell + 1, self.of));
             }
-            Event::EpochFinished { report } if self.bar.is_none() && self.said.elapsed() > QUIET => {
+            Event::EpochFinished { report, .. } if self.bar.is_none() && self.said.elapsed() > QUIET => {
                 let (epoch, loss) = (report.epoch + 1, report.train_loss);
                 self.say(&format!("[{}/{}] {} epochs, training loss {loss:.4}", self.cell + 1, self.of, epoch));
             }
@@ -104,6 +104,38 @@ impl Listener for Progress {
             Event::Warning { text } => self.say(&format!("warning: {text}")),
             Event::Note { text } if self.notes.insert(text.clone()) => self.say(&format!("note: {text}")),
             _ => {}
+        }
+    }
+}
+
+/// A bar that counts.
+pub(crate) struct Counted(Option<ProgressBar>);
+
+impl Counted {
+    /// A bar on the standard error, where that is a terminal, which counts `what`.
+    pub(crate) fn new(what: &str) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template(&format!(
+                "{{bar:30}} {{pos}} of {{len}} {what}, {{per_sec}}, {{eta}} left"
+            ));
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        }))
+    }
+
+    /// So many of so many are done.
+    pub(crate) fn at(&self, done: usize, of: usize) {
+        if let Some(bar) = self.0.as_ref().filter(|_| of > 1) {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
         }
     }
 }

@@ -9,25 +9,26 @@ use transplant_core::{Plugins, write_atomically};
 use transplant_pipeline::file::{self, Overrides};
 use transplant_pipeline::reference;
 use transplant_pipeline::resolved::{DeviceChoice, Pipeline};
-use transplant_pipeline::run::{self, Folder, Outcome, prepare};
+use transplant_pipeline::run::{self, Artefact, Asked, Folder, Format, Outcome, prepare};
 
 use crate::args::{self, Assets, Cache, CacheFolder, Verb};
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::{Counted, Progress};
 use crate::signals::Signals;
 
 pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Result<(), Failure> {
     match verb {
         Verb::Run { pipeline, resume } => train(&pipeline, resume, plugins, signals),
         Verb::Check { pipeline } => check(&pipeline, plugins),
+        Verb::Data { pipeline } => data(&pipeline, plugins),
         Verb::List { kind } => say(&reference::list(plugins, kind.as_deref()).map_err(wrong)?),
         Verb::Explain { tag } => say(&reference::explain(plugins, &tag).map_err(wrong)?),
         Verb::Schema => say(&pretty(&reference::schema(plugins))?),
         Verb::Reference { dir } => write_reference(&dir, plugins),
-        Verb::Predict { run, inputs, cell, device } => {
+        Verb::Predict { run, inputs, cell, format, output, device } => {
             let (device, _) = run::open_device(device_of(&device)?).map_err(wrong)?;
-            let folder = run::model_folder(&run, cell.as_deref())?;
-            say(&run::predict(&folder, &inputs, plugins, &device)?)
+            let model = run::model_of(&run, cell.as_deref(), plugins, &device)?;
+            predict(&model, &inputs, format.as_deref(), output.as_deref())
         }
         Verb::Cache { what } => cache(what),
         Verb::Assets { what, folder } => assets(what, folder),
@@ -67,6 +68,12 @@ fn check(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
     say(&run::overview(&prepare(&pipeline, plugins, a.out.as_deref())?))
 }
 
+fn data(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
+    let pipeline = open(a, plugins)?;
+    let prepared = prepare(&pipeline, plugins, a.out.as_deref())?;
+    say(&run::inspect(&prepared, &run::sheets_folder(&prepared))?)
+}
+
 fn write_reference(dir: &Path, plugins: &Plugins) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).map_err(|e| Failure::Request(format!("{}: {e}", dir.display())))?;
     for (name, text) in reference::pages(plugins) {
@@ -85,6 +92,52 @@ fn evaluate(path: &Path, device: &str, plugins: &Plugins) -> Result<(), Failure>
         say(&cell.text)?;
     }
     if same { say(&format!("all {} cells agree with summary.json\n", checked.len())) } else { Err(Failure::Differs) }
+}
+
+fn predict(model: &Artefact, inputs: &[PathBuf], format: Option<&str>, output: Option<&Path>) -> Result<(), Failure> {
+    let ending = output.and_then(|o| o.extension()).and_then(|e| e.to_str()).filter(|e| e.parse::<Format>().is_ok());
+    let format: Format = format.or(ending).unwrap_or("csv").parse().map_err(wrong)?;
+    // What is half-written when something goes wrong has another name.
+    let part = output.map(|o| o.with_added_extension("part"));
+    let out: Box<dyn std::io::Write + Send> = match &part {
+        Some(part) => {
+            let file = std::fs::File::create(part).map_err(|e| wrong(format!("{}: {e}", part.display())))?;
+            Box::new(std::io::BufWriter::new(file))
+        }
+        None => Box::new(Quiet(std::io::stdout())),
+    };
+    let mut bar = Counted::new("inputs");
+    let asked = Asked { inputs, format, out, progress: &mut |done, of| bar.at(done, of) };
+    let predicted = run::predict(model, asked);
+    bar.end();
+    let predicted = predicted.inspect_err(|_| drop(part.as_ref().map(std::fs::remove_file)))?;
+    if let (Some(part), Some(output)) = (&part, output) {
+        std::fs::rename(part, output).map_err(|e| wrong(format!("{}: {e}", output.display())))?;
+    }
+    for line in &predicted.unread {
+        eprintln!("not read: {line}");
+    }
+    match predicted.unread.len() {
+        0 => Ok(()),
+        n => Err(Failure::Unread { unread: n, of: n + predicted.done }),
+    }
+}
+
+/// The standard output, to which it is no failure that the reader has gone (a pipe into `head`).
+struct Quiet<W>(W);
+
+impl<W: std::io::Write> std::io::Write for Quiet<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).or_else(|e| quiet(e, bytes.len()))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().or_else(|e| quiet(e, ()))
+    }
+}
+
+fn quiet<T>(e: std::io::Error, value: T) -> std::io::Result<T> {
+    if e.kind() == std::io::ErrorKind::BrokenPipe { Ok(value) } else { Err(e) }
 }
 
 fn cache(what: Option<Cache>) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::{Acts, Error, Result};
 
@@ -19,6 +19,23 @@ impl Target {
     /// A target whose values are all known.
     pub fn known(values: Tensor) -> Self {
         Self { values, present: None }
+    }
+
+    /// Targets of rows, one after another.
+    ///
+    /// # Errors
+    /// When there are none, or their shapes differ.
+    pub fn joined(parts: &[Self]) -> Result<Self> {
+        let values = Tensor::cat(&parts.iter().map(|t| t.values.clone()).collect::<Vec<_>>(), 0)?;
+        if parts.iter().all(|t| t.present.is_none()) {
+            return Ok(Self { values, present: None });
+        }
+        let present = parts.iter().map(|t| match &t.present {
+            Some(present) => Ok(present.clone()),
+            None => Tensor::ones(t.values.dim(0)?, DType::F32, t.values.device()),
+        });
+        let present = present.collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Self { values, present: Some(Tensor::cat(&present, 0)?) })
     }
 }
 

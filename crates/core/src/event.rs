@@ -73,6 +73,10 @@ pub enum Event {
     EpochFinished {
         /// The report that policies saw.
         report: crate::Report,
+        /// Wall time of the epoch's steps since the run began or went on.
+        seconds: f64,
+        /// Share of it that the steps waited for their batches, from 0 to 1.
+        waiting: f64,
     },
     /// Training state was written.
     Checkpointed {

@@ -72,6 +72,13 @@ impl<R: RowRole> Fed<R> {
     }
 }
 
+impl<R> Fed<R> {
+    /// The feed itself, for a thread that reads it on its own; its type says nothing of the role any more.
+    pub fn shared(&self) -> &Arc<dyn Feed> {
+        &self.feed
+    }
+}
+
 impl<R> Clone for Fed<R> {
     fn clone(&self) -> Self {
         Self { feed: self.feed.clone(), role: PhantomData }

@@ -39,10 +39,13 @@
 //! Own images become a data set with [`Images::new`]. All components can be made known to a pipeline with [`plugin`].
 #![forbid(unsafe_code)]
 
+mod averaged;
 mod chain;
+mod division;
 mod image_file;
 mod loader;
 mod netpbm;
+mod prints;
 mod sides;
 mod sources;
 mod split;
@@ -50,9 +53,12 @@ pub mod transforms;
 
 use transplant_core::{Dataset, Plugins, Transform};
 
+pub use averaged::averaged;
 pub use chain::Chain;
+pub use division::Division;
 pub use image_file::read_image;
 pub use loader::{Loader, LoaderOptions};
+pub use prints::{Prints, Twins};
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions,
     Optdigits, OptdigitsOptions,

@@ -25,3 +25,8 @@ pub(crate) fn at(key: &str) -> impl Fn(Error) -> Invalid {
         other => Invalid::key(&key, other.to_string()),
     }
 }
+
+/// The number as it was written: 0.485, not the nearest f32 with all the digits that it has as an f64.
+pub(crate) fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}

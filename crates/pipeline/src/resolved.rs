@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{
     Architecture, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
 };
+use transplant_datasets::Division;
 use transplant_trainer::Precision;
 
 use crate::file::{FileError, Sources};
@@ -73,10 +74,39 @@ pub struct DatasetSpec {
     pub labels_per_class: Option<usize>,
     /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class.
     pub validation: f64,
+    /// Share of the rows that is tested, where the source has no test part of its own.
+    pub test: Option<f64>,
+    /// Parts that a source without a test part of its own is divided into.
+    pub folds: Option<u64>,
+    /// How rows are chosen for `test`.
+    pub divide: Divide,
     /// Deterministic transforms, always applied.
     pub transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms, applied while training.
     pub augment: Vec<Spec<dyn Transform>>,
+}
+
+impl DatasetSpec {
+    /// How the source is divided for a step that tests this fold; `None`: it has a test part of its own, or needs none.
+    pub fn division(&self, fold: u64) -> Option<Division> {
+        match (self.folds, self.test, self.divide) {
+            (Some(folds), ..) => Some(Division::Fold { folds, fold }),
+            (None, Some(share), Divide::Stratified) => Some(Division::Share(share)),
+            (None, Some(share), Divide::Hashed) => Some(Division::Hashed(share)),
+            (None, None, _) => None,
+        }
+    }
+}
+
+/// How rows are chosen for testing.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Divide {
+    /// Every class in its share.
+    #[default]
+    Stratified,
+    /// By a hash of each group or row.
+    Hashed,
 }
 
 /// Pretrained weights that steps start from. The network they were made for is the step's `backbone`; what turned its features
@@ -177,6 +207,8 @@ pub struct Cell {
     pub seed: u64,
     /// Which draw of labelled rows.
     pub draw: u64,
+    /// Which fold of the data set is tested.
+    pub fold: u64,
     /// Other swept keys and their values, for tables.
     pub swept: BTreeMap<String, serde_json::Value>,
     /// Name of the data set.

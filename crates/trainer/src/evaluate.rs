@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use transplant_core::{Fed, Feed, Predictions, Result, RowRole, Target};
 
+use crate::data::Io;
+use crate::keeper::keep_features;
 use crate::kept::Kept;
 use crate::model::Model;
 
@@ -28,21 +30,24 @@ pub fn evaluate<R: RowRole>(model: &Model, feed: &Fed<R>) -> Result<Evaluation> 
     evaluate_kept(model, &**feed, None)
 }
 
+/// [`evaluate`] of a model that was fitted with this `io`: what a frozen backbone made of the rows in an earlier cell or run is
+/// taken from its cache. `name` is what the split is called in events.
+///
+/// # Errors
+/// As [`evaluate`], and [`Error::Interrupted`](transplant_core::Error::Interrupted) when `io.stop` was set.
+pub fn evaluate_in<R: RowRole>(io: &mut Io<'_>, name: &str, model: &Model, feed: &Fed<R>) -> Result<Evaluation> {
+    let kept = keep_features(model, name, &**feed, io)?;
+    evaluate_kept(model, &**feed, kept.as_ref())
+}
+
 /// [`evaluate`], where the output of the first stages may have been kept.
 pub(crate) fn evaluate_kept(model: &Model, feed: &dyn Feed, kept: Option<&Kept>) -> Result<Evaluation> {
-    let (info, stages) = (model.info(), kept.map_or(0, |k| k.stages));
+    let info = model.info();
     let mut predictions: BTreeMap<String, Predictions> = BTreeMap::new();
     for rows in feed.rows().chunks(CHUNK) {
-        let (batch, outputs) = match kept.map(|k| k.of(rows, 0)).transpose()?.flatten() {
-            Some((batch, acts)) => (batch, model.run_from(stages, &acts, rows)?.outputs),
-            None => {
-                let batch = feed.plain(rows)?;
-                let outputs = model.run_plain(&batch)?.outputs;
-                (batch, outputs)
-            }
-        };
+        let (batch, forward) = model.run_kept(kept, feed, rows)?;
         for (name, task) in model.tasks() {
-            let mut p = task.decode(&outputs[name], &info.tasks[name])?;
+            let mut p = task.decode(&forward.outputs[name], &info.tasks[name])?;
             if let Some(t) = batch.targets.get(task.target()) {
                 label(&mut p, t)?;
             }

@@ -2,10 +2,12 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use transplant_core::{Acts, Batch, Feed, Result, Targets};
 
+use crate::ahead::{Ahead, At};
 use crate::data::Data;
 use crate::kept::Kept;
 use crate::model::on_device;
@@ -15,19 +17,20 @@ use crate::prefix::Tiles;
 #[derive(Clone, Copy)]
 pub(crate) struct Stream<'a> {
     pub(crate) name: &'a str,
-    pub(crate) feed: &'a dyn Feed,
+    pub(crate) feed: &'a Arc<dyn Feed>,
     pub(crate) labelled: bool,
 }
 
 /// All streams.
 pub(crate) fn streams(data: &Data) -> impl Iterator<Item = Stream<'_>> {
-    let labelled = data.labelled.iter().map(|(name, f)| Stream { name, feed: &**f, labelled: true });
-    labelled.chain(data.unlabelled.iter().map(|(name, f)| Stream { name, feed: &**f, labelled: false }))
+    let labelled = data.labelled.iter().map(|(name, f)| Stream { name, feed: f.shared(), labelled: true });
+    labelled.chain(data.unlabelled.iter().map(|(name, f)| Stream { name, feed: f.shared(), labelled: false }))
 }
 
 impl Stream<'_> {
-    fn read(&self, rows: &[u64], epoch: u64, device: &Device) -> Result<Batch> {
-        let mut batch = on_device(self.feed.view(rows, epoch)?, device)?;
+    /// A batch as the model takes it.
+    fn ready(&self, batch: Batch, device: &Device) -> Result<Batch> {
+        let mut batch = on_device(batch, device)?;
         if !self.labelled {
             batch.targets.clear();
         }
@@ -48,23 +51,24 @@ pub(crate) struct Fetched<'a> {
 }
 
 impl<'a> Fetched<'a> {
-    /// Batch `index` of an epoch.
+    /// The batch at a position, from what was kept of the stream, or else read `ahead`.
     pub(crate) fn new(
         stream: Stream<'a>,
-        (epoch, index): (u64, u64),
+        at: At,
         tiles: &Tiles<'_>,
-        kept: Option<&Kept>,
+        (kept, ahead): (Option<&Kept>, &Ahead),
         device: &Device,
     ) -> Result<Self> {
-        let (whole, device) = (OnceCell::new(), device.clone());
-        let rows = stream.feed.order(epoch, index)?;
-        if let Some((mut labels, acts)) = kept.map(|k| k.of(&rows, epoch)).transpose()?.flatten() {
-            if !stream.labelled {
-                labels.targets.clear();
+        let (whole, device, epoch) = (OnceCell::new(), device.clone(), at.0);
+        if let Some(kept) = kept {
+            if let Some((mut labels, acts)) = kept.of(&stream.feed.order(at.0, at.1)?, epoch)? {
+                if !stream.labelled {
+                    labels.targets.clear();
+                }
+                return Ok(Self { stream, epoch, device, labels, whole, acts });
             }
-            return Ok(Self { stream, epoch, device, labels, whole, acts });
         }
-        let batch = stream.read(&rows, epoch, &device)?;
+        let batch = stream.ready(ahead.batch(at)?, &device)?;
         let acts = tiles.of(&batch)?;
         let labels = Batch { inputs: Acts::new(), ..batch.clone() };
         whole.set(Rc::new(batch)).ok();
@@ -88,7 +92,8 @@ impl<'a> Fetched<'a> {
         if let Some(batch) = self.whole.get() {
             return Ok(batch.clone());
         }
-        let batch = Rc::new(self.stream.read(self.rows(), self.epoch, &self.device)?);
+        let batch = self.stream.feed.view(self.rows(), self.epoch)?;
+        let batch = Rc::new(self.stream.ready(batch, &self.device)?);
         Ok(self.whole.get_or_init(|| batch).clone())
     }
 }

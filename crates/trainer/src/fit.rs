@@ -11,6 +11,7 @@ use transplant_core::{
 };
 use transplant_ops::Precision;
 
+use crate::ahead::Ahead;
 use crate::checkpoint::{self, Position, State, Tensors};
 use crate::data::{Data, Io, Recipe};
 use crate::evaluate::{evaluate_kept, metrics_of, score_of};
@@ -96,6 +97,8 @@ struct Stage<'s> {
     prefix: usize,
     /// What the prefix made of all rows.
     kept: AllKept,
+    /// Batches of the streams, by name, where nothing was kept of them.
+    ahead: BTreeMap<String, Ahead>,
     taps: BTreeSet<String>,
     /// Batches in an epoch of the first labelled stream.
     batches: u64,
@@ -153,8 +156,8 @@ impl<'r, 'io> Run<'r, 'io> {
 
     fn boundary(&mut self, strategy: &dyn Strategy, boundary: Boundary) -> Result<()> {
         let seeds = self.model.parts.seeds.child(&format!("boundary/{boundary:?}"));
-        let (info, listener) = (self.model.info(), &mut *self.io.listener);
-        strategy.at(boundary, &mut BoundaryPass { model: self.model, info, data: self.data, seeds, listener })?;
+        let (info, io) = (self.model.info(), &mut *self.io);
+        strategy.at(boundary, &mut BoundaryPass { model: self.model, info, data: self.data, seeds, io })?;
         self.model.rebuild()
     }
 
@@ -165,10 +168,10 @@ impl<'r, 'io> Run<'r, 'io> {
         let prefix = frozen_stages(self.model, &phase.plan, &needs.taps);
         let epochs = if let Until::Epochs(n) = phase.until { n } else { self.recipe.epochs };
         let at = &self.at;
-        let shown = |feed: &dyn Feed| {
-            let last = (epochs * main).saturating_sub(1);
-            epoch_of(at, main, feed, at.epoch * main).0..epoch_of(at, main, feed, last).0 + 1
-        };
+        let last = |feed: &dyn Feed| epoch_of(at, main, feed, (epochs * main).saturating_sub(1));
+        let shown = |feed: &dyn Feed| epoch_of(at, main, feed, at.epoch * main).0..last(feed).0 + 1;
+        let ahead =
+            streams(self.data).map(|s| (s.name.to_owned(), Ahead::new(s.feed.clone(), last(&**s.feed)))).collect();
         let kept = keep(self.model, (&network, prefix), self.data, shown, self.io);
         if let Err(Error::Interrupted) = kept {
             self.save()?;
@@ -187,11 +190,24 @@ impl<'r, 'io> Run<'r, 'io> {
             cached_stages: if kept.streams.is_empty() { 0 } else { prefix },
         });
         let taps = needs.taps.into_iter().collect();
-        Ok(Stage { strategy, phase, updates, network, prefix, kept, taps, batches: main, steps_per_epoch, epochs })
+        Ok(Stage {
+            strategy,
+            phase,
+            updates,
+            network,
+            prefix,
+            kept,
+            ahead,
+            taps,
+            batches: main,
+            steps_per_epoch,
+            epochs,
+        })
     }
 
     fn epochs(&mut self, strategy: &dyn Strategy, index: usize, stage: &Stage<'_>) -> Result<()> {
         while self.at.epoch < stage.epochs && !self.stopped {
+            let started = Instant::now();
             while self.at.step_in_epoch < stage.steps_per_epoch {
                 let loss = self.step(stage)?;
                 self.at.loss_sum += loss;
@@ -207,8 +223,9 @@ impl<'r, 'io> Run<'r, 'io> {
             }
             let epoch = self.at.epoch;
             let train_loss = self.at.loss_sum / stage.steps_per_epoch.max(1) as f64;
+            let seconds = started.elapsed().as_secs_f64();
             self.boundary(strategy, Boundary::EpochEnd(index, epoch))?;
-            self.report(stage, train_loss)?;
+            self.report(stage, train_loss, seconds)?;
             self.at = Position {
                 epoch: epoch + 1,
                 step_in_epoch: 0,
@@ -317,15 +334,16 @@ impl<'r, 'io> Run<'r, 'io> {
         let (tiles, device) =
             (Tiles { network: &stage.network, prefix: stage.prefix, mode: Mode::Train }, self.model.params().device());
         let fetched = |stream: Stream<'r>| {
-            let at = epoch_of(&self.at, stage.batches, stream.feed, position);
-            let fetched = Fetched::new(stream, at, &tiles, stage.kept.streams.get(stream.name), device)?;
+            let at = epoch_of(&self.at, stage.batches, &**stream.feed, position);
+            let from = (stage.kept.streams.get(stream.name), &stage.ahead[stream.name]);
+            let fetched = Fetched::new(stream, at, &tiles, from, device)?;
             Ok((stream.name.to_owned(), fetched))
         };
         streams(self.data).map(fetched).collect()
     }
 
     /// Evaluates on the validation part, asks the policies and does what they say.
-    fn report(&mut self, stage: &Stage<'_>, train_loss: f64) -> Result<()> {
+    fn report(&mut self, stage: &Stage<'_>, train_loss: f64, seconds: f64) -> Result<()> {
         let mut report = Report { epoch: self.at.total_epochs, train_loss, ..Report::default() };
         if let Some(feed) = &self.data.validation {
             let evaluation = evaluate_kept(self.model, &**feed, stage.kept.validation.as_ref())?;
@@ -333,7 +351,9 @@ impl<'r, 'io> Run<'r, 'io> {
             report.score = score_of(self.model, &evaluation)?;
         }
         let actions: Vec<Action> = self.io.policies.iter_mut().flat_map(|p| p.decide(&report)).collect();
-        self.io.listener.on(&Event::EpochFinished { report: report.clone() });
+        let waited: f64 = stage.ahead.values().map(|a| a.waited().as_secs_f64()).sum();
+        let waiting = (waited / seconds.max(f64::MIN_POSITIVE)).min(1.0);
+        self.io.listener.on(&Event::EpochFinished { report: report.clone(), seconds, waiting });
         self.history.push(report);
         self.act(actions)
     }

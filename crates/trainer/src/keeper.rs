@@ -14,7 +14,6 @@ use crate::data::{Data, Io};
 use crate::fetched::streams;
 use crate::kept::{AllKept, Kept, Place, Shared, picked};
 use crate::model::{Model, Network, on_device};
-use crate::pass;
 use crate::prefix::{TILE, Tiles, joined};
 
 /// Rows that are read at a time.
@@ -37,7 +36,7 @@ pub(crate) fn keep(
     let mut all = AllKept::default();
     let tiles = Tiles { network, prefix, mode: Mode::Train };
     for stream in streams(data) {
-        if let Some(kept) = keeper.keep(stream.name, stream.feed, shown(stream.feed), &tiles)? {
+        if let Some(kept) = keeper.keep(stream.name, &**stream.feed, shown(&**stream.feed), &tiles)? {
             all.streams.insert(stream.name.to_owned(), kept);
         }
     }
@@ -47,6 +46,21 @@ pub(crate) fn keep(
     // Others may use the file from now on.
     keeper.store.iter().flatten().for_each(|s| s.borrow_mut().settle());
     Ok(all)
+}
+
+/// What a backbone of which nothing is trained makes of all rows of a feed in an evaluation. `None` when some of it is trained, or
+/// it is not worth a file: such a pass is made once in a run, and what it makes serves others only.
+pub(crate) fn keep_features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Result<Option<Kept>> {
+    let Some(tiles) = model.frozen_tiles()? else { return Ok(None) };
+    let (cache, listener, stop) = (&io.cache, &mut *io.listener, io.stop);
+    let (prefix, memory_left) = (tiles.prefix, cache.memory_bytes);
+    let mut keeper = Keeper { model, prefix, cache, listener, stop, memory_left, store: None };
+    if !cache.enabled || keeper.store(feed.rows().len() as u64)?.is_none() {
+        return Ok(None);
+    }
+    let kept = keeper.keep(stream, feed, 0..1, &tiles)?;
+    keeper.store.iter().flatten().for_each(|s| s.borrow_mut().settle());
+    Ok(kept)
 }
 
 /// Keeps the output of one prefix.
@@ -228,7 +242,7 @@ impl Filling<'_> {
         for (name, t) in self.targets.into_iter().flatten() {
             targets.entry(name).or_default().push(t);
         }
-        let targets = targets.into_iter().map(|(name, parts)| Ok((name, pass::joined(&parts)?)));
+        let targets = targets.into_iter().map(|(name, parts)| Ok((name, Target::joined(&parts)?)));
         let targets = targets.collect::<Result<_>>()?;
         let place = match (self.place, self.store) {
             (Some((KeptIn::File, layout)), Some(store)) => {

@@ -6,6 +6,7 @@
 //! the only function that accepts test rows.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod cache;
 mod checkpoint;
 mod data;
@@ -26,7 +27,7 @@ mod update;
 
 pub use cache::{Cache, CacheEntry, CacheFiles, Cleared, clear_cache, list_cache};
 pub use data::{Data, Io, Recipe};
-pub use evaluate::{Evaluation, evaluate, metrics_of};
+pub use evaluate::{Evaluation, evaluate, evaluate_in, metrics_of};
 pub use fit::{Fit, fit};
 pub use ledger::LedgerRow;
 pub use model::{Model, Parts};

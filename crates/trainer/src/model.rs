@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Acts, Architecture, Backbone, Batch, Ctx, Error, Field, Forward, Invalid, Load, Mode, ModelInfo, Module, Modules,
-    Origin, ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
+    Acts, Architecture, Backbone, Batch, Ctx, Error, Feed, Field, Forward, Invalid, Load, Mode, ModelInfo, Module,
+    Modules, Origin, ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
 };
 
-use crate::prefix::{Tiles, adapted, in_tiles};
+use crate::kept::Kept;
+use crate::prefix::{Tiles, adapted, frozen_stages, in_tiles};
 
 /// What a model is made of.
 #[derive(Clone)]
@@ -225,6 +226,17 @@ impl Model {
         self.run_from(0, &batch.inputs, &batch.rows)
     }
 
+    /// Some rows of a feed, and what the evaluating network makes of them, where the output of its first stages may have been
+    /// kept; the batch is then without inputs.
+    pub(crate) fn run_kept(&self, kept: Option<&Kept>, feed: &dyn Feed, rows: &[u64]) -> Result<(Batch, Forward)> {
+        if let (Some(kept), Some((batch, acts))) = (kept, kept.map(|k| k.of(rows, 0)).transpose()?.flatten()) {
+            return Ok((batch, self.run_from(kept.stages, &acts, rows)?));
+        }
+        let batch = feed.plain(rows)?;
+        let forward = self.run_plain(&batch)?;
+        Ok((batch, forward))
+    }
+
     /// Runs the evaluating network from stage number `first` on, in tiles, on what the stages before it put out.
     pub(crate) fn run_from(&self, first: usize, acts: &Acts, rows: &[u64]) -> Result<Forward> {
         // Features and outputs go through the tiles together, told apart by their prefix.
@@ -250,6 +262,14 @@ impl Model {
     /// Builds the network under a plan.
     pub(crate) fn network(&self, plan: Plan) -> Result<Network> {
         network(&self.parts, &self.info(), Arc::new(plan))
+    }
+
+    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the end.
+    pub(crate) fn frozen_tiles(&self) -> Result<Option<Tiles<'_>>> {
+        let Some(last) = self.parts.strategy.phases(&self.info())?.pop() else { return Ok(None) };
+        let stages = self.eval.backbone.stages().len();
+        let all = stages > 0 && frozen_stages(self, &last.plan, &[]) == stages;
+        Ok(all.then(|| Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval }))
     }
 
     /// How a prefix that is frozen in a phase runs in an evaluation; of no stages when the evaluating network adapts one.

@@ -13,7 +13,7 @@ use crate::resolved::Cell;
 /// Longest part of a folder's name that stands for one swept value.
 const LONGEST: usize = 40;
 /// Swept keys with places of their own in a cell and its name.
-const OWN: [&str; 2] = ["strategy", "draw"];
+const OWN: [&str; 3] = ["strategy", "draw", "fold"];
 
 /// The key paths of a cell that are written elsewhere than in its step, and where.
 pub(crate) type Origins = BTreeMap<String, Vec<(Path, Path)>>;
@@ -59,6 +59,7 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         strategy,
         seed: 0,
         draw: draft.draw,
+        fold: draft.fold,
         swept: others,
         dataset: draft.dataset.clone(),
         backbone: draft.backbone.clone(),
@@ -140,8 +141,10 @@ fn id(step: &Step, seed: u64, swept: &[(String, String)]) -> String {
         id += &format!("-{}", safe(label));
     }
     id += &format!("-seed{seed}");
-    if let Some(draw) = find("draw") {
-        id += &format!("-draw{draw}");
+    for key in ["draw", "fold"] {
+        if let Some(number) = find(key) {
+            id += &format!("-{key}{number}");
+        }
     }
     for (key, label) in swept.iter().filter(|(key, _)| !OWN.contains(&key.as_str())) {
         let name = key.rsplit('.').next().unwrap_or_default();

@@ -10,7 +10,7 @@ use transplant_core::{
 
 use super::section::{FileSection, SharedSection};
 use crate::at;
-use crate::resolved::{DatasetSpec, DeviceChoice, TrainerSpec, WeightsSpec};
+use crate::resolved::{DatasetSpec, DeviceChoice, Divide, TrainerSpec, WeightsSpec};
 
 /// The named sections with every default filled in.
 #[derive(Debug)]
@@ -142,17 +142,29 @@ fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, I
     if !(0.0..1.0).contains(&common.validation) {
         return Err(Invalid::key("validation", "must be from 0 to below 1"));
     }
+    if common.test.is_some() && common.folds.is_some() {
+        let e = Invalid::key("folds", "says how rows are tested, and so does `test`");
+        return Err(e.help("leave one of them out"));
+    }
+    if common.divide == Divide::Hashed && common.test.is_none() {
+        return Err(Invalid::key("divide", "says how rows are chosen for `test`, which is not there"));
+    }
     let transforms = |specs: &[Spec<dyn Transform>], key| components(plugins, specs).map_err(under(key));
     let mut source = Spec::new(&spec.tag);
     source.options = options;
     let source = component(plugins, &source, &[]).map_err(|e| offer_shared(e, &spec.tag, plugins))?;
-    Ok(DatasetSpec {
+    let spec = DatasetSpec {
         source,
         labels_per_class: common.labels_per_class.map(|k| usize::try_from(k).unwrap_or(usize::MAX)),
         validation: common.validation,
+        test: common.test,
+        folds: common.folds,
+        divide: common.divide,
         transforms: transforms(&common.transforms, "transforms")?,
         augment: transforms(&common.augment, "augment")?,
-    })
+    };
+    spec.division(0).map_or(Ok(()), |d| d.check())?;
+    Ok(spec)
 }
 
 /// For an unknown key of a source the shared keys may be what was meant, too.

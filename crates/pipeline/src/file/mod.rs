@@ -137,6 +137,11 @@ fn full(file: &FileSection, device: &str, sections: &Sections<'_>, steps: &[Step
         let mut all = Map::from_iter([("type".to_owned(), d.source.tag.clone().into())]);
         all.insert("labels_per_class".to_owned(), d.labels_per_class.into());
         all.insert("validation".to_owned(), d.validation.into());
+        all.insert("test".to_owned(), json!(d.test));
+        all.insert("folds".to_owned(), json!(d.folds));
+        if d.test.is_some() {
+            all.insert("divide".to_owned(), json!(d.divide));
+        }
         all.insert("transforms".to_owned(), d.transforms.iter().map(spelled).collect());
         all.insert("augment".to_owned(), d.augment.iter().map(spelled).collect());
         all.extend(d.source.options.clone());

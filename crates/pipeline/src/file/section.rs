@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use transplant_core::{Architecture, Dataset, Kind, Metric, Spec, Strategy, Task, Transform};
 
-use crate::resolved::{CacheSpec, TrainerSpec, WeightsSpec};
+use crate::resolved::{CacheSpec, Divide, TrainerSpec, WeightsSpec};
 
 /// A whole pipeline file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,6 +74,9 @@ pub(crate) struct StepSection {
     /// Which draw of the labelled rows, from 0.
     #[serde(default)]
     pub(crate) draw: u64,
+    /// Which of the data set's `folds` is tested, from 0.
+    #[serde(default)]
+    pub(crate) fold: u64,
     /// How it trains.
     #[serde(default)]
     pub(crate) trainer: TrainerSpec,
@@ -97,6 +100,14 @@ pub(crate) struct SharedSection {
     pub(crate) labels_per_class: Option<u64>,
     /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class.
     pub(crate) validation: f64,
+    /// Share of the rows that is tested, above 0 and below 1, for a source without a test part of its own. Which rows is the same for
+    /// every seed, draw and budget.
+    pub(crate) test: Option<f64>,
+    /// Parts that a source without a test part of its own is divided into, at least 2; a step tests the one in its `fold`.
+    pub(crate) folds: Option<u64>,
+    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of each group or row, so that
+    /// all stay where they are when rows are added.
+    pub(crate) divide: Divide,
     /// Deterministic transforms, always applied, in this order.
     pub(crate) transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms, applied while training, in this order.
@@ -105,7 +116,8 @@ pub(crate) struct SharedSection {
 
 impl SharedSection {
     /// The keys that do not belong to a source.
-    pub(crate) const KEYS: [&str; 4] = ["labels_per_class", "validation", "transforms", "augment"];
+    pub(crate) const KEYS: [&str; 7] =
+        ["labels_per_class", "validation", "test", "folds", "divide", "transforms", "augment"];
 }
 
 /// One component or a list of them.

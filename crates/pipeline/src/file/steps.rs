@@ -38,6 +38,7 @@ pub(crate) struct Draft {
     pub(crate) names: Vec<String>,
     pub(crate) strategies: Vec<Spec<dyn Strategy>>,
     pub(crate) draw: u64,
+    pub(crate) fold: u64,
     pub(crate) trainer: TrainerSpec,
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
     pub(crate) test: Option<bool>,
@@ -143,6 +144,18 @@ fn draft(
         let known = sections.datasets.keys().map(String::as_str);
         return Err(under("dataset")(unknown("dataset", &step.dataset, known)));
     }
+    let folds = sections.datasets[&step.dataset].folds;
+    if step.fold >= folds.unwrap_or(1) {
+        let e = Invalid::key(
+            "fold",
+            format!(
+                "is {}, and the data set has {}",
+                step.fold,
+                folds.map_or("no `folds`".to_owned(), |n| format!("{n} folds, from 0"))
+            ),
+        );
+        return Err(if folds.is_none() { e.help(format!("set `datasets.{}.folds`", step.dataset)) } else { e });
+    }
     let mut origins = vec![(path(&["dataset"]), path(&["datasets", &step.dataset]))];
     let (backbone, backbone_full) = backbone(step, sections, from, place, &mut origins)?;
     let tasks = tasks(step, sections, from)?;
@@ -153,7 +166,7 @@ fn draft(
     let metrics_full: Vec<Value> = metrics.iter().map(spelled).collect();
     let full = json!({
         "type": step.kind, "dataset": step.dataset, "from": step.from, "backbone": backbone_full, "tasks": tasks,
-        "strategy": strategy_full, "draw": step.draw, "metrics": metrics_full, "test": step.test,
+        "strategy": strategy_full, "draw": step.draw, "fold": step.fold, "metrics": metrics_full, "test": step.test,
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
             "schedule": spelled(&trainer.schedule), "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate,
@@ -163,7 +176,7 @@ fn draft(
         },
     });
     let full = full.as_object().cloned().unwrap_or_default();
-    let (dataset, draw, test) = (step.dataset.clone(), step.draw, step.test);
+    let (dataset, draw, fold, test) = (step.dataset.clone(), step.draw, step.fold, step.test);
     let weights = step.from.clone().filter(|from| sections.weights.contains_key(from));
     let pick = Vec::new();
     Ok(Draft {
@@ -174,6 +187,7 @@ fn draft(
         names,
         strategies,
         draw,
+        fold,
         trainer,
         metrics,
         test,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, BuildCx, Error, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec, Strategy, Task,
-    Transform, load_safetensors, save_safetensors,
+    Acts, Architecture, BuildCx, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec, Strategy,
+    Task, Transform, load_safetensors, save_safetensors, write_atomically,
 };
 use transplant_datasets::Chain;
 use transplant_trainer::{Model, Parts};
@@ -34,8 +35,14 @@ pub struct Manifest {
     pub strategies: Vec<Spec<dyn Strategy>>,
     /// What a row is before the transforms.
     pub raw_inputs: Schema,
+    /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a transform.
+    #[serde(default)]
+    pub frame: Option<Frame>,
     /// Deterministic transforms.
     pub transforms: Vec<Spec<dyn Transform>>,
+    /// SHA-256 of the files that transforms read, by name.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
     /// What the network is given.
     pub inputs: Schema,
     /// What is predicted, with the names of classes.
@@ -69,13 +76,13 @@ pub struct Artefact {
     pub transforms: Chain,
 }
 
-/// Saves a model, loads it again and compares every tensor and the outputs for `rows`, bit by bit.
+/// Saves a model with the files that its `transforms`, those of the manifest, cannot do without; loads it again and compares every tensor and the outputs for `rows`, bit by bit.
 pub(crate) fn save(
     folder: &Path,
     mut manifest: Manifest,
     model: &Model,
-    inputs: Acts,
-    rows: &[u64],
+    transforms: &[Arc<dyn Transform>],
+    (inputs, rows): (Acts, &[u64]),
     plugins: &Plugins,
 ) -> Result<()> {
     super::folder::remove(folder)?;
@@ -84,6 +91,15 @@ pub(crate) fn save(
     save_safetensors(&weights, &model.params().snapshot(|_| true)?, &BTreeMap::new())?;
     manifest.tensors = model.params().all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
     manifest.sha256 = hash::of_file(&weights)?;
+    for (spec, transform) in manifest.transforms.iter_mut().zip(transforms) {
+        let Some(file) = transform.carried() else { continue };
+        let path = folder.join(&file.name);
+        write_atomically(&path, &file.content)?;
+        manifest.files.insert(file.name.clone(), hash::of_file(&path)?);
+        // The model stands alone: neither the catalogue nor the place where the file was is needed any more.
+        spec.options.retain(|key, _| key != "asset");
+        spec.options.insert(file.option.to_owned(), file.name.into());
+    }
     write_json(&folder.join("model.json"), &manifest)?;
     let back = load(folder, plugins, model.params().device())?;
     if back.model.params().hash(|_| true)? != model.params().hash(|_| true)? {
@@ -111,6 +127,12 @@ pub fn load(folder: &Path, plugins: &Plugins, device: &Device) -> Result<Artefac
     if hash::of_file(&weights)? != manifest.sha256 {
         return Err(Error::data(&weights, None, "the weights are not those that were saved: their hash differs"));
     }
+    for (name, sha256) in &manifest.files {
+        let path = folder.join(name);
+        if hash::of_file(&path)? != *sha256 {
+            return Err(Error::data(&path, None, "is not the file that was saved: its hash differs"));
+        }
+    }
     let (tensors, _) = load_safetensors(&weights, device)?;
     let cx = BuildCx { plugins, base: folder, seeds: Seeds::new(0) };
     let model = rebuild(&manifest, &tensors, device, &cx)?;
@@ -118,10 +140,11 @@ pub fn load(folder: &Path, plugins: &Plugins, device: &Device) -> Result<Artefac
     Ok(Artefact { manifest, model, transforms })
 }
 
-fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
+/// The model that a manifest describes, with fresh weights.
+pub(super) fn fresh(m: &Manifest, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
     let tasks = m.tasks.iter().map(|(n, s)| Ok((n.clone(), cx.make(s)?.into()))).collect::<Result<_>>()?;
     let strategies = m.strategies.iter().map(|s| Ok((s.tag.clone(), cx.make(s)?))).collect::<Result<Vec<_>>>()?;
-    let mut model = Model::new(Parts {
+    Model::new(Parts {
         architecture: cx.make(&m.architecture)?.into(),
         inputs: m.inputs.clone(),
         tasks,
@@ -129,7 +152,11 @@ fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx
         strategy: transplant_strategies::compose(strategies)?.into(),
         params: Params::new(device),
         seeds: cx.seeds,
-    })?;
+    })
+}
+
+fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
+    let mut model = fresh(m, device, cx)?;
     if let Some(source) = &m.source {
         // Strategies plan by what was there to start from; the tensors themselves are replaced below. Adapters were not
         // there then.

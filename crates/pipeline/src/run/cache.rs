@@ -55,7 +55,7 @@ pub(super) fn in_words(run: &Prepared<'_>, ready: &Ready, phase: &PhaseShape) ->
         return String::new();
     }
     let frozen = phase.frozen.join(", ");
-    let views = if run.datasets[&ready.cell.dataset].random { ready.cell.trainer.views } else { Some(1) };
+    let views = if ready.open.random { ready.cell.trainer.views } else { Some(1) };
     let Some(views) = views.filter(|_| run.pipeline.cache.enabled) else {
         let why = if views.is_none() { "random transforms without `trainer.views`" } else { "the cache is off" };
         return format!(", computed in each epoch ({why}): {frozen}");

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use transplant_core::{BuildCx, Event, Fed, Listener, Predictions, Result, RowRole, Seeds, load_safetensors};
-use transplant_datasets::{Loader, LoaderOptions};
-use transplant_trainer::{Data, Fit, Io, Model, evaluate, fit};
+use transplant_datasets::{Loader, LoaderOptions, Prints};
+use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
@@ -45,6 +45,8 @@ pub(crate) struct Session<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) resume: bool,
     pub(crate) stop: &'a AtomicBool,
+    /// Fingerprints of data sets, by name.
+    pub(crate) prints: RefCell<BTreeMap<String, Prints>>,
     /// Peers that were computed.
     pub(crate) peers: RefCell<BTreeMap<Rows, Peers>>,
 }
@@ -83,6 +85,9 @@ impl Session<'_> {
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
+        if let Some(text) = self.leak(ready)? {
+            listener.on(&Event::Warning { text });
+        }
         let checkpoints = Some(folder.join("checkpoints"));
         let cache = cache::settings(self.run, cell)?;
         let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies, cache };
@@ -90,11 +95,11 @@ impl Session<'_> {
 
         let mut predictions = CellPredictions::new();
         if let Some(feed) = &data.validation {
-            predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, feed)?);
+            predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, (VALIDATION, feed), &mut io)?);
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
-            predictions.insert(TEST.into(), self.evaluated(ready, &model, &feed)?);
+            predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
         predictions::save(&folder.join(PREDICTIONS), &predictions)?;
@@ -103,9 +108,31 @@ impl Session<'_> {
         Ok(Finished { record, predictions })
     }
 
+    /// What to tell when rows that are tested are also trained on, or chosen on.
+    fn leak(&self, ready: &Ready) -> Result<Option<String>> {
+        let (parts, dataset) = (&ready.parts, &ready.open.dataset);
+        if !ready.cell.test {
+            return Ok(None);
+        }
+        let labelled = [parts.train.rows(), parts.validation.as_ref().map_or(&[], |v| v.rows())].concat();
+        let test = parts.test.rows();
+        let mut prints = self.prints.borrow_mut();
+        let prints = prints.entry(ready.cell.dataset.clone()).or_default();
+        prints.add(dataset.as_ref(), &[labelled.as_slice(), test].concat())?;
+        let twins = prints.same(test, &labelled);
+        Ok(twins.first().map(|t| {
+            let (n, of, name) = (twins.len(), test.len(), &ready.cell.dataset);
+            format!(
+                "{n} of the {of} test rows of `{name}` are training or validation rows, too (row {} is row {}): what is measured on them \
+                 is memory; `data` shows them",
+                t.row, t.like
+            )
+        }))
+    }
+
     /// The model as it is before training.
     fn model(&self, ready: &Ready) -> Result<Model> {
-        let open = &self.run.datasets[&ready.cell.dataset];
+        let open = &ready.open;
         let parts =
             shape::parts(&ready.components, &open.inputs, open.dataset.targets(), &self.run.device, seeds(ready));
         let mut model = Model::new(parts)?;
@@ -123,7 +150,7 @@ impl Session<'_> {
 
     fn loader(&self, ready: &Ready) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
-        let options = self.run.datasets[&ready.cell.dataset].loader(trainer.batch_size, seeds(ready));
+        let options = ready.open.loader(trainer.batch_size, seeds(ready));
         LoaderOptions { views: trainer.views, ..options }
     }
 
@@ -137,17 +164,23 @@ impl Session<'_> {
         Ok(data)
     }
 
-    fn evaluated<R: RowRole>(&self, ready: &Ready, model: &Model, feed: &Fed<R>) -> Result<SplitPredictions> {
-        let e = evaluate(model, feed)?;
-        let groups = self.run.datasets[&ready.cell.dataset].dataset.groups();
+    fn evaluated<R: RowRole>(
+        &self,
+        ready: &Ready,
+        model: &Model,
+        (name, feed): (&str, &Fed<R>),
+        io: &mut Io<'_>,
+    ) -> Result<SplitPredictions> {
+        let e = evaluate_in(io, name, model, feed)?;
+        let groups = ready.open.dataset.groups();
         let groups = groups.map(|g| e.rows.iter().map(|r| g[*r as usize]).collect()).unwrap_or_default();
         Ok(SplitPredictions { rows: e.rows, groups, tasks: e.predictions })
     }
 
     fn save(&self, ready: &Ready, model: &Model, data: &Data) -> Result<()> {
-        let (cell, open) = (&ready.cell, &self.run.datasets[&ready.cell.dataset]);
+        let (cell, open) = (&ready.cell, &ready.open);
         let chain: Vec<&Ready> = std::iter::successors(Some(ready), |r| r.from.map(|i| &self.run.cells[i])).collect();
-        let licences = chain.iter().filter_map(|r| self.run.datasets[&r.cell.dataset].dataset.licence());
+        let licences = chain.iter().filter_map(|r| r.open.dataset.licence());
         let first = chain.last().and_then(|r| self.run.weights.get(r.cell.weights.as_ref()?)?.licence.clone());
         let source = self.run.source_name(ready);
         let source = source.map(|s| SourceNote { step: s.to_owned(), same_labels: ready.same_labels.clone() });
@@ -159,7 +192,9 @@ impl Session<'_> {
             tasks: cell.tasks.clone(),
             strategies: cell.strategies.clone(),
             raw_inputs: open.dataset.inputs().clone(),
+            frame: open.dataset.frame(),
             transforms: ready.spec.transforms.clone(),
+            files: BTreeMap::new(),
             inputs: open.inputs.clone(),
             targets: open.dataset.targets().clone(),
             source,
@@ -170,7 +205,7 @@ impl Session<'_> {
         let feed = &data.labelled["target"];
         let rows: Vec<u64> = feed.rows().iter().copied().take(COMPARED_ROWS).collect();
         let folder = self.folder.cell(&cell.id).join("model");
-        artefact::save(&folder, manifest, model, feed.plain(&rows)?.inputs, &rows, self.run.plugins)
+        artefact::save(&folder, manifest, model, &open.transforms, (feed.plain(&rows)?.inputs, &rows), self.run.plugins)
     }
 
     /// The peers of a cell: the same for all strategies that see the same rows, and so computed once for them.
@@ -181,20 +216,20 @@ impl Session<'_> {
             return Ok(known.clone());
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let peers = peers::peers(ready, &self.run.datasets[&ready.cell.dataset], test, &cx)?;
+        let peers = peers::peers(ready, &ready.open, test, &cx)?;
         self.peers.borrow_mut().insert(rows, peers.clone());
         Ok(peers)
     }
 
     fn record(&self, ready: &Ready, fit: Fit, p: &CellPredictions, started: Instant) -> Result<Record> {
         let (cell, parts) = (&ready.cell, &ready.parts);
-        let open = &self.run.datasets[&cell.dataset];
+        let open = &ready.open;
         let folder = self.folder.cell(&cell.id);
         let measures = &ready.components.measures;
         let validation = parts.validation.as_ref().map_or(0, |v| v.rows().len());
         let unlabelled = !ready.components.strategy.needs().unlabelled.is_empty();
         let rows = [
-            ("pool", open.dataset.roles().pool.len()),
+            ("pool", parts.train.dataset().roles().pool.len()),
             ("train", parts.train.rows().len()),
             (VALIDATION, validation),
             ("unlabelled", if unlabelled { parts.unlabelled.rows().len() } else { 0 }),
@@ -238,7 +273,7 @@ impl Finished {
 }
 
 /// All randomness of a cell but the choice of its rows: the seed of the chain, apart for each step.
-fn seeds(ready: &Ready) -> Seeds {
+pub(super) fn seeds(ready: &Ready) -> Seeds {
     Seeds::new(ready.cell.seed).child(&ready.cell.step)
 }
 

@@ -1,6 +1,7 @@
 //! Comparing strategies over seeds and draws: intervals by the hierarchical bootstrap, pairs by the corrected resampled t
 //! test, several pairs by Holm.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub struct Comparison {
     pub metric: String,
     /// The split.
     pub split: String,
-    /// The mean over seeds, of the means over their draws.
+    /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
     pub mean: f64,
     /// Its 95 % interval over source seeds, draws and test rows.
     pub ci95: [f64; 2],
@@ -150,8 +151,8 @@ impl Group<'_> {
     fn line(&self, name: &str, reference: Option<&Group<'_>>) -> Result<Comparison> {
         let first = self.runs[0];
         let measure = &first.measures[name];
-        let runs = self.runs(&measure.task, |_| true);
-        let interval = bootstrap(&*measure.metric, &runs, REPLICATES, seeds())?;
+        let whole = self.whole(&measure.task, |_| true)?;
+        let interval = bootstrap(&*measure.metric, &as_runs(&whole), REPLICATES, seeds())?;
         let paired = reference.map(|r| self.pair(measure, r)).transpose()?.flatten();
         let c = &first.record.cell;
         Ok(Comparison {
@@ -162,7 +163,7 @@ impl Group<'_> {
             split: TEST.to_owned(),
             mean: interval.mean,
             ci95: [interval.low, interval.high],
-            runs: runs.len(),
+            runs: self.runs.len(),
             higher_is_better: measure.metric.higher_is_better(),
             paired,
         })
@@ -171,15 +172,16 @@ impl Group<'_> {
     fn pair(&self, measure: &Measure, reference: &Group<'_>) -> Result<Option<Paired>> {
         let of = |g: &Group<'_>| g.runs.iter().map(at).collect::<BTreeSet<_>>();
         let both: BTreeSet<_> = of(self).intersection(&of(reference)).copied().collect();
-        let (a, b) =
-            (self.runs(&measure.task, |k| both.contains(&k)), reference.runs(&measure.task, |k| both.contains(&k)));
+        let shared = |k| both.contains(&k);
+        let (a, b) = (self.cells(&measure.task, shared), reference.cells(&measure.task, shared));
         let same = self.runs[0].record.data_hash == reference.runs[0].record.data_hash;
         if !same || a.is_empty() || b.len() != a.len() {
             return Ok(None);
         }
-        let interval = paired_bootstrap(&*measure.metric, &a, &b, REPLICATES, seeds())?;
-        let value = |r: &Run<'_>| measure.metric.compute(r.predictions);
-        let differences = a.iter().zip(&b).map(|(a, b)| Ok(value(a)? - value(b)?)).collect::<Result<Vec<_>>>()?;
+        let (first, second) = (self.whole(&measure.task, shared)?, reference.whole(&measure.task, shared)?);
+        let interval = paired_bootstrap(&*measure.metric, &as_runs(&first), &as_runs(&second), REPLICATES, seeds())?;
+        let value = |p: &Predictions| measure.metric.compute(p);
+        let differences = a.iter().zip(&b).map(|(a, b)| Ok(value(a.1)? - value(b.1)?)).collect::<Result<Vec<_>>>()?;
         let rows = |name: &str| self.runs[0].record.rows.get(name).copied().unwrap_or_default();
         let testable = a.len() > 1 && rows("pool") > 0 && differences.iter().all(|d| d.is_finite());
         let p =
@@ -196,20 +198,29 @@ impl Group<'_> {
         }))
     }
 
-    /// The runs with their predictions for a task, by seed and draw.
-    fn runs(&self, task: &str, which: impl Fn((u64, u64)) -> bool) -> Vec<Run<'_>> {
-        let mut runs: Vec<_> = self
-            .runs
-            .iter()
-            .filter(|d| which(at(d)))
-            .filter_map(|d| {
-                let predictions: &Predictions = d.predictions[TEST].tasks.get(task)?;
-                Some(Run { seed: d.record.cell.seed, draw: d.record.cell.draw, predictions })
-            })
-            .collect();
-        runs.sort_by_key(|r| (r.seed, r.draw));
-        runs
+    /// The cells with their predictions for a task, in order.
+    fn cells(&self, task: &str, which: impl Fn(At) -> bool) -> Vec<(At, &Predictions)> {
+        let chosen = self.runs.iter().filter(|d| which(at(d)));
+        let mut cells: Vec<_> = chosen.filter_map(|d| Some((at(d), d.predictions[TEST].tasks.get(task)?))).collect();
+        cells.sort_by_key(|(at, _)| *at);
+        cells
     }
+
+    /// The predictions for a task by seed and draw. Those for all folds together are about every row once.
+    fn whole(&self, task: &str, which: impl Fn(At) -> bool) -> Result<Vec<(u64, u64, Cow<'_, Predictions>)>> {
+        let mut out: Vec<(u64, u64, Cow<'_, Predictions>)> = Vec::new();
+        for ((seed, draw, _), p) in self.cells(task, which) {
+            match out.last_mut() {
+                Some((s, d, so_far)) if (*s, *d) == (seed, draw) => so_far.to_mut().extend(p.clone())?,
+                _ => out.push((seed, draw, Cow::Borrowed(p))),
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn as_runs<'p>(whole: &'p [(u64, u64, Cow<'_, Predictions>)]) -> Vec<Run<'p>> {
+    whole.iter().map(|(seed, draw, p)| Run { seed: *seed, draw: *draw, predictions: p }).collect()
 }
 
 impl Done<'_> {
@@ -226,8 +237,12 @@ pub(crate) fn label(strategy: &str, swept: &BTreeMap<String, Value>) -> String {
     strategy.to_owned() + &swept.collect::<String>()
 }
 
-fn at(d: &Done<'_>) -> (u64, u64) {
-    (d.record.cell.seed, d.record.cell.draw)
+/// Seed, draw and fold.
+type At = (u64, u64, u64);
+
+fn at(d: &Done<'_>) -> At {
+    let cell = &d.record.cell;
+    (cell.seed, cell.draw, cell.fold)
 }
 
 /// The same replicates for everything that is compared.

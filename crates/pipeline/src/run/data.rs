@@ -26,6 +26,14 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// The same with more transforms behind its own.
+    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self, Invalid> {
+        let transforms = [self.transforms.clone(), make(more, "transforms", cx)?].concat();
+        let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
+        let (dataset, hash, augment) = (self.dataset.clone(), self.hash.clone(), self.augment.clone());
+        Ok(Self { dataset, hash, transforms, augment, random: self.random, inputs })
+    }
+
     /// How batches are made of it.
     pub fn loader(&self, batch_size: usize, seeds: Seeds) -> LoaderOptions {
         let (transforms, augment) = (self.transforms.clone(), self.augment.clone());
@@ -68,7 +76,9 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
         target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let parts = draw.parts(&open.dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
+    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose().map_err(at(""))?;
+    let dataset = divided.as_ref().unwrap_or(&open.dataset);
+    let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
         return Err(Invalid::new("there is no row to train on"));
     }

@@ -6,6 +6,7 @@ use super::cache;
 use super::compare::label;
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
+use crate::resolved::Cell;
 
 /// Describes a prepared pipeline.
 pub fn overview(run: &Prepared<'_>) -> String {
@@ -52,8 +53,10 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     let cell = &first.cell;
     let from = run.source_name(first).map_or_else(|| "from scratch".to_owned(), |from| format!("from {from}"));
     writeln!(out, "\nstep {}, {name}: {} cells, {from}", cell.step, alike.len())?;
-    let seeds: Vec<_> = alike.iter().map(|c| format!("{}/{}", c.cell.seed, c.cell.draw)).collect();
-    writeln!(out, "  seed/draw: {}", seeds.join(" "))?;
+    let folds = first.spec.folds.is_some();
+    let at = |c: &Cell| format!("{}/{}{}", c.seed, c.draw, if folds { format!("/{}", c.fold) } else { String::new() });
+    let seeds: Vec<_> = alike.iter().map(|c| at(&c.cell)).collect();
+    writeln!(out, "  seed/draw{}: {}", if folds { "/fold" } else { "" }, seeds.join(" "))?;
     let rows = |n: usize, what: &str| format!("{n} {what}");
     let parts = &first.parts;
     let mut counts = vec![rows(parts.train.rows().len(), "train")];
@@ -85,7 +88,8 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     Ok(())
 }
 
-fn fields(schema: &transplant_core::Schema) -> String {
+/// The fields of a schema in words.
+pub(super) fn fields(schema: &transplant_core::Schema) -> String {
     use transplant_core::Field;
     let field = |f: &Field| match f {
         Field::Image { channels, height, width } => format!("image {channels}×{height}×{width}"),

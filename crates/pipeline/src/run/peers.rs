@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Acts, BuildCx, Ctx, Features, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema, Scope, Seeds, Spec,
+    Acts, Batch, BuildCx, Ctx, Features, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema,
+    Scope, Seeds, Spec, Target,
 };
-use transplant_datasets::Loader;
+use transplant_datasets::{Loader, averaged};
 
 use super::cells::metrics;
 use super::data::Opened;
@@ -21,6 +22,8 @@ use super::record::Metrics;
 /// With more labelled rows or wider inputs than this, fitting on raw inputs takes longer than training the network.
 const MOST_ROWS: usize = 2_000;
 const WIDEST: usize = 4_096;
+/// Pictures that are wider are looked at as a grid of so many means a side.
+const GRID: usize = 16;
 /// Rows that are read at a time.
 const CHUNK: usize = 256;
 
@@ -31,11 +34,11 @@ pub(crate) type Peers = BTreeMap<String, Metrics>;
 pub(crate) fn peers(ready: &Ready, open: &Opened, test: &SplitPredictions, cx: &BuildCx<'_>) -> Result<Peers> {
     let mut out =
         Peers::from([("majority class".to_owned(), metrics(&ready.components.measures, &majority(ready, test)?)?)]);
-    let Some((train, rows)) = inputs(ready, open)? else { return Ok(out) };
+    let Some(Inputs { what, train, test: rows }) = inputs(ready, open)? else { return Ok(out) };
     let fits = [
-        ("1-NN on inputs", Spec::new("knn")),
+        (format!("1-NN on {what}"), Spec::new("knn")),
         // Strength and scaling are fixed: nothing is tuned for a peer, as nothing is for the strategies.
-        ("logistic regression on inputs", Spec::new("logistic_regression").with("c", vec![1.0])),
+        (format!("logistic regression on {what}"), Spec::new("logistic_regression").with("c", vec![1.0])),
     ];
     for (name, spec) in fits {
         let head: Box<dyn HeadFit> = cx.make(&spec)?;
@@ -43,7 +46,7 @@ pub(crate) fn peers(ready: &Ready, open: &Opened, test: &SplitPredictions, cx: &
         for (task, labelled) in test.tasks.iter().filter(|(_, p)| matches!(p, Predictions::Class { .. })) {
             said.insert(task.clone(), fitted(&*head, ready, open, task, labelled, &train, &rows)?);
         }
-        out.insert(name.to_owned(), metrics(&ready.components.measures, &said)?);
+        out.insert(name, metrics(&ready.components.measures, &said)?);
     }
     Ok(out)
 }
@@ -68,26 +71,54 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
     Ok(said)
 }
 
-/// The labelled rows as plain vectors, and the test rows likewise; `None` when inputs are no vectors or too many.
-fn inputs(ready: &Ready, open: &Opened) -> Result<Option<(Features, Tensor)>> {
-    let width = match open.inputs.get(HIDDEN) {
-        Some(Field::Image { channels, height, width }) => channels * height * width,
-        Some(Field::Vector { width }) => *width,
+/// What peers see of the data.
+struct Inputs {
+    /// What it is, in words.
+    what: String,
+    /// The labelled rows.
+    train: Features,
+    /// The test rows, as vectors.
+    test: Tensor,
+}
+
+/// Inputs as plain vectors; `None` when they are none, or too many.
+fn inputs(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
+    let (width, picture) = match open.inputs.get(HIDDEN) {
+        Some(Field::Image { channels, height, width }) => (channels * height * width, true),
+        Some(Field::Vector { width }) => (*width, false),
         _ => return Ok(None),
     };
     let labelled = ready.parts.train.rows().len();
-    if open.inputs.len() != 1 || width > WIDEST || labelled > MOST_ROWS {
+    let coarse = picture && width > WIDEST;
+    if open.inputs.len() != 1 || (width > WIDEST && !coarse) || labelled > MOST_ROWS {
         return Ok(None);
     }
+    let vectors = |batch: &Batch| {
+        let x = batch.inputs.get(HIDDEN)?;
+        let x = if coarse { averaged(x, [GRID, GRID])? } else { x.clone() };
+        Ok(x.flatten_from(1)?)
+    };
+    let what = if coarse { format!("{GRID}×{GRID} means of inputs") } else { "inputs".to_owned() };
     let options = open.loader(CHUNK, Seeds::new(0));
     let train = Loader::train(&ready.parts.train, options.clone())?;
-    let batch = train.plain(train.rows())?;
-    let values = batch.inputs.get(HIDDEN)?.flatten_from(1)?;
-    let train = Features { values, targets: batch.targets, rows: batch.rows };
+    let train = gathered(&*train, &vectors)?;
     let test = Loader::test(&ready.parts.test, options)?;
-    let part = |rows: &[u64]| Ok(test.plain(rows)?.inputs.get(HIDDEN)?.flatten_from(1)?);
-    let parts = test.rows().chunks(CHUNK).map(part).collect::<Result<Vec<_>>>()?;
-    Ok(Some((train, Tensor::cat(&parts, 0)?)))
+    let parts = test.rows().chunks(CHUNK).map(|rows| vectors(&test.plain(rows)?));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    Ok(Some(Inputs { what, train, test: Tensor::cat(&parts, 0)? }))
+}
+
+/// What `vectors` makes of all rows of a feed, read some at a time, and their targets.
+fn gathered(feed: &dyn Feed, vectors: &dyn Fn(&Batch) -> Result<Tensor>) -> Result<Features> {
+    let (mut values, mut targets) = (Vec::new(), BTreeMap::<String, Vec<Target>>::new());
+    for rows in feed.rows().chunks(CHUNK) {
+        let batch = feed.plain(rows)?;
+        values.push(vectors(&batch)?);
+        batch.targets.into_iter().for_each(|(name, t)| targets.entry(name).or_default().push(t));
+    }
+    let joined = |(name, parts): (String, Vec<Target>)| Ok((name, Target::joined(&parts)?));
+    let targets = targets.into_iter().map(joined).collect::<Result<_>>()?;
+    Ok(Features { values: Tensor::cat(&values, 0)?, targets, rows: feed.rows().to_vec() })
 }
 
 /// A head fitted on the inputs themselves; `labelled` holds the test rows' labels.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Invalid, Plugins, Seeds};
+use transplant_core::{BuildCx, Invalid, Plugins, Seeds, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
@@ -34,8 +34,8 @@ pub struct Prepared<'a> {
     pub device: Device,
     /// The device's name.
     pub device_name: String,
-    /// Data sets by name.
-    pub datasets: BTreeMap<String, Opened>,
+    /// Data sets by name, as they are without the weights of a cell.
+    pub datasets: BTreeMap<String, Arc<Opened>>,
     /// Pretrained weights by name, those that steps start from.
     pub weights: BTreeMap<String, OpenWeights>,
     /// The cells, each after those it builds on.
@@ -54,8 +54,12 @@ pub struct Prepared<'a> {
 pub struct Ready {
     /// The cell.
     pub cell: Cell,
-    /// Its data set.
+    /// Its data set, with what the weights it starts from call for.
     pub spec: DatasetSpec,
+    /// The same, open.
+    pub open: Arc<Opened>,
+    /// The pretrained weights at the start of the chain of steps up to here.
+    pub root: Option<String>,
     /// Hash of all that decides its result.
     pub key: String,
     /// The number of the cell it starts from.
@@ -89,7 +93,7 @@ pub fn prepare<'a>(
     let mut datasets = BTreeMap::new();
     for (name, spec) in &pipeline.datasets {
         let open = data::open(spec, &cx).map_err(|e| locate(e.under(&format!("datasets.{name}"))))?;
-        datasets.insert(name.clone(), open);
+        datasets.insert(name.clone(), Arc::new(open));
     }
     let mut weights = BTreeMap::new();
     for (name, spec) in
@@ -132,8 +136,8 @@ pub fn prepare<'a>(
 /// What cells have in common and is made once.
 #[derive(Default)]
 struct Known {
-    /// Rows by data set, seed, draw and tasks.
-    parts: BTreeMap<(String, u64, u64, String), Arc<Parts>>,
+    /// Rows by data set, seed, draw, fold and tasks.
+    parts: BTreeMap<(String, u64, u64, u64, String), Arc<Parts>>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
 }
@@ -147,7 +151,8 @@ impl Prepared<'_> {
         let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
         let section = format!("datasets.{}", cell.dataset);
         let in_section = |e: Invalid| self.pipeline.locate(e.under(&section));
-        let draw = (cell.dataset.clone(), cell.seed, cell.draw, serde_json::to_string(&cell.tasks).unwrap_or_default());
+        let tasks = serde_json::to_string(&cell.tasks).unwrap_or_default();
+        let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
         let parts = match known.parts.get(&draw) {
             Some(parts) => parts.clone(),
             None => Arc::new(data::split(cell, spec, open, &components).map_err(in_section)?),
@@ -156,8 +161,19 @@ impl Prepared<'_> {
         check_roles(cell, spec, &parts, cx).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
         let upstream = from.map(|i| &self.cells[i]);
+        let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
+        let called_for = root.as_ref().and_then(|name| self.weights.get(name));
+        let called_for = called_for.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
+        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(in_section);
+        let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+        let open = match called_for.is_empty() {
+            true => open.clone(),
+            false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
+        };
+        let mut spec = spec.clone();
+        spec.transforms.extend(called_for);
         let same_labels = upstream.map(|u| {
-            let source = self.datasets[&u.cell.dataset].dataset.targets();
+            let source = u.open.dataset.targets();
             shape::same_labels(&components, open.dataset.targets(), &u.components, source)
         });
         let same_labels = same_labels.unwrap_or_default();
@@ -186,8 +202,8 @@ impl Prepared<'_> {
             }
         };
         let started_from = upstream.map(|u| &u.key).or_else(|| Some(&self.weights.get(cell.weights.as_ref()?)?.hash));
-        let key = self.key(cell, spec, started_from.map(String::as_str)).map_err(here)?;
-        Ok(Ready { cell: cell.clone(), spec: spec.clone(), key, from, same_labels, parts, components, shape })
+        let key = self.key(cell, &spec, started_from.map(String::as_str)).map_err(here)?;
+        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
     }
 
     /// The pretrained weights that a cell starts from.
@@ -203,7 +219,7 @@ impl Prepared<'_> {
 
     /// What to tell of the pretrained weights that a cell starts from.
     pub(crate) fn warning_of(&self, ready: &Ready) -> Option<String> {
-        let name = ready.cell.weights.as_ref()?;
+        let name = ready.root.as_ref()?;
         self.weights.get(name)?.other_scale(name, &ready.cell.dataset, &ready.spec)
     }
 
@@ -215,7 +231,7 @@ impl Prepared<'_> {
         }
         let all = json!({
             "schema": super::record::SCHEMA, "code": self.code, "device": self.device_name, "step": cell.step,
-            "seed": cell.seed, "draw": cell.draw, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
+            "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
             "metrics": cell.metrics, "test": cell.test, "from": upstream,
         });
@@ -226,7 +242,10 @@ impl Prepared<'_> {
 /// What a cell asks of its data set's parts is there.
 fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<(), Invalid> {
     if cell.test && parts.test.rows().is_empty() {
-        return Err(Invalid::key("test", format!("data set `{}` has no test part", cell.dataset)));
+        let e = Invalid::key("test", format!("data set `{}` has no test part of its own", cell.dataset));
+        return Err(
+            e.help(format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset))
+        );
     }
     if parts.validation.is_none() && spec.validation == 0.0 {
         let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());

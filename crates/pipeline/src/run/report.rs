@@ -34,11 +34,12 @@ pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> 
 
 fn how_to_read(comparison: &[Comparison], step: &str) -> String {
     let paired = comparison.iter().filter(|c| c.step == step).find_map(|c| c.paired.as_ref());
-    let mut text = "Intervals: hierarchical bootstrap over source seed, draw and test row (95 %).".to_owned();
+    let mut text = "Intervals: hierarchical bootstrap over source seed, draw and test row (95 %); the rows of all folds are taken \
+                    together.".to_owned();
     if let Some(p) = paired {
         let (against, runs) = (&p.against, p.runs);
         text.push_str(&format!(
-            " Differences to {against} are paired by seed and draw ({runs} pairs); p by the corrected resampled t test \
+            " Differences to {against} are paired by seed, draw and fold ({runs} pairs); p by the corrected resampled t test \
              (Nadeau–Bengio, ratio of test rows to the pool that training rows are drawn from), adjusted by Holm. What \
              does worse than {against} is flagged as negative transfer."
         ));
@@ -91,6 +92,10 @@ fn card(done: &[Done<'_>]) -> String {
     };
     let tuned = "nothing by this run; options are those of `pipeline.toml`, and no test row was used to choose any of them here";
     let grouped = done.iter().any(|d| d.predictions.values().any(|p| !p.groups.is_empty()));
+    let tested = match first.dataset.folds {
+        Some(folds) => format!("one of {folds} folds of the data set"),
+        None => "the same for every draw".to_owned(),
+    };
     let lines: Vec<(&str, String)> = vec![
         ("data set", set(&|r| r.cell.dataset.clone())),
         ("labels", set(&budget)),
@@ -98,7 +103,7 @@ fn card(done: &[Done<'_>]) -> String {
         ("transduction", set(&transduction)),
         ("seeds", format!("{} (each re-runs the whole chain)", set(&|r| r.cell.seed.to_string()))),
         ("draws", set(&|r| r.cell.draw.to_string())),
-        ("test rows", format!("{}, the same for every draw, read once a cell", set(&|r| rows(r, TEST).to_string()))),
+        ("test rows", format!("{}, {tested}, read once a cell", set(&|r| rows(r, TEST).to_string()))),
         ("groups", if grouped { "kept on one side of every split" } else { "none, every row stands alone" }.to_owned()),
         ("tuned", tuned.to_owned()),
         ("device", first.device.clone()),

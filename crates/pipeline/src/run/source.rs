@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde_json::Value;
+use serde_json::{Value, json};
 use transplant_assets::{Asset, Preprocessing, Role, Store, find};
 use transplant_backbones::weights;
-use transplant_core::{Error, Invalid, Origin, Result, Spec, Transform};
+use transplant_core::{Error, Field, HIDDEN, Invalid, Origin, Result, Schema, Spec, TEXT, Transform};
 use transplant_trainer::Model;
 
 use super::hash;
-use crate::at;
 use crate::resolved::{DatasetSpec, WeightsSpec};
+use crate::{at, decimal};
 
-const BACKBONE: &str = "backbone.";
+/// The beginning of the names of a model's backbone.
+pub(super) const BACKBONE: &str = "backbone.";
+const NORMALISE: &str = "normalise";
 
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
@@ -27,6 +29,8 @@ pub struct OpenWeights {
     pub licence: Option<String>,
     /// How images were prepared when they were trained, where it is known.
     image: Option<Preprocessing>,
+    /// The asset whose rules make tokens of a text as they learned them.
+    tokenizer: Option<String>,
 }
 
 impl OpenWeights {
@@ -45,8 +49,24 @@ impl OpenWeights {
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let tensors = weights::read(&path).map_err(at(key))?;
         let image = asset.and_then(|a| a.image.clone());
+        let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| a.name.clone());
         let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
-        Ok(Self { tensors, hash, licence, image })
+        Ok(Self { tensors, hash, licence, image, tokenizer })
+    }
+
+    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
+    /// of it: pixels to their scale, texts to their tokens.
+    pub(crate) fn calls_for(&self, inputs: &Schema, spec: &DatasetSpec) -> Vec<Spec<dyn Transform>> {
+        let mut out = Vec::new();
+        if let (Some(Field::Image { channels, .. }), Some(image)) = (inputs.get(HIDDEN), &self.image) {
+            if !spec.transforms.iter().any(|t| t.tag == NORMALISE) {
+                out.push(normalise(image, *channels));
+            }
+        }
+        if let (Some(Field::Text), Some(asset)) = (inputs.get(TEXT), &self.tokenizer) {
+            out.push(Spec::new("tokenise").with("asset", asset.clone()));
+        }
+        out
     }
 
     /// What to tell when the pixels of a data set are on another scale than those that the weights learned from.
@@ -60,7 +80,7 @@ impl OpenWeights {
         let fits = |t: &Spec<dyn Transform>| {
             Some(near(t.options.get("mean")?, &image.mean)? && near(t.options.get("std")?, &image.std)?)
         };
-        let mut normalised = spec.transforms.iter().filter(|t| t.tag == "normalise");
+        let mut normalised = spec.transforms.iter().filter(|t| t.tag == NORMALISE);
         if normalised.any(|t| fits(t) == Some(true)) {
             return None;
         }
@@ -73,6 +93,25 @@ impl OpenWeights {
             "`{name}` learned from pixels less {mean}, divided by {std}; `datasets.{dataset}` has no `normalise` like that"
         ))
     }
+}
+
+/// What brings pixels to the scale of some weights. A network whose first layer was adapted to other channels sees the mean of
+/// them.
+pub(super) fn normalise(image: &Preprocessing, channels: usize) -> Spec<dyn Transform> {
+    let of_channels = |v: &[f32]| match v.len() == channels {
+        true => v.to_vec(),
+        false => vec![v.iter().sum::<f32>() / v.len() as f32],
+    };
+    let shown = |v: &[f32]| of_channels(v).iter().map(|x| json!(decimal(*x))).collect::<Vec<_>>();
+    Spec::new(NORMALISE).with("mean", shown(&image.mean)).with("std", shown(&image.std))
+}
+
+/// The shapes of a model's backbone by the names of the network.
+pub(super) fn backbone_shapes(model: &Model) -> BTreeMap<String, Vec<usize>> {
+    let shape = |(name, p): (String, transplant_core::Param)| {
+        Some((name.strip_prefix(BACKBONE)?.to_owned(), p.var().dims().to_vec()))
+    };
+    model.params().all().into_iter().filter_map(shape).collect()
 }
 
 /// The weights of an asset, fetched when they are not there yet.
@@ -123,11 +162,7 @@ impl<'a> Source<'a> {
             }
             Self::Weights { name, open } => (name, open),
         };
-        let shape = |(name, p): (String, transplant_core::Param)| {
-            Some((name.strip_prefix(BACKBONE)?.to_owned(), p.var().dims().to_vec()))
-        };
-        let ours = model.params().all().into_iter().filter_map(shape).collect();
-        let fitted = weights::fit(open.tensors.clone(), &ours)?;
+        let fitted = weights::fit(open.tensors.clone(), &backbone_shapes(model))?;
         let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
         let tensors = Cow::Owned(fitted.tensors.into_iter().map(ours).collect());
         Ok(Named { from, tensors, same_labels: &[], changed: fitted.changed })

@@ -54,6 +54,8 @@ pub struct StepSummary {
     pub seed: u64,
     /// Which draw of the labelled rows.
     pub draw: u64,
+    /// Which fold of the data set is tested.
+    pub fold: u64,
     /// Other swept keys and their values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub swept: BTreeMap<String, Value>,
@@ -98,6 +100,7 @@ impl StepSummary {
             strategy: r.cell.strategy.clone(),
             seed: r.cell.seed,
             draw: r.cell.draw,
+            fold: r.cell.fold,
             swept: r.cell.swept.clone(),
             seconds: r.seconds,
             peak_rss_mb: r.peak_rss_mb,

@@ -1,5 +1,6 @@
 //! Hashes by which outputs of a prefix are found.
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use transplant_core::{Acts, Mode, Result};
 
@@ -59,5 +60,5 @@ pub(crate) fn row_keys(inputs: &Acts, mode: Mode) -> Result<Vec<RowKey>> {
         key.copy_from_slice(&frame.clone().chain_update(row).finalize()[..size_of::<RowKey>()]);
         key
     };
-    Ok(bytes.chunks_exact(layout.bytes().max(1)).map(key).collect())
+    Ok(bytes.par_chunks_exact(layout.bytes().max(1)).map(key).collect())
 }

@@ -1,0 +1,281 @@
+//! [`Division`]: a test part for a data set that has none of its own: a share of its rows, or one of several folds.
+//!
+//! Which rows are tested is a function of the data set alone, never of seed, draw or label budget. No group stands on both
+//! sides, and every class is spread over the parts as evenly as its groups allow (groups are placed greedily, those whose
+//! classes are spread least evenly first, as scikit-learn's `StratifiedGroupKFold` does).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use transplant_core::{Batch, Dataset, Error, Invalid, Result, Roles, Schema, Seeds};
+
+/// How a data set is divided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Division {
+    /// This share of the rows is tested, above 0 and below 1.
+    Share(f64),
+    /// As [`Share`](Self::Share), each group or row by a hash of its own: it stays on its side when others are added. Classes are
+    /// spread as chance has it.
+    Hashed(f64),
+    /// Of `folds` parts of about the same size, number `fold` is tested.
+    Fold {
+        /// How many parts, at least 2.
+        folds: u64,
+        /// Which one is tested, from 0.
+        fold: u64,
+    },
+}
+
+impl Division {
+    /// Checks the numbers by themselves.
+    ///
+    /// # Errors
+    /// Names the key that is out of range: `test`, `folds` or `fold`.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match *self {
+            Self::Share(share) | Self::Hashed(share) if !(share > 0. && share < 1.) => {
+                Err(Invalid::key("test", format!("must be above 0 and below 1, not {share}")))
+            }
+            Self::Fold { folds: 0 | 1, .. } => Err(Invalid::key("folds", "must be at least 2")),
+            Self::Fold { folds, fold } if fold >= folds => {
+                Err(Invalid::key("fold", format!("is {fold}, and {folds} folds are counted from 0")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The data set with a test part, balanced over the classes of `target` where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] under `test` or `folds` when the data set has a test part of its own, or too few groups.
+    pub fn of(&self, dataset: &Arc<dyn Dataset>, target: Option<&str>) -> Result<Arc<dyn Dataset>> {
+        self.check()?;
+        let key = if matches!(self, Self::Fold { .. }) { "folds" } else { "test" };
+        let roles = dataset.roles();
+        if !roles.test.is_empty() {
+            let message = format!("the data set has a test part of its own, of {} rows", roles.test.len());
+            return Err(Invalid::key(key, message).help("leave this key out").into());
+        }
+        let groups = by_group(dataset.as_ref())?;
+        let labels = target.map(|t| dataset.classes_of(t)).transpose()?;
+        let tested = match *self {
+            Self::Hashed(share) => groups.iter().map(|(g, _)| hashed(*g) < share).collect(),
+            Self::Share(share) => {
+                spread(&groups, labels.as_deref(), &[share, 1. - share]).iter().map(|p| *p == 0).collect()
+            }
+            Self::Fold { folds, fold } => {
+                let shares = vec![1. / folds as f64; folds as usize];
+                spread(&groups, labels.as_deref(), &shares).iter().map(|p| *p as u64 == fold).collect::<Vec<_>>()
+            }
+        };
+        let of = |side: bool| {
+            let rows = groups.iter().zip(&tested).filter(|(_, t)| **t == side).flat_map(|((_, rows), _)| rows);
+            let mut rows: Vec<u64> = rows.copied().collect();
+            rows.sort_unstable();
+            rows
+        };
+        let (pool, test) = (of(false), of(true));
+        if pool.is_empty() || test.is_empty() {
+            let side = if test.is_empty() { "nothing to test on" } else { "nothing to train on" };
+            let message = format!("leaves {side}: there are {} rows in {} groups", roles.pool.len(), groups.len());
+            return Err(Invalid::key(key, message).into());
+        }
+        let roles = Roles { pool, test, validation: roles.validation.clone() };
+        Ok(Arc::new(Divided { dataset: dataset.clone(), roles }))
+    }
+}
+
+/// The groups of the pool and their rows, in order; without groups each row is one.
+fn by_group(dataset: &dyn Dataset) -> Result<Vec<(u64, Vec<u64>)>> {
+    let mut out = BTreeMap::<u64, Vec<u64>>::new();
+    for row in &dataset.roles().pool {
+        let group = match dataset.groups() {
+            None => *row,
+            Some(groups) => *groups.get(*row as usize).ok_or_else(|| {
+                Error::contract(format!("the pool names row {row}, and there are {} groups", groups.len()))
+            })?,
+        };
+        out.entry(group).or_default().push(*row);
+    }
+    Ok(out.into_iter().collect())
+}
+
+fn seeds() -> Seeds {
+    Seeds::new(0).child("division")
+}
+
+/// Where a group stands between 0 and 1.
+fn hashed(group: u64) -> f64 {
+    seeds().stream("group", &[group]).random()
+}
+
+/// The part of each group, so that each part gets its share of every class, rows without a label being a class too.
+fn spread(groups: &[(u64, Vec<u64>)], labels: Option<&[Option<u32>]>, shares: &[f64]) -> Vec<usize> {
+    let class = |row: &u64| labels.and_then(|l| l.get(*row as usize).copied().flatten()).map_or(0, |c| c as usize + 1);
+    let counted: Vec<BTreeMap<usize, f64>> = groups
+        .iter()
+        .map(|(_, rows)| {
+            let mut counts = BTreeMap::new();
+            rows.iter().for_each(|r| *counts.entry(class(r)).or_insert(0.) += 1.);
+            counts
+        })
+        .collect();
+    let classes = counted.iter().filter_map(|c| c.keys().last()).max().map_or(0, |c| c + 1);
+    let mut totals = vec![0.; classes];
+    counted.iter().flatten().for_each(|(c, n)| totals[*c] += n);
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.shuffle(&mut seeds().stream("order", &[]));
+    // The sum of squares of a group's counts grows with its size and with how few classes it holds.
+    let uneven = |i: &usize| counted[*i].values().map(|n| n * n).sum::<f64>();
+    order.sort_by(|a, b| uneven(b).total_cmp(&uneven(a)));
+    // What of each class is there, over what should be in the end: 1 when a part is full.
+    let mut full = vec![vec![0.; classes]; shares.len()];
+    let mut rows = vec![0.; shares.len()];
+    let mut part_of = vec![0; groups.len()];
+    for i in order {
+        let cost = |part: usize| {
+            let share = shares[part];
+            let of_class = |(c, n): (&usize, &f64)| {
+                let (now, more) = (full[part][*c], n / (totals[*c] * share));
+                share * ((now + more) * (now + more) - now * now)
+            };
+            counted[i].iter().map(of_class).sum::<f64>()
+        };
+        let better = |a: &usize, b: &usize| {
+            let filled = |p: usize| rows[p] / shares[p];
+            cost(*a).total_cmp(&cost(*b)).then(filled(*a).total_cmp(&filled(*b)))
+        };
+        let part = (0..shares.len()).min_by(better).unwrap_or_default();
+        for (c, n) in &counted[i] {
+            full[part][*c] += n / (totals[*c] * shares[part]);
+            rows[part] += n;
+        }
+        part_of[i] = part;
+    }
+    part_of
+}
+
+/// A data set with other roles.
+struct Divided {
+    dataset: Arc<dyn Dataset>,
+    roles: Roles,
+}
+
+impl Dataset for Divided {
+    fn inputs(&self) -> &Schema {
+        self.dataset.inputs()
+    }
+
+    fn targets(&self) -> &Schema {
+        self.dataset.targets()
+    }
+
+    fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
+        self.dataset.classes_of(target)
+    }
+
+    fn groups(&self) -> Option<&[u64]> {
+        self.dataset.groups()
+    }
+
+    fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        self.dataset.batch(rows)
+    }
+
+    fn content_hash(&self) -> String {
+        self.dataset.content_hash()
+    }
+
+    fn licence(&self) -> Option<String> {
+        self.dataset.licence()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CLASS, Images, Layout};
+    use std::collections::BTreeSet;
+
+    /// Rows of classes in turns, `sizes[c]` of class c, in groups of `group` neighbours.
+    fn toy(sizes: &[usize], group: u64) -> Arc<dyn Dataset> {
+        let most = sizes.iter().max().copied().unwrap_or(0);
+        let turns = (0..most).flat_map(|i| (0..sizes.len()).filter(move |c| i < sizes[*c]));
+        let labels: Vec<_> = turns.map(|c| Some(c as u32)).collect();
+        let rows = labels.len() as u64;
+        let classes = (0..sizes.len()).map(|c| format!("c{c}")).collect();
+        let layout = Layout { name: "toy".into(), shape: [1, 1, 1], highest: 1, classes };
+        let roles = Roles { pool: (0..rows).collect(), ..Roles::default() };
+        let images = Images::new(layout, labels, vec![0; rows as usize], roles).unwrap();
+        Arc::new(images.grouped((0..rows).map(|r| r / group).collect()).unwrap())
+    }
+
+    fn counts(d: &dyn Dataset, rows: &[u64]) -> Vec<usize> {
+        let labels = d.classes_of(CLASS).unwrap();
+        let mut n = vec![0; 3];
+        rows.iter().for_each(|r| n[labels[*r as usize].unwrap() as usize] += 1);
+        n
+    }
+
+    #[test]
+    fn folds_are_disjoint_complete_even_and_keep_groups_together() -> Result<()> {
+        for group in [1, 3, 7] {
+            let d = toy(&[100, 60, 40], group);
+            let mut seen = Vec::new();
+            for fold in 0..5 {
+                let one = Division::Fold { folds: 5, fold }.of(&d, Some(CLASS))?;
+                let (pool, test) = (&one.roles().pool, &one.roles().test);
+                assert_eq!(pool.len() + test.len(), 200);
+                let groups = |rows: &[u64]| rows.iter().map(|r| r / group).collect::<BTreeSet<_>>();
+                assert!(groups(pool).is_disjoint(&groups(test)));
+                for (n, wanted) in counts(&*d, test).into_iter().zip([20usize, 12, 8]) {
+                    assert!(n.abs_diff(wanted) <= if group == 1 { 0 } else { group as usize }, "{group}: {n} {wanted}");
+                }
+                seen.extend(test.clone());
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..200).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_share_has_its_size_in_every_class() -> Result<()> {
+        let d = toy(&[100, 60, 40], 1);
+        let one = Division::Share(0.25).of(&d, Some(CLASS))?;
+        assert_eq!(counts(&*d, &one.roles().test), [25, 15, 10]);
+        assert_eq!(one.roles(), Division::Share(0.25).of(&d, Some(CLASS))?.roles());
+        assert_eq!(Division::Share(0.25).of(&d, None)?.roles().test.len(), 50);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_hashed_stays_on_its_side_when_rows_are_added() -> Result<()> {
+        let (small, large) = (toy(&[40, 40, 40], 2), toy(&[80, 80, 80], 2));
+        let test = |d| Division::Hashed(0.3).of(d, Some(CLASS)).map(|d| d.roles().test.clone());
+        let (a, b) = (test(&small)?, test(&large)?);
+        assert_eq!(a, b.iter().copied().filter(|r| *r < 120).collect::<Vec<_>>());
+        assert!((40..=104).contains(&b.len()), "{}", b.len());
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_divided_names_the_key() {
+        let d = toy(&[4, 4], 8);
+        let says = |division: Division, d: &Arc<dyn Dataset>| division.of(d, Some(CLASS)).err().unwrap().to_string();
+        assert_eq!(says(Division::Share(0.5), &d), "test: leaves nothing to train on: there are 8 rows in 1 groups");
+        assert!(says(Division::Share(1.), &d).starts_with("test: must be above 0"));
+        assert!(says(Division::Fold { folds: 1, fold: 0 }, &d).starts_with("folds: must be"));
+        assert!(says(Division::Fold { folds: 3, fold: 3 }, &d).starts_with("fold: is 3, and 3 folds"));
+        let own = Division::Fold { folds: 2, fold: 0 }.of(&toy(&[4, 4], 1), None).unwrap();
+        assert!(
+            says(Division::Share(0.5), &own).starts_with("test: the data set has a test part of its own, of 4 rows")
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! [`Prints`]: fingerprints of rows, by which those that are there twice are found: the same to the last bit, or pictures that
+//! look alike.
+//!
+//! What looks alike is told by the difference hash (Krawetz, *Kind of Like That*, 2013): a picture is averaged down to 9 x 8 grey
+//! values, and each of its 64 bits says whether a value is darker than its right neighbour.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use transplant_core::{Acts, Dataset, Error, Field, HIDDEN, Result};
+
+use crate::averaged;
+
+/// Rows that are read at a time.
+const CHUNK: usize = 256;
+/// Columns and rows of the picture that is hashed.
+const GRID: [usize; 2] = [9, 8];
+/// So many of the 64 bits may differ in pictures that look alike.
+const ALIKE: u32 = 2;
+/// A picture with fewer bits set, or unset, has hardly anything on it by which it could be told from another.
+const FEWEST_BITS: u32 = 6;
+
+/// Fingerprints of some rows of a data set.
+#[derive(Debug, Clone, Default)]
+pub struct Prints {
+    exact: HashMap<u64, [u8; 16]>,
+    looks: HashMap<u64, u64>,
+}
+
+/// Two rows with the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Twins {
+    /// A row.
+    pub row: u64,
+    /// The first other row that is like it.
+    pub like: u64,
+}
+
+impl Prints {
+    /// Reads these rows, without transforms.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn of(dataset: &dyn Dataset, rows: &[u64]) -> Result<Self> {
+        let mut out = Self::default();
+        out.add(dataset, rows)?;
+        Ok(out)
+    }
+
+    /// Adds those of these rows whose fingerprints are not known yet.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn add(&mut self, dataset: &dyn Dataset, rows: &[u64]) -> Result<()> {
+        let picture = matches!(dataset.inputs().get(HIDDEN), Some(Field::Image { .. }));
+        let new: Vec<u64> = rows.iter().copied().filter(|r| !self.exact.contains_key(r)).collect();
+        for rows in new.chunks(CHUNK) {
+            let batch = dataset.batch(rows)?;
+            self.exact.extend(rows.iter().copied().zip(hashes(&batch.inputs, rows.len())?));
+            if picture {
+                let looks = rows.iter().copied().zip(looks(batch.inputs.get(HIDDEN)?)?);
+                self.looks.extend(looks.filter(|(_, l)| (FEWEST_BITS..=64 - FEWEST_BITS).contains(&l.count_ones())));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of `of` whose inputs are, bit by bit, those of a row of `with`.
+    pub fn same(&self, of: &[u64], with: &[u64]) -> Vec<Twins> {
+        let mut first = HashMap::new();
+        for row in with {
+            if let Some(print) = self.exact.get(row) {
+                first.entry(print).or_insert(*row);
+            }
+        }
+        let twin = |row: &u64| Some(Twins { row: *row, like: *first.get(self.exact.get(row)?)? });
+        of.iter().filter_map(twin).filter(|t| t.row != t.like).collect()
+    }
+
+    /// The rows of `of` that look like a row of `with` without being the same; every pair is compared.
+    pub fn alike(&self, of: &[u64], with: &[u64]) -> Vec<Twins> {
+        let known: Vec<(u64, u64)> = with.iter().filter_map(|r| Some((*r, *self.looks.get(r)?))).collect();
+        let twin = |row: &u64| {
+            let look = self.looks.get(row)?;
+            let other = |(r, l): &&(u64, u64)| {
+                r != row && (l ^ look).count_ones() <= ALIKE && self.exact.get(r) != self.exact.get(row)
+            };
+            Some(Twins { row: *row, like: known.iter().find(other)?.0 })
+        };
+        of.par_iter().filter_map(twin).collect()
+    }
+}
+
+/// SHA-256 of each row of the inputs, cut to 16 bytes. Texts are compared without what fills them up.
+fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<[u8; 16]>> {
+    let mut all = vec![Sha256::new(); rows];
+    for (name, t) in inputs.iter() {
+        let shape = format!("{name} {:?} ", t.dtype());
+        let flat = t.flatten_from(1)?;
+        let bytes: Vec<Vec<u8>> = match t.dtype() {
+            DType::U8 => flat
+                .to_vec2::<u8>()?
+                .into_iter()
+                .map(|mut r| {
+                    r.truncate(r.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1));
+                    r
+                })
+                .collect(),
+            _ => {
+                let bits = |r: Vec<f32>| r.into_iter().flat_map(f32::to_le_bytes).collect();
+                flat.to_dtype(DType::F32)?.to_vec2::<f32>()?.into_par_iter().map(bits).collect()
+            }
+        };
+        if bytes.len() != rows {
+            return Err(Error::contract(format!("input `{name}` has {} rows, and {rows} were asked for", bytes.len())));
+        }
+        all.par_iter_mut().zip(bytes).for_each(|(hash, bytes)| {
+            hash.update(&shape);
+            hash.update(bytes);
+        });
+    }
+    let cut = |hash: Sha256| {
+        let mut out = [0; 16];
+        out.copy_from_slice(&hash.finalize()[..16]);
+        out
+    };
+    Ok(all.into_iter().map(cut).collect())
+}
+
+/// The difference hash of each picture of `f32 [rows, channels, height, width]`.
+fn looks(images: &Tensor) -> Result<Vec<u64>> {
+    let [across, down] = GRID;
+    let grey = averaged(&images.mean_keepdim(1)?, [down, across])?.flatten_from(1)?.to_vec2::<f32>()?;
+    let look = |cells: &Vec<f32>| {
+        let bits = cells.chunks(across).flat_map(|row| row.windows(2)).map(|pair| u64::from(pair[0] < pair[1]));
+        bits.enumerate().map(|(i, bit)| bit << i).sum()
+    };
+    Ok(grey.iter().map(look).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Images, Layout};
+    use transplant_core::Roles;
+
+    /// Rows 0 and 2 are the same, row 3 is a little brighter, row 1 is another picture, rows 4 and 5 are blank.
+    fn toy() -> Images {
+        let picture = |seed: usize| (0..18 * 16).map(move |i| ((i * seed * 7919) % 200) as u8);
+        let all = [3, 5, 3].into_iter().flat_map(picture).chain(picture(3).map(|p| p + 9));
+        let pixels: Vec<u8> = all.chain(vec![7; 18 * 16]).chain(vec![8; 18 * 16]).collect();
+        let layout = Layout { name: "toy".into(), shape: [1, 16, 18], highest: 255, classes: vec!["a".into()] };
+        Images::new(layout, vec![Some(0); 6], pixels, Roles { pool: (0..6).collect(), ..Roles::default() }).unwrap()
+    }
+
+    #[test]
+    fn the_same_and_the_alike_are_told_apart() -> Result<()> {
+        let prints = Prints::of(&toy(), &[0, 1, 2, 3, 4, 5])?;
+        assert_eq!(prints.same(&[2, 3], &[0, 1]), [Twins { row: 2, like: 0 }]);
+        assert_eq!(prints.alike(&[2, 3], &[0, 1]), [Twins { row: 3, like: 0 }]);
+        assert!(prints.alike(&[4], &[5]).is_empty(), "blank pictures look like nothing");
+        assert!(prints.same(&[0], &[0]).is_empty(), "no row is its own twin");
+        Ok(())
+    }
+
+    #[test]
+    fn texts_are_compared_without_their_filling() -> Result<()> {
+        let text = |rows: &[&[u8; 4]]| {
+            Tensor::new(rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>(), &candle_core::Device::Cpu)
+        };
+        let short = Tensor::new(vec![vec![b'a', b'b']], &candle_core::Device::Cpu)?;
+        let long = text(&[b"ab\0\0", b"abc\0"])?;
+        let of = |t: Tensor, n| hashes(&Acts::new().with("text", t), n);
+        let (one, two) = (of(short, 1)?, of(long, 2)?);
+        assert!(one[0] == two[0] && two[0] != two[1]);
+        Ok(())
+    }
+}

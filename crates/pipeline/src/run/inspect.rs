@@ -1,0 +1,211 @@
+//! `data`: what a pipeline's data sets hold, before anything is trained: rows and classes by part, rows that are there twice, and a
+//! sheet of pictures as the network is given them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
+use transplant_datasets::{Loader, Prints, Twins};
+
+use super::prepare::{Prepared, Ready};
+
+/// Pictures in a row of the sheet, and rows.
+const SHEET: usize = 8;
+/// Pairs that are named.
+const NAMED: usize = 5;
+/// Texts that are shown, and characters of each.
+const TEXTS: usize = 3;
+const CHARACTERS: usize = 100;
+
+/// Describes the data of a prepared pipeline, once for each data set that a step names. Sheets of pictures go into `folder`.
+///
+/// # Errors
+/// When a row cannot be read, or a sheet cannot be written.
+pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
+    let mut out = String::new();
+    let mut seen = Vec::new();
+    for ready in &run.cells {
+        if !seen.contains(&&ready.cell.dataset) {
+            seen.push(&ready.cell.dataset);
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(ready, folder)?);
+        }
+    }
+    Ok(out)
+}
+
+/// The parts that a step works with, by name.
+fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
+    let p = &ready.parts;
+    let validation = p.validation.as_ref().map_or(&[][..], |v| v.rows());
+    let all = [
+        ("train", p.train.rows()),
+        ("validation", validation),
+        ("unlabelled", p.unlabelled.rows()),
+        ("test", p.test.rows()),
+    ];
+    all.into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
+}
+
+fn of_cell(ready: &Ready, folder: &Path) -> Result<String> {
+    let (name, dataset) = (&ready.cell.dataset, &ready.open.dataset);
+    let parts = parts(ready);
+    let all: Vec<u64> = parts.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
+    let mut out = format!("data set {name}, as step {} sees it: {} rows\n", ready.cell.step, all.len());
+    let line = |out: &mut String, text: String| out.push_str(&format!("  {text}\n"));
+    line(&mut out, format!("the network is given {}", super::overview::fields(&ready.open.inputs)));
+    if let Some(groups) = dataset.groups() {
+        let of =
+            |rows: &[u64]| rows.iter().map(|r| groups[*r as usize]).collect::<std::collections::BTreeSet<_>>().len();
+        let counts: Vec<_> = parts.iter().map(|(part, rows)| format!("{} {part}", of(rows))).collect();
+        line(&mut out, format!("groups, none of them on two sides: {}", counts.join(", ")));
+    }
+    for (target, field) in dataset.targets() {
+        if let Field::Class { names } = field {
+            out.push_str(&balance(target, names, &dataset.classes_of(target)?, &parts));
+        }
+    }
+    let prints = Prints::of(dataset.as_ref(), &all)?;
+    out.push_str(&twins(&prints, &parts));
+    match ready.open.inputs.get(HIDDEN) {
+        Some(Field::Image { .. }) => {
+            let path = folder.join(format!("{name}.png"));
+            sheet(ready, &path)?;
+            line(&mut out, format!("training pictures as the network is given them: {}", path.display()));
+        }
+        _ if dataset.inputs().contains_key(TEXT) => {
+            for text in texts(ready)? {
+                line(&mut out, format!("text: {text}"));
+            }
+        }
+        _ => {}
+    }
+    Ok(out)
+}
+
+/// A table of classes: how many rows of each there are in each part.
+fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&str, &[u64])]) -> String {
+    let count = |rows: &[u64]| {
+        let mut counts = vec![0usize; names.len() + 1];
+        for row in rows {
+            counts[labels[*row as usize].map_or(names.len(), |c| c as usize)] += 1;
+        }
+        counts
+    };
+    let counts: Vec<Vec<usize>> = parts.iter().map(|(_, rows)| count(rows)).collect();
+    let wide = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).max(target.len()).max("no label".len());
+    let mut out = format!("  {target:wide$}");
+    parts.iter().for_each(|(part, _)| out.push_str(&format!("  {part:>10}")));
+    out.push('\n');
+    for class in 0..=names.len() {
+        let of_class: Vec<usize> = counts.iter().map(|c| c[class]).collect();
+        let name = names.get(class).map_or("no label", String::as_str);
+        if class == names.len() && of_class.iter().all(|n| *n == 0) {
+            continue;
+        }
+        out.push_str(&format!("  {name:wide$}"));
+        of_class.iter().for_each(|n| out.push_str(&format!("  {n:>10}")));
+        out.push('\n');
+    }
+    let totals: BTreeMap<usize, usize> = (0..names.len()).map(|c| (c, counts.iter().map(|n| n[c]).sum())).collect();
+    let (most, least) = (totals.values().max().copied().unwrap_or(0), totals.values().min().copied().unwrap_or(0));
+    if least > 0 && most > least {
+        out.push_str(&format!(
+            "  the largest class has {:.1} times the rows of the smallest\n",
+            most as f64 / least as f64
+        ));
+    }
+    out
+}
+
+/// Rows that are there twice: within parts they weigh double, across parts they leak.
+fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
+    let mut out = String::new();
+    let named = |twins: &[Twins]| {
+        let shown: Vec<_> = twins.iter().take(NAMED).map(|t| format!("{} = {}", t.row, t.like)).collect();
+        let more = twins.len().saturating_sub(NAMED);
+        shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+    };
+    for (i, (part, rows)) in parts.iter().enumerate() {
+        let within: Vec<Twins> = prints.same(rows, rows);
+        if !within.is_empty() {
+            out.push_str(&format!("  {} {part} rows are in it more than once: {}\n", within.len(), named(&within)));
+        }
+        for (other, others) in &parts[..i] {
+            let same = prints.same(rows, others);
+            if !same.is_empty() {
+                let n = same.len();
+                out.push_str(&format!("  LEAK: {n} {part} rows are also {other} rows: {}\n", named(&same)));
+            }
+            let alike = prints.alike(rows, others);
+            if !alike.is_empty() {
+                let n = alike.len();
+                out.push_str(&format!(
+                    "  {n} {part} rows look like {other} rows (difference hash): {}\n",
+                    named(&alike)
+                ));
+            }
+        }
+    }
+    if out.is_empty() { "  no row is there twice, none looks like one of another part\n".to_owned() } else { out }
+}
+
+/// The first training pictures of the first epoch, random transforms applied, side by side as a PNG.
+fn sheet(ready: &Ready, path: &Path) -> Result<()> {
+    let options = ready.open.loader(SHEET * SHEET, super::cells::seeds(ready));
+    let feed = Loader::train(&ready.parts.train, options)?;
+    let images = feed.batch(0, 0)?.inputs.get(HIDDEN)?.to_dtype(DType::F32)?;
+    let (n, channels, height, width) = images.dims4()?;
+    let bytes = scaled(&images)?;
+    let (across, down) = (SHEET.min(n), n.div_ceil(SHEET));
+    let (w, h) = (across * (width + 1) + 1, down * (height + 1) + 1);
+    let mut pixels = vec![128u8; w * h * 3];
+    for i in 0..n {
+        let (left, top) = ((i % SHEET) * (width + 1) + 1, (i / SHEET) * (height + 1) + 1);
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            for colour in 0..3 {
+                let from = ((i * channels + colour.min(channels - 1)) * height + y) * width + x;
+                pixels[((top + y) * w + left + x) * 3 + colour] = bytes[from];
+            }
+        }
+    }
+    if let Some(folder) = path.parent() {
+        super::folder::make(folder)?;
+    }
+    let mut png = Vec::new();
+    let bad = |e: png::EncodingError| Error::contract(format!("cannot make a picture of {w} x {h}: {e}"));
+    let mut encoder = png::Encoder::new(&mut png, w as u32, h as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().and_then(|mut w| w.write_image_data(&pixels)).map_err(bad)?;
+    write_atomically(path, &png)
+}
+
+/// All values of a batch as bytes, the smallest black and the largest white: normalised pixels have no scale of their own.
+fn scaled(images: &Tensor) -> Result<Vec<u8>> {
+    let values = images.flatten_all()?.to_vec1::<f32>()?;
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let span = (most - least).max(f32::MIN_POSITIVE);
+    Ok(values.iter().map(|v| ((v - least) / span * 255.0).round() as u8).collect())
+}
+
+/// The first training texts.
+fn texts(ready: &Ready) -> Result<Vec<String>> {
+    let rows = ready.parts.train.rows();
+    let batch = ready.parts.train.batch(&rows[..TEXTS.min(rows.len())])?;
+    let texts = batch.inputs.get(TEXT)?.to_vec2::<u8>()?;
+    let shown = |bytes: Vec<u8>| {
+        let text = String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\n', " ");
+        let cut: String = text.chars().take(CHARACTERS).collect();
+        if cut.len() < text.len() { cut + "…" } else { cut }
+    };
+    Ok(texts.into_iter().map(shown).collect())
+}
+
+/// Where sheets of a run go when no folder is named.
+pub fn sheets_folder(run: &Prepared<'_>) -> PathBuf {
+    run.folder.root().join("data")
+}
