@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Result};
+use crate::{Batch, Frame, Result};
 
 /// What a named tensor or target holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,12 @@ pub trait Dataset: Send + Sync {
 
     /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.
     fn licence(&self) -> Option<String> {
+        None
+    }
+
+    /// How its pictures, which had any size, became rows: what `predict` has to do with a new picture before the transforms.
+    /// `None`: the rows are no pictures, or had one size from the start.
+    fn frame(&self) -> Option<Frame> {
         None
     }
 }

@@ -19,6 +19,7 @@ mod dataset;
 mod error;
 mod event;
 mod feed;
+mod frame;
 mod gradients;
 mod memory;
 mod metric;
@@ -49,6 +50,7 @@ pub use dataset::{Dataset, Field, Roles, Schema, Split, Test, Train, Unlabelled,
 pub use error::{Error, Invalid, Result};
 pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, RowRole};
+pub use frame::{Filter, Fit, Frame};
 pub use gradients::{Gradients, backward, backward_last};
 pub use memory::Memory;
 pub use metric::{Metric, Predictions};

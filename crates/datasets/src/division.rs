@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use transplant_core::{Batch, Dataset, Error, Invalid, Result, Roles, Schema, Seeds};
+use transplant_core::{Batch, Dataset, Error, Frame, Invalid, Result, Roles, Schema, Seeds};
 
 /// How a data set is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -194,6 +194,10 @@ impl Dataset for Divided {
 
     fn licence(&self) -> Option<String> {
         self.dataset.licence()
+    }
+
+    fn frame(&self) -> Option<Frame> {
+        self.dataset.frame()
     }
 }
 

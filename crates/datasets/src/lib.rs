@@ -1,6 +1,6 @@
 //! Data sets, transforms, splits and the loader of Transplant; useful alone, wherever candle tensors are wanted.
 //!
-//! A data set ([`Mnist5k`] and [`Optdigits`] are part of the program, [`MnistIdx`] and [`Cifar10Binary`] read folders) gives
+//! A data set ([`Mnist5k`] and [`Optdigits`] are part of the program, [`MnistIdx`], [`Cifar10Binary`] and [`ImageFolder`] read folders) gives
 //! rows; a [`Draw`] says which of them are trained on, chosen on and tested on; a [`Loader`] makes batches of them, shuffled
 //! and transformed, every one a function of seed, epoch and index.
 //!
@@ -36,15 +36,14 @@
 //! # }
 //! ```
 //!
-//! Own images become a data set with [`Images::new`]. All components can be made known to a pipeline with [`plugin`].
+//! Own images become a data set with [`Images::new`], pictures of any size with [`Pictures::open`]. All components can be made known to a pipeline with [`plugin`].
 #![forbid(unsafe_code)]
 
 mod averaged;
 mod chain;
 mod division;
-mod image_file;
 mod loader;
-mod netpbm;
+mod picture;
 mod prints;
 mod sides;
 mod sources;
@@ -56,18 +55,19 @@ use transplant_core::{Dataset, Plugins, Transform};
 pub use averaged::averaged;
 pub use chain::Chain;
 pub use division::Division;
-pub use image_file::read_image;
 pub use loader::{Loader, LoaderOptions};
+pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
-    CLASS, Cifar10Binary, Cifar10BinaryOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions,
-    Optdigits, OptdigitsOptions,
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k,
+    Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 
 /// Registers every data set and transform of this crate.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Cifar10Binary>();
+    p.add::<dyn Dataset, ImageFolder>();
     p.add::<dyn Dataset, Mnist5k>();
     p.add::<dyn Dataset, MnistIdx>();
     p.add::<dyn Dataset, Optdigits>();

@@ -1,19 +1,12 @@
 //! [`Images`]: labelled images of one size, held as bytes in memory or read at their first use.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use transplant_core::{Acts, Batch, Dataset, Error, Field, HIDDEN, Result, Roles, Schema, Target};
+use transplant_core::{Batch, Dataset, Error, Result, Roles, Schema};
 
-/// The name of the target of every image source.
-pub const CLASS: &str = "class";
-
-/// Rows that are decoded by one thread at a time.
-const ROWS_PER_TASK: usize = 16;
+use super::labelled::Labelled;
 
 /// What the images of a data set look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,16 +21,13 @@ pub struct Layout {
     pub classes: Vec<String>,
 }
 
-/// Images and their classes. The input [`HIDDEN`] is `f32 [rows, channels, height, width]` in 0..1, the target [`CLASS`]
-/// `u32 [rows]`.
+/// Images and their classes. The input [`HIDDEN`](transplant_core::HIDDEN) is `f32 [rows, channels, height, width]` in 0..1, the
+/// target [`CLASS`](super::CLASS) `u32 [rows]`.
 #[derive(Clone)]
 pub struct Images {
-    layout: Layout,
-    inputs: Schema,
-    targets: Schema,
-    roles: Roles,
-    labels: Vec<Option<u32>>,
-    groups: Option<Vec<u64>>,
+    rows: Labelled,
+    /// The byte that stands for 1.0.
+    highest: u8,
     pixels: Pixels,
     hash: String,
     licence: Option<String>,
@@ -91,20 +81,9 @@ impl Images {
     }
 
     fn with(layout: Layout, labels: Vec<Option<u32>>, pixels: Pixels, roles: Roles, hash: String) -> Result<Self> {
-        let (rows, classes) = (labels.len() as u64, layout.classes.len());
-        for (row, label) in (0..).zip(&labels) {
-            if let Some(label) = label.filter(|l| *l as usize >= classes) {
-                let message = format!("label {label} is out of range: there are {classes} classes");
-                return Err(Error::data(&layout.name, Some(row), message));
-            }
-        }
-        if let Some(row) = roles.pool.iter().chain(&roles.validation).chain(&roles.test).find(|r| **r >= rows) {
-            return Err(Error::data(&layout.name, Some(*row), format!("a role names it, but there are {rows} rows")));
-        }
-        let [channels, height, width] = layout.shape;
-        let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Image { channels, height, width })]);
-        let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: layout.classes.clone() })]);
-        Ok(Self { layout, inputs, targets, roles, labels, groups: None, pixels, hash, licence: None })
+        let Layout { name, shape, highest, classes } = layout;
+        let rows = Labelled::new(name, shape, classes, labels, roles)?;
+        Ok(Self { rows, highest, pixels, hash, licence: None })
     }
 
     /// Says to which group each row belongs; no group crosses a split.
@@ -112,14 +91,10 @@ impl Images {
     /// # Errors
     /// [`Error::Data`] when there is not one group a row.
     pub fn grouped(mut self, groups: Vec<u64>) -> Result<Self> {
-        if groups.len() != self.labels.len() {
-            let message = format!("{} groups for {} rows", groups.len(), self.labels.len());
-            return Err(Error::data(&self.layout.name, None, message));
-        }
         let mut hash = Sha256::new();
         hash.update(format!("{} {groups:?}", self.hash));
         self.hash = hex(&hash.finalize());
-        self.groups = Some(groups);
+        self.rows.group(groups)?;
         Ok(self)
     }
 
@@ -132,7 +107,7 @@ impl Images {
 
     /// How many rows there are, all roles together.
     pub fn rows(&self) -> u64 {
-        self.labels.len() as u64
+        self.rows.rows()
     }
 
     fn pixels(&self) -> Result<Arc<[u8]>> {
@@ -145,10 +120,10 @@ impl Images {
             return Ok(bytes.clone());
         }
         let bytes: Arc<[u8]> = (later.load)()?.into();
-        let wanted = self.labels.len() * self.layout.shape.iter().product::<usize>();
+        let wanted = self.rows.labels.len() * self.rows.size();
         if bytes.len() != wanted {
             let message = format!("{} pixel bytes where {wanted} were announced; did the files change?", bytes.len());
-            return Err(Error::data(&self.layout.name, None, message));
+            return Err(Error::data(&self.rows.name, None, message));
         }
         *loaded = Some(bytes.clone());
         Ok(bytes)
@@ -157,58 +132,38 @@ impl Images {
 
 impl fmt::Debug for Images {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Images").field("layout", &self.layout).field("rows", &self.labels.len()).finish_non_exhaustive()
+        let Labelled { name, shape, .. } = &self.rows;
+        let shown = &(name, shape, self.rows());
+        f.debug_struct("Images").field("name, shape, rows", shown).finish_non_exhaustive()
     }
 }
 
 impl Dataset for Images {
     fn inputs(&self) -> &Schema {
-        &self.inputs
+        &self.rows.inputs
     }
 
     fn targets(&self) -> &Schema {
-        &self.targets
+        &self.rows.targets
     }
 
     fn roles(&self) -> &Roles {
-        &self.roles
+        &self.rows.roles
     }
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        if target == CLASS {
-            return Ok(self.labels.clone());
-        }
-        Err(Error::contract(format!("data set `{}` has no target `{target}`, only `{CLASS}`", self.layout.name)))
+        self.rows.classes_of(target)
     }
 
     fn groups(&self) -> Option<&[u64]> {
-        self.groups.as_deref()
+        self.rows.groups.as_deref()
     }
 
     fn batch(&self, rows: &[u64]) -> Result<Batch> {
-        if let Some(row) = rows.iter().find(|r| **r >= self.rows()) {
-            let message = format!("no such row: there are {}", self.rows());
-            return Err(Error::data(&self.layout.name, Some(*row), message));
-        }
-        let [channels, height, width] = self.layout.shape;
-        let (size, highest) = (channels * height * width, f32::from(self.layout.highest));
-        let pixels = self.pixels()?;
-        let mut values = vec![0f32; rows.len() * size];
-        values.par_chunks_mut(size.max(1)).with_min_len(ROWS_PER_TASK).zip(rows).for_each(|(out, row)| {
-            let from = *row as usize * size;
-            for (o, p) in out.iter_mut().zip(&pixels[from..from + size]) {
-                *o = f32::from(*p) / highest;
-            }
-        });
-        let images = Tensor::from_vec(values, (rows.len(), channels, height, width), &Device::Cpu)?;
-        let labels: Vec<_> = rows.iter().map(|r| self.labels[*r as usize]).collect();
-        let classes = labels.iter().map(|l| l.unwrap_or_default()).collect();
-        let mut target = Target::known(Tensor::from_vec(classes, rows.len(), &Device::Cpu)?);
-        if labels.contains(&None) {
-            let present = labels.iter().map(|l| if l.is_some() { 1f32 } else { 0. }).collect();
-            target.present = Some(Tensor::from_vec(present, rows.len(), &Device::Cpu)?);
-        }
-        Ok(Batch::new(Acts::hidden(images), BTreeMap::from([(CLASS.to_owned(), target)]), rows.to_vec()))
+        self.rows.check_rows(rows)?;
+        let (size, pixels) = (self.rows.size(), self.pixels()?);
+        let bytes: Vec<&[u8]> = rows.iter().map(|r| &pixels[*r as usize * size..][..size]).collect();
+        self.rows.batch(rows, &bytes, self.highest)
     }
 
     fn content_hash(&self) -> String {
@@ -228,6 +183,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CLASS;
+    use transplant_core::HIDDEN;
 
     fn layout() -> Layout {
         let classes = vec!["a".to_owned(), "b".to_owned()];

@@ -1,15 +1,22 @@
-//! Data sets, one file each, over the shared [`Images`].
+//! Data sets, one file each, over the shared [`Images`] and [`Pictures`].
 
 mod cifar10_binary;
 mod embedded;
 mod folder;
+mod image_folder;
 mod images;
+mod labelled;
 mod mnist_5k;
 mod mnist_idx;
 mod optdigits;
+mod picture_tree;
+mod pictures;
 
 pub use cifar10_binary::{Cifar10Binary, Options as Cifar10BinaryOptions};
-pub use images::{CLASS, Images, Layout};
+pub use image_folder::{ImageFolder, Options as ImageFolderOptions};
+pub use images::{Images, Layout};
+pub use labelled::CLASS;
 pub use mnist_5k::{Mnist5k, Options as Mnist5kOptions};
 pub use mnist_idx::{MnistIdx, Options as MnistIdxOptions};
 pub use optdigits::{Optdigits, Options as OptdigitsOptions};
+pub use pictures::{Damaged, Picture, PictureSet, Pictures};

@@ -1,0 +1,284 @@
+//! `image_folder`: a folder of pictures in folders, one a class, in any of the common formats and of any size; the layout of
+//! torchvision's `ImageFolder`. Use it for pictures of one's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
+
+use super::picture_tree::{Found, Part, scan};
+use super::pictures::{Damaged, Picture, PictureSet, Pictures};
+
+/// Pictures of any size in a folder, one folder inside it for each class.
+///
+/// Either `folder/<class>/...`, or `folder/train/<class>/...` with `validation` (or `val`, `valid`) and `test` beside `train`.
+/// Without `test` all rows are one pool, which the pipeline divides. Pictures are files that end in png, jpg, jpeg, gif, webp,
+/// bmp, tif, tiff, pgm, ppm or pnm, at any depth below their class; hidden files and other endings are passed over. Classes are
+/// sorted by name, rows by path.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The folder; a relative path starts at the pipeline file.
+    pub folder: PathBuf,
+    /// Rows of pixels that each picture is brought to.
+    pub height: usize,
+    /// Columns of pixels that each picture is brought to.
+    pub width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    #[serde(default = "channels")]
+    pub channels: usize,
+    /// What is done with pictures of other proportions.
+    #[serde(default)]
+    pub fit: Fit,
+    /// How pixels are computed from those of the picture.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Red, green and blue behind transparent pixels and around padded pictures, 0 to 255.
+    #[serde(default = "white")]
+    pub background: [u8; 3],
+    /// What is done about pictures that cannot be decoded.
+    #[serde(default)]
+    pub damaged: Damaged,
+    /// Megabytes of decoded pictures that stay in memory; others are decoded again for each batch.
+    #[serde(default = "memory_mb")]
+    pub memory_mb: u64,
+    /// Where the pictures come from and under which terms they may be used.
+    #[serde(default)]
+    pub licence: Option<String>,
+}
+
+pub(super) fn channels() -> usize {
+    3
+}
+
+pub(super) fn white() -> [u8; 3] {
+    [255; 3]
+}
+
+pub(super) fn memory_mb() -> u64 {
+    1024
+}
+
+impl Options {
+    fn frame(&self) -> Frame {
+        let Self { height, width, channels, fit, filter, background, .. } = *self;
+        Frame { height, width, channels, fit, filter, background }
+    }
+}
+
+/// A folder of pictures.
+#[derive(Debug)]
+pub struct ImageFolder;
+
+impl ImageFolder {
+    /// Finds the pictures and decodes each once; `folder` is taken as it stands.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, has another layout, classes differ between its parts, a class is empty, or pictures are
+    /// damaged and must not be.
+    pub fn load(o: Options) -> Result<Pictures> {
+        let (frame, name) = (o.frame(), o.folder.display().to_string());
+        frame.check()?;
+        let found = scan(&o.folder)?;
+        let classes = classes(&found, &o.folder)?;
+        let number: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+        let labels = found.files.iter().map(|f| number.get(f.class.as_str()).copied()).collect();
+        let mut roles = Roles::default();
+        for (row, file) in (0..).zip(&found.files) {
+            match file.part {
+                Part::Pool => roles.pool.push(row),
+                Part::Validation => roles.validation.push(row),
+                Part::Test => roles.test.push(row),
+            }
+        }
+        Pictures::open(PictureSet {
+            name,
+            frame,
+            pictures: found.files.into_iter().map(|f| Picture::file(f.path)).collect(),
+            labels,
+            classes,
+            roles,
+            groups: None,
+            licence: o.licence,
+            damaged: o.damaged,
+            memory_mb: o.memory_mb,
+        })
+    }
+}
+
+/// The classes, which each part must have.
+fn classes(found: &Found, folder: &Path) -> Result<Vec<String>> {
+    let all: BTreeSet<&String> = found.parts.iter().flat_map(|(_, classes)| classes).collect();
+    for class in &all {
+        let (with, without): (Vec<_>, Vec<_>) = found.parts.iter().partition(|(_, classes)| classes.contains(*class));
+        if !without.is_empty() {
+            let names = |parts: Vec<&(String, BTreeSet<String>)>| {
+                parts.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+            };
+            let message = format!("the class `{class}` is in {}, but not in {}", names(with), names(without));
+            return Err(Error::data(folder, None, message));
+        }
+    }
+    Ok(all.into_iter().cloned().collect())
+}
+
+impl Component<dyn Dataset> for ImageFolder {
+    const TYPE: &'static str = "image_folder";
+    type Options = Options;
+
+    fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
+        if o.folder.as_os_str().is_empty() {
+            return Err(Invalid::key("folder", "must not be empty"));
+        }
+        o.frame().check()
+    }
+
+    fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
+        let folder = cx.path(&o.folder);
+        Ok(Box::new(Self::load(Options { folder, ..o })?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    /// A folder with these files, each a picture of one pixel of its own grey. The format is told by content.
+    fn folder(files: &[&str]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (i, file) in files.iter().enumerate() {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, [b"P5 1 1 255\n".as_slice(), &[i as u8]].concat()).unwrap();
+        }
+        folder
+    }
+
+    fn options(folder: &Path) -> Options {
+        let json = serde_json::json!({"folder": folder, "height": 1, "width": 1, "channels": 1});
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn load(folder: &TempDir) -> Result<Pictures> {
+        ImageFolder::load(options(folder.path()))
+    }
+
+    fn says(folder: &TempDir) -> String {
+        load(folder).unwrap_err().to_string()
+    }
+
+    fn labels(pictures: &Pictures) -> Vec<u32> {
+        pictures.classes_of("class").unwrap().into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn classes_are_sorted_by_name_and_rows_by_path() -> Result<()> {
+        let files = ["b/z.pgm", "b/deep/er/a.PNG", "a/b.jpeg", "b/deep.gif", ".git/x/y.png", "a/.hidden.png", "a/notes.txt"];
+        let pictures = load(&folder(&files))?;
+        let x = pictures.batch(&[0, 1, 2, 3])?.inputs.get("hidden")?.flatten_all()?.to_vec1::<f32>()?;
+        // Bytewise `b/deep.gif` comes before `b/deep/er/a.PNG`, since `.` comes before `/`.
+        assert_eq!(x, [2., 3., 1., 0.].map(|v| v / 255.));
+        assert_eq!(labels(&pictures), [0, 1, 1, 1]);
+        assert_eq!(*pictures.roles(), Roles { pool: vec![0, 1, 2, 3], ..Roles::default() });
+        Ok(())
+    }
+
+    #[test]
+    fn parts_are_kept() -> Result<()> {
+        for validation in ["validation", "val", "valid"] {
+            let named = format!("{validation}/b/1.png");
+            let other = format!("{validation}/a/1.png");
+            let pictures = load(&folder(&["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", &named, &other]))?;
+            assert_eq!(*pictures.roles(), Roles { test: vec![0, 1], pool: vec![2, 3], validation: vec![4, 5] });
+            assert_eq!(labels(&pictures), [0, 1, 0, 1, 0, 1]);
+        }
+        let pictures = load(&folder(&["train/a/1.png", "train/b/1.png"]))?;
+        assert_eq!((pictures.roles().pool.len(), pictures.roles().test.len()), (2, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_layout_that_is_none_is_told() {
+        let said = says(&folder(&["train/a/1.png", "train/b/1.png", "test/a/1.png"]));
+        assert!(said.ends_with("the class `b` is in `train`, but not in `test`"), "{said}");
+        let said = says(&folder(&["train/a/1.png", "val/a/1.png", "valid/a/1.png"]));
+        assert!(said.contains("both `val` and `valid`"), "{said}");
+        let said = says(&folder(&["train/a/1.png", "cats/1.png"]));
+        assert!(said.contains("`cats` is beside `train`"), "{said}");
+        let said = says(&folder(&["val/a/1.png", "test/a/1.png"]));
+        assert!(said.contains("but no `train`"), "{said}");
+        let said = says(&folder(&["1.png", "2.png"]));
+        assert!(said.contains("holds no class") && said.contains("2 pictures lie in it directly"), "{said}");
+        assert!(says(&folder(&[])).contains("holds no class"));
+        let e = ImageFolder::load(options(Path::new("no such folder"))).unwrap_err();
+        assert!(e.to_string().starts_with("no such folder: "), "{e}");
+    }
+
+    #[test]
+    fn an_empty_class_is_told() {
+        let tree = folder(&["a/1.png", "b/notes.txt"]);
+        assert!(says(&tree).contains("holds no picture") && says(&tree).contains("/b:"), "{}", says(&tree));
+        let tree = folder(&["a/1.png"]);
+        fs::create_dir(tree.path().join("c")).unwrap();
+        assert!(says(&tree).contains("/c: holds no picture"), "{}", says(&tree));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_told() {
+        let tree = folder(&["a/1.png", "a/x.png/2.png"]);
+        assert!(says(&tree).contains("x.png: is a folder with the name of a picture"), "{}", says(&tree));
+
+        let tree = folder(&["a/1.png", "a/2.png"]);
+        fs::write(tree.path().join("a/2.png"), "").unwrap();
+        let said = says(&tree);
+        assert!(said.contains("1 of 2 pictures") && said.contains("2.png: is empty"), "{said}");
+        let skipping = Options { damaged: Damaged::Skip, ..options(tree.path()) };
+        assert_eq!(ImageFolder::load(skipping).unwrap().roles().pool, [0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_but_not_in_circles() {
+        use std::os::unix::fs::symlink;
+        let (tree, other) = (folder(&["a/1.png"]), folder(&["2.png"]));
+        symlink(other.path(), tree.path().join("b")).unwrap();
+        assert_eq!(labels(&load(&tree).unwrap()), [0, 1]);
+        symlink(tree.path(), tree.path().join("a/circle")).unwrap();
+        let said = says(&tree);
+        assert!(said.contains("a/circle: ") && said.contains("a link to a folder that it lies in"), "{said}");
+
+        let tree = folder(&["a/1.png"]);
+        symlink("nowhere", tree.path().join("a/2.png")).unwrap();
+        assert!(says(&tree).contains("a/2.png: "), "{}", says(&tree));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_may_not_be_read_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let tree = folder(&["a/1.png", "a/2.png", "b/1.png"]);
+        let (file, class) = (tree.path().join("a/2.png"), tree.path().join("b"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+        // Root may read all the same: then there is nothing to see.
+        if fs::read(&file).is_err() {
+            assert!(says(&tree).contains("a/2.png: "), "{}", says(&tree));
+            fs::set_permissions(&class, fs::Permissions::from_mode(0o000)).unwrap();
+            assert!(says(&tree).contains("/b: "), "{}", says(&tree));
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&class, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn options_have_their_defaults_and_are_checked() {
+        let o = options(Path::new("pictures"));
+        assert_eq!((o.fit, o.filter, o.background, o.memory_mb), (Fit::Crop, Filter::Bilinear, [255; 3], 1024));
+        let said = |o: Options| ImageFolder::check(&o, &Plugins::new()).unwrap_err().to_string();
+        assert!(said(Options { folder: PathBuf::new(), ..o.clone() }).starts_with("folder: "));
+        assert!(said(Options { channels: 4, ..o }).starts_with("channels: "));
+    }
+}
