@@ -19,4 +19,5 @@ pub use labelled::CLASS;
 pub use mnist_5k::{Mnist5k, Options as Mnist5kOptions};
 pub use mnist_idx::{MnistIdx, Options as MnistIdxOptions};
 pub use optdigits::{Optdigits, Options as OptdigitsOptions};
+pub use picture_tree::pictures_below;
 pub use pictures::{Damaged, Picture, PictureSet, Pictures};

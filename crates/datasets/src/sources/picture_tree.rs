@@ -86,6 +86,17 @@ pub(super) fn scan(folder: &Path) -> Result<Found> {
     Ok(found)
 }
 
+/// All pictures in a folder and below it, by their endings, in the order of their paths. None is opened.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    pictures(folder, folder, (Part::Pool, ""), &mut files)?;
+    files.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(files.into_iter().map(|f| f.path).collect())
+}
+
 /// The parts by the names of their folders; a folder without parts is one itself, of no name.
 fn parts(folder: &Path, names: &BTreeSet<String>) -> Result<Vec<(String, Part)>> {
     let known: Vec<(String, Part)> =

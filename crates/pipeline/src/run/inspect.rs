@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
+use image::{ImageFormat, RgbImage};
 use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
 use transplant_datasets::{Loader, Prints, Twins};
 
@@ -174,13 +176,11 @@ fn sheet(ready: &Ready, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
         super::folder::make(folder)?;
     }
-    let mut png = Vec::new();
-    let bad = |e: png::EncodingError| Error::contract(format!("cannot make a picture of {w} x {h}: {e}"));
-    let mut encoder = png::Encoder::new(&mut png, w as u32, h as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.write_header().and_then(|mut w| w.write_image_data(&pixels)).map_err(bad)?;
-    write_atomically(path, &png)
+    let mut png = Cursor::new(Vec::new());
+    let picture = RgbImage::from_raw(w as u32, h as u32, pixels);
+    let picture = picture.ok_or_else(|| Error::contract(format!("cannot make a picture of {w} x {h}")))?;
+    picture.write_to(&mut png, ImageFormat::Png).map_err(|e| Error::contract(e.to_string()))?;
+    write_atomically(path, png.get_ref())
 }
 
 /// All values of a batch as bytes, the smallest black and the largest white: normalised pixels have no scale of their own.

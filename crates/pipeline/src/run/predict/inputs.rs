@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use transplant_core::{Error, Invalid, Result};
-use transplant_datasets::is_picture;
+use transplant_datasets::pictures_below;
 
 /// Something to predict for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,24 +35,14 @@ pub(super) fn pictures(inputs: &[PathBuf]) -> Result<Vec<Item>> {
             out.push(input.clone());
             continue;
         }
-        let before = out.len();
-        below(input, &mut out)?;
-        if out.len() == before {
+        let found = pictures_below(input)?;
+        if found.is_empty() {
             return Err(Invalid::new(format!("{} holds no picture", input.display())).into());
         }
+        out.extend(found);
     }
     let item = |path: PathBuf| Item { name: path.display().to_string(), content: Content::Picture(path) };
     Ok(out.into_iter().map(item).collect())
-}
-
-fn below(folder: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name() {
-        let entry = entry.map_err(|e| Error::data(folder, None, e.to_string()))?;
-        if entry.file_type().is_file() && is_picture(entry.path()) {
-            out.push(entry.into_path());
-        }
-    }
-    Ok(())
 }
 
 /// Texts: one a line of each file, `-` being the standard input. Empty lines are left out.
