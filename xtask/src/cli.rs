@@ -58,6 +58,12 @@ pub(crate) fn command() -> Command {
                     .required(true)
                     .help("Pictures and folders of pictures; for texts, files with a text a line"),
             ),
+        verb("export", "Write the weights of a finished run under the names of timm or Hugging Face's libraries")
+            .args([
+                run_folder(),
+                Arg::new("out").value_name("FILE").required(true).help("The safetensors file to write"),
+            ])
+            .arg(option("cell", "ID", "The cell whose model is written [default: the last step's first]")),
         verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),
         verb("assets", "List the pretrained weights of the catalogue, fetch or verify them")
             .arg(Arg::new("what").value_name("WHAT").help("`list`, `fetch` or `verify` [default: list]"))
@@ -108,7 +114,17 @@ pub(crate) fn command() -> Command {
 pub(crate) fn is_passed_on(verb: &str) -> bool {
     matches!(
         verb,
-        "run" | "check" | "data" | "list" | "explain" | "schema" | "predict" | "evaluate" | "assets" | "cache"
+        "run"
+            | "check"
+            | "data"
+            | "list"
+            | "explain"
+            | "schema"
+            | "predict"
+            | "export"
+            | "evaluate"
+            | "assets"
+            | "cache"
     )
 }
 

@@ -85,6 +85,13 @@ fn hub_assets() -> Vec<String> {
     of_hub.filter_map(|a| Some(a.get("name")?.as_str()?.to_owned())).collect()
 }
 
+/// Whether the catalogue has an asset of this name.
+pub(crate) fn is_asset(name: &str) -> bool {
+    let Ok(catalogue) = CATALOGUE.parse::<DocumentMut>() else { return false };
+    let assets = catalogue.get("asset").and_then(Item::as_array_of_tables).into_iter().flatten();
+    assets.filter_map(|a| a.get("name")?.as_str()).any(|n| n == name)
+}
+
 /// The words of a pipeline that may be `type` tags.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {

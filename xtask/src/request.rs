@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::features::{Device, Tags};
+use crate::features::{Device, Tags, is_asset};
 use crate::{Wrong, cli};
 
 /// A verb of the runner with its arguments.
@@ -73,7 +73,11 @@ impl Request {
                     .map_err(|error| Wrong(format!("cannot read the pipeline file {}: {error}", subject.display())))?;
                 tags.add_file(&String::from_utf8_lossy(&text));
             }
-            "predict" | "evaluate" => {
+            "predict" | "export" if !subject.exists() && is_asset(&subject.to_string_lossy()) => {
+                tags.add(&subject.to_string_lossy());
+                return Ok(tags);
+            }
+            "predict" | "export" | "evaluate" => {
                 // A model folder, or that of a cell, may stand alone: it needs no data set, but what its transforms need.
                 let alone = ["model/model.json", "model.json"].map(|file| subject.join(file));
                 let file =

@@ -86,6 +86,17 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+    /// Write the weights of a finished run under the names of timm or Hugging Face's libraries.
+    Export {
+        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue.
+        run: PathBuf,
+        /// The safetensors file to write.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The cell whose model is written [default: the first strategy of the last step].
+        #[arg(long, value_name = "ID")]
+        cell: Option<String>,
+    },
     /// List or clear what is kept of frozen stages from run to run [default: list].
     Cache {
         #[command(subcommand)]

@@ -30,6 +30,10 @@ pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Resul
             let model = run::model_of(&run, cell.as_deref(), plugins, &device)?;
             predict(&model, &inputs, format.as_deref(), output.as_deref())
         }
+        Verb::Export { run, file, cell } => {
+            let (device, _) = run::open_device(DeviceChoice::Cpu).map_err(wrong)?;
+            Ok(run::export(&run::model_of(&run, cell.as_deref(), plugins, &device)?, &file)?)
+        }
         Verb::Cache { what } => cache(what),
         Verb::Assets { what, folder } => assets(what, folder),
         Verb::Evaluate { run, device } => evaluate(&run, &device, plugins),

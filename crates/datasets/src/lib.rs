@@ -60,7 +60,8 @@ pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k,
-    Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, pictures_below,
+    Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures,
+    pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 

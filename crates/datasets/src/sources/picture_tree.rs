@@ -99,8 +99,11 @@ pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The parts by the names of their folders; a folder without parts is one itself, of no name.
 fn parts(folder: &Path, names: &BTreeSet<String>) -> Result<Vec<(String, Part)>> {
-    let known: Vec<(String, Part)> =
-        PARTS.iter().filter(|(name, _)| names.contains(*name)).map(|(name, part)| ((*name).to_owned(), *part)).collect();
+    let known: Vec<(String, Part)> = PARTS
+        .iter()
+        .filter(|(name, _)| names.contains(*name))
+        .map(|(name, part)| ((*name).to_owned(), *part))
+        .collect();
     let fault = |message: String| Err(Error::data(folder, None, message));
     if !names.contains("train") {
         if known.is_empty() || known.len() < names.len() {
@@ -183,9 +186,7 @@ fn kind(entry: &DirEntry) -> Result<Kind> {
 fn fault(e: walkdir::Error, place: &Path) -> Error {
     let path = e.path().unwrap_or(place).to_owned();
     match e.loop_ancestor().map(Path::to_owned) {
-        Some(above) => {
-            Error::data(path, None, format!("is a link to a folder that it lies in, {}", above.display()))
-        }
+        Some(above) => Error::data(path, None, format!("is a link to a folder that it lies in, {}", above.display())),
         None => {
             let source = e.into_io_error().unwrap_or_else(|| io::Error::other("cannot be read"));
             Error::io(path, source)

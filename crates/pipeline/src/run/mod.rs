@@ -11,6 +11,7 @@ mod data;
 mod device;
 mod evaluate;
 mod events;
+mod export;
 mod folder;
 mod hash;
 mod inspect;
@@ -36,6 +37,7 @@ pub use cache::{clear as clear_cache, default_folder as default_cache, list as l
 pub use compare::{Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
+pub use export::export;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
 pub use overview::overview;
