@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use transplant_core::{Filter, Fit, Frame};
 
+use super::decode;
 use super::fit::fit;
 use super::raster::{Raster, raster};
-use super::decode;
 
 #[derive(Deserialize)]
 struct Goldens {
@@ -103,7 +103,8 @@ fn every_kind_of_file_is_decoded_as_by_pillow() {
 
 #[test]
 fn of_a_file_that_was_cut_off_nothing_is_made_up() {
-    let frame = Frame { height: 4, width: 4, channels: 3, fit: Fit::Crop, filter: Filter::Bilinear, background: [0; 3] };
+    let frame =
+        Frame { height: 4, width: 4, channels: 3, fit: Fit::Crop, filter: Filter::Bilinear, background: [0; 3] };
     for case in goldens().decoded {
         let content = from_base64(&case.base64);
         for end in [0, 1, 3, content.len() / 3, content.len() / 2] {

@@ -127,7 +127,8 @@ mod tests {
         let path = folder.path().join("named_wrongly.gif");
         let wide = RgbImage::from_raw(4, 1, vec![0, 0, 0, 51, 51, 51, 102, 102, 102, 0, 0, 0]).unwrap();
         std::fs::write(&path, encoded(wide, ImageFormat::Png)).unwrap();
-        let frame = |fit, height, width| Frame { height, width, channels: 1, fit, filter: Filter::Box, background: [255; 3] };
+        let frame =
+            |fit, height, width| Frame { height, width, channels: 1, fit, filter: Filter::Box, background: [255; 3] };
         let row = |frame: &Frame| read_picture(&path, frame).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(row(&frame(Fit::Crop, 1, 2)), [0.2, 0.4]);
         assert_eq!(row(&frame(Fit::Pad, 3, 4)), [1., 1., 1., 1., 0., 0.2, 0.4, 0., 1., 1., 1., 1.]);

@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn classes_are_sorted_by_name_and_rows_by_path() -> Result<()> {
-        let files = ["b/z.pgm", "b/deep/er/a.PNG", "a/b.jpeg", "b/deep.gif", ".git/x/y.png", "a/.hidden.png", "a/notes.txt"];
+        let files =
+            ["b/z.pgm", "b/deep/er/a.PNG", "a/b.jpeg", "b/deep.gif", ".git/x/y.png", "a/.hidden.png", "a/notes.txt"];
         let pictures = load(&folder(&files))?;
         let x = pictures.batch(&[0, 1, 2, 3])?.inputs.get("hidden")?.flatten_all()?.to_vec1::<f32>()?;
         // Bytewise `b/deep.gif` comes before `b/deep/er/a.PNG`, since `.` comes before `/`.
@@ -192,7 +193,8 @@ mod tests {
         for validation in ["validation", "val", "valid"] {
             let named = format!("{validation}/b/1.png");
             let other = format!("{validation}/a/1.png");
-            let pictures = load(&folder(&["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", &named, &other]))?;
+            let pictures =
+                load(&folder(&["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", &named, &other]))?;
             assert_eq!(*pictures.roles(), Roles { test: vec![0, 1], pool: vec![2, 3], validation: vec![4, 5] });
             assert_eq!(labels(&pictures), [0, 1, 0, 1, 0, 1]);
         }

@@ -59,7 +59,7 @@ pub(super) fn scan(folder: &Path) -> Result<Found> {
     let mut others = top.others;
     let mut found = Found { files: Vec::new(), parts: Vec::new() };
     for (name, part) in parts(folder, &top.folders)? {
-        let place = folder.join(&name);
+        let place = if name.is_empty() { folder.to_owned() } else { folder.join(&name) };
         let inside = inside(&place)?;
         if inside.folders.is_empty() {
             let mut message = "holds no class: each is a folder of pictures".to_owned();
@@ -88,8 +88,11 @@ pub(super) fn scan(folder: &Path) -> Result<Found> {
 
 /// The parts by the names of their folders; a folder without parts is one itself, of no name.
 fn parts(folder: &Path, names: &BTreeSet<String>) -> Result<Vec<(String, Part)>> {
-    let known: Vec<(String, Part)> =
-        PARTS.iter().filter(|(name, _)| names.contains(*name)).map(|(name, part)| ((*name).to_owned(), *part)).collect();
+    let known: Vec<(String, Part)> = PARTS
+        .iter()
+        .filter(|(name, _)| names.contains(*name))
+        .map(|(name, part)| ((*name).to_owned(), *part))
+        .collect();
     let fault = |message: String| Err(Error::data(folder, None, message));
     if !names.contains("train") {
         if known.is_empty() || known.len() < names.len() {
@@ -172,9 +175,7 @@ fn kind(entry: &DirEntry) -> Result<Kind> {
 fn fault(e: walkdir::Error, place: &Path) -> Error {
     let path = e.path().unwrap_or(place).to_owned();
     match e.loop_ancestor().map(Path::to_owned) {
-        Some(above) => {
-            Error::data(path, None, format!("is a link to a folder that it lies in, {}", above.display()))
-        }
+        Some(above) => Error::data(path, None, format!("is a link to a folder that it lies in, {}", above.display())),
         None => {
             let source = e.into_io_error().unwrap_or_else(|| io::Error::other("cannot be read"));
             Error::io(path, source)

@@ -277,7 +277,14 @@ mod tests {
         let content = |row: u64| if broken.contains(&row) { b"P5 2 1 255\n".to_vec() } else { grey(row as u8 * 51) };
         PictureSet {
             name: "six".into(),
-            frame: Frame { height: 1, width: 2, channels: 3, fit: Fit::Crop, filter: Filter::Bilinear, background: [0; 3] },
+            frame: Frame {
+                height: 1,
+                width: 2,
+                channels: 3,
+                fit: Fit::Crop,
+                filter: Filter::Bilinear,
+                background: [0; 3],
+            },
             pictures: (0..6).map(|row| Picture::bytes(format!("picture {row}"), content(row))).collect(),
             labels: vec![Some(0), Some(1), Some(0), None, Some(1), Some(1)],
             classes: vec!["a".into(), "b".into()],
