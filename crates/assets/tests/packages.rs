@@ -66,6 +66,19 @@ fn several_files_of_a_package_take_one_download() {
     assert_eq!((fetched.files().count(), world.calls().len()), (2, 1));
 }
 
+#[test]
+fn without_a_member_the_package_itself_is_the_file() {
+    let mut world = World::new();
+    let tar = world.tar("us-thing-1.0.0.tgz", &[("package/a.png", b"a"), ("package/b.png", b"b")]);
+    world.npm(&hand_out(&tar));
+    let content = fs::read(&tar).unwrap();
+    let whole = NPM.replace(r#", member = "models/thing.pth""#, "");
+    let asset = parse(&toml_of(&[file("weights", "thing.tgz", Some(&content), &[&whole])])).unwrap().remove(0);
+    let fetched = world.fetch(&asset).unwrap();
+    assert_eq!(fs::read(fetched.path(Role::Weights).unwrap()).unwrap(), content);
+    assert!(!serde_json::to_string(&asset).unwrap().contains("member"));
+}
+
 fn toml_of(files: &[String]) -> String {
     let head =
         "[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nnaming = 'timm'\nlicence = 'MIT'\n";

@@ -59,15 +59,14 @@ pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
-    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k,
-    Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures,
-    pictures_below,
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 
 /// Registers every data set and transform of this crate.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Cifar10Binary>();
+    p.add::<dyn Dataset, Emoji>();
     p.add::<dyn Dataset, ImageFolder>();
     p.add::<dyn Dataset, Mnist5k>();
     p.add::<dyn Dataset, MnistIdx>();

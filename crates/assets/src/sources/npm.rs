@@ -8,7 +8,7 @@ use transplant_core::Invalid;
 
 use super::{Packages, check_member, check_word};
 use crate::Clients;
-use crate::archive::extract;
+use crate::archive::take;
 
 /// A file of a package of JavaScript.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +18,10 @@ pub struct Npm {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// The path of the file in it, or the end of that path. All paths of npm begin with `package/`.
-    pub member: String,
+    /// The path of the file in it, or the end of that path. All paths of npm begin with `package/`. Without it the file is the
+    /// package itself, a tar.gz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
 }
 
 impl Npm {
@@ -30,7 +32,7 @@ impl Npm {
             check_word("package", part, "-_.")?;
         }
         check_word("version", &self.version, "-_.+")?;
-        check_member(&self.member)
+        self.member.as_deref().map_or(Ok(()), check_member)
     }
 
     pub(crate) fn copy(&self, clients: &Clients, packages: &mut Packages, out: &mut dyn Write) -> Result<(), String> {
@@ -40,7 +42,7 @@ impl Npm {
             let ours = [folder.as_os_str(), OsStr::new(&wanted)];
             clients.npm().call(fixed.into_iter().map(OsStr::new).chain(ours))
         })?;
-        extract(&archive, &self.member, out)
+        take(&archive, self.member.as_deref(), out)
     }
 }
 
@@ -50,7 +52,8 @@ mod tests {
 
     #[test]
     fn packages_may_have_a_scope() {
-        let of = |package: &str| Npm { package: package.into(), version: "1.0.0".into(), member: "a".into() }.check();
+        let of =
+            |package: &str| Npm { package: package.into(), version: "1.0.0".into(), member: Some("a".into()) }.check();
         assert!(of("emoji-data").is_ok() && of("@scope/name").is_ok());
         for wrong in ["@scope", "@/name", "@scope/", "a/b", "../a", "--all", "@scope/--all"] {
             assert!(of(wrong).is_err(), "{wrong}");

