@@ -44,6 +44,7 @@ fn allowed(folder: &str) -> Option<Vec<&'static str>> {
         "ops" | "assets" => Some(vec!["core"]),
         "pipeline" => Some([&["core", "ops", "assets"], &SIDE_BY_SIDE[..]].concat()),
         "cli" => Some(vec!["allocator", "core", "pipeline"]),
+        "datasets" => Some(vec!["core", "ops", "assets"]),
         _ if SIDE_BY_SIDE.contains(&folder) => Some(vec!["core", "ops"]),
         _ => None,
     }
@@ -89,6 +90,7 @@ mod tests {
             ("ops", "[dependencies]\ntransplant-core.workspace = true"),
             ("tasks", "[dependencies]\ntransplant-core = \"1\"\ntransplant-ops = { path = \"../ops\" }"),
             ("tasks", "[dev-dependencies]\ntransplant-metrics.workspace = true"),
+            ("datasets", "[dependencies]\ntransplant-assets.workspace = true"),
             ("pipeline", "[dependencies]\ntransplant-trainer.workspace = true\ntransplant-metrics.workspace = true"),
             ("cli", "[dependencies]\ntransplant-pipeline.workspace = true\ntransplant-core.workspace = true"),
         ] {
@@ -105,6 +107,8 @@ mod tests {
             ("tasks", "[dependencies]\nother = { package = \"transplant-metrics\", version = \"1\" }"),
             ("tasks", "[target.'cfg(unix)'.dependencies]\ntransplant-metrics.workspace = true"),
             ("tasks", "[build-dependencies]\ntransplant-pipeline.workspace = true"),
+            ("backbones", "[dependencies]\ntransplant-assets.workspace = true"),
+            ("datasets", "[dependencies]\ntransplant-backbones.workspace = true"),
             ("cli", "[dependencies]\ntransplant-trainer.workspace = true"),
             ("strategies", "[dependencies]\ntransplant-trainer.workspace = true"),
             ("newcomer", ""),

@@ -58,6 +58,8 @@ pub enum Role {
     Config,
     /// The tokens, one a line.
     Vocabulary,
+    /// Rows and columns.
+    Table,
 }
 
 impl fmt::Display for Role {
@@ -67,6 +69,7 @@ impl fmt::Display for Role {
             Self::Tokenizer => "tokenizer",
             Self::Config => "config",
             Self::Vocabulary => "vocabulary",
+            Self::Table => "table",
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Data sets, transforms, splits and the loader of Transplant; useful alone, wherever candle tensors are wanted.
 //!
-//! A data set ([`Mnist5k`] and [`Optdigits`] are part of the program, [`MnistIdx`] and [`Cifar10Binary`] read folders) gives
-//! rows; a [`Draw`] says which of them are trained on, chosen on and tested on; a [`Loader`] makes batches of them, shuffled
-//! and transformed, every one a function of seed, epoch and index.
+//! A data set ([`Mnist5k`] and [`Optdigits`] are part of the program, [`MnistIdx`] and [`Cifar10Binary`] read folders,
+//! [`TextTable`] and [`VectorTable`] files of CSV, TSV, JSONL or Parquet) gives rows; a [`Draw`] says which of them are
+//! trained on, chosen on and tested on; a [`Loader`] makes batches of them, shuffled and transformed, every one a function of
+//! seed, epoch and index.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,6 +47,7 @@ mod netpbm;
 mod sides;
 mod sources;
 mod split;
+mod table;
 pub mod transforms;
 
 use transplant_core::{Dataset, Plugins, Transform};
@@ -54,10 +56,11 @@ pub use chain::Chain;
 pub use image_file::read_image;
 pub use loader::{Loader, LoaderOptions};
 pub use sources::{
-    CLASS, Cifar10Binary, Cifar10BinaryOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions,
-    Optdigits, OptdigitsOptions,
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Dropped, Fill, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx,
+    MnistIdxOptions, Optdigits, OptdigitsOptions, TextTable, TextTableOptions, VectorTable, VectorTableOptions,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
+pub use table::{Cell, Table};
 
 /// Registers every data set and transform of this crate.
 pub fn plugin(p: &mut Plugins) {
@@ -65,6 +68,8 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Mnist5k>();
     p.add::<dyn Dataset, MnistIdx>();
     p.add::<dyn Dataset, Optdigits>();
+    p.add::<dyn Dataset, TextTable>();
+    p.add::<dyn Dataset, VectorTable>();
 
     p.add::<dyn Transform, transforms::Affine>();
     p.add::<dyn Transform, transforms::Flip>();
