@@ -24,7 +24,7 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
     let mut code = process::exit_code(test(&mut first)?);
     if code == 0 && flags.get_flag("full") {
         let mut gated = process::cargo("test");
-        gated.args(["--package", "transplant-datasets", "--features", "candle-datasets"]);
+        gated.args(["--package", "transplant-datasets", "--features", "candle-datasets,parquet"]);
         code = process::exit_code(test(&mut gated)?);
         if code == 0 {
             let mut gated = process::cargo("test");

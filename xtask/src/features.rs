@@ -12,9 +12,13 @@ use crate::machine::Machine;
 /// A new component with heavy dependencies gets a line here.
 const GATED: &[(&str, &str)] = &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets")];
 
-/// The catalogue of assets: those that are asked of the model hub first need its client.
+/// The catalogue of assets: those that are asked of the model hub first need its client, tables may need their reader.
 const CATALOGUE: &str = include_str!("../../crates/assets/src/catalogue.toml");
 const HUB: &str = "hub";
+
+/// Files whose name ends so need a reader that stands behind a feature.
+const PARQUET: &str = "parquet";
+const PARQUET_FILES: [&str; 2] = [".parquet", ".parquet.brotli"];
 
 /// Where a run computes: the value of `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,15 +78,29 @@ pub(crate) fn choose(tags: &Tags, device: Device, machine: &Machine) -> Result<V
 
 /// Names of the assets that have a file of which the hub is asked first.
 fn hub_assets() -> Vec<String> {
-    let Ok(catalogue) = CATALOGUE.parse::<DocumentMut>() else { return Vec::new() };
-    let first_is_hub = |file: &toml_edit::Table| {
+    assets_with(|file| {
         let first = file.get("sources").and_then(Item::as_array).and_then(|s| s.get(0)?.as_inline_table());
         first.and_then(|s| s.get("type")?.as_str()) == Some(HUB)
-    };
+    })
+}
+
+/// Names of the assets that have a table in Parquet.
+fn parquet_assets() -> Vec<String> {
+    assets_with(|file| file.get("name").and_then(Item::as_str).is_some_and(is_parquet))
+}
+
+fn is_parquet(name: &str) -> bool {
+    let name = name.to_lowercase();
+    PARQUET_FILES.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Names of the assets that have a file like this.
+fn assets_with(is_meant: impl Fn(&toml_edit::Table) -> bool) -> Vec<String> {
+    let Ok(catalogue) = CATALOGUE.parse::<DocumentMut>() else { return Vec::new() };
     let assets = catalogue.get("asset").and_then(Item::as_array_of_tables).into_iter().flatten();
-    let of_hub =
-        assets.filter(|a| a.get("files").and_then(Item::as_array_of_tables).into_iter().flatten().any(first_is_hub));
-    of_hub.filter_map(|a| Some(a.get("name")?.as_str()?.to_owned())).collect()
+    let meant =
+        assets.filter(|a| a.get("files").and_then(Item::as_array_of_tables).into_iter().flatten().any(&is_meant));
+    meant.filter_map(|a| Some(a.get("name")?.as_str()?.to_owned())).collect()
 }
 
 /// Whether the catalogue has an asset of this name.
@@ -135,7 +153,9 @@ impl Tags {
     pub(crate) fn features(&self) -> Vec<&'static str> {
         let gated = GATED.iter().filter(|(tag, _)| self.words.contains(*tag)).map(|(_, feature)| *feature);
         let hub = hub_assets().iter().any(|name| self.words.contains(name)).then_some(HUB);
-        gated.chain(hub).collect::<BTreeSet<_>>().into_iter().collect()
+        let mut tables = parquet_assets().into_iter();
+        let parquet = self.words.iter().any(|word| is_parquet(word)) || tables.any(|name| self.words.contains(&name));
+        gated.chain(hub).chain(parquet.then_some(PARQUET)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn add_table(&mut self, table: &dyn TableLike) {
@@ -243,10 +263,24 @@ mod tests {
     fn the_runner_has_every_feature_named_here() {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cli/Cargo.toml");
         let manifest: DocumentMut = std::fs::read_to_string(manifest).unwrap().parse().unwrap();
-        let named = GATED.iter().map(|(_, feature)| *feature).chain([HUB, "accelerate", "cuda", "cudnn", "metal"]);
+        let named =
+            GATED.iter().map(|(_, feature)| *feature).chain([HUB, PARQUET, "accelerate", "cuda", "cudnn", "metal"]);
         for feature in named {
             assert!(manifest["features"].get(feature).is_some(), "transplant-cli has no feature `{feature}`");
         }
+    }
+
+    #[test]
+    fn a_table_in_parquet_needs_its_reader() {
+        for file in [
+            "[datasets.a]\ntype = \"text_table\"\npath = \"data/a.parquet\"",
+            "[datasets.a]\ntype = \"text_table\"\npath = \"a.csv\"\ntest_path = \"B.PARQUET.brotli\"",
+            "[datasets.a]\ntype = \"text_table\"\nasset = \"womens_clothing_reviews\"",
+        ] {
+            assert_eq!(features(file), ["parquet"], "{file}");
+        }
+        assert!(features("[datasets.a]\ntype = \"text_table\"\npath = \"parquet.csv\"").is_empty());
+        assert_eq!(parquet_assets(), ["womens_clothing_reviews"]);
     }
 
     #[test]

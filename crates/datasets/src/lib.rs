@@ -1,8 +1,9 @@
 //! Data sets, transforms, splits and the loader of Transplant; useful alone, wherever candle tensors are wanted.
 //!
-//! A data set ([`Mnist5k`] and [`Optdigits`] are part of the program, [`MnistIdx`], [`Cifar10Binary`] and [`ImageFolder`] read folders) gives
-//! rows; a [`Draw`] says which of them are trained on, chosen on and tested on; a [`Loader`] makes batches of them, shuffled
-//! and transformed, every one a function of seed, epoch and index.
+//! A data set gives rows: [`Mnist5k`] and [`Optdigits`] are part of the program, [`ImageFolder`], [`MnistIdx`] and
+//! [`Cifar10Binary`] read folders, [`TextTable`] and [`VectorTable`] files of CSV, TSV, JSONL or Parquet, and [`Emoji`] fetches its
+//! pictures. A [`Division`] gives one a test part that has none; a [`Draw`] says which rows are trained on, chosen on and tested
+//! on; a [`Loader`] makes batches of them, shuffled and transformed, every one a function of seed, epoch and index.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -48,6 +49,7 @@ mod prints;
 mod sides;
 mod sources;
 mod split;
+mod table;
 pub mod transforms;
 
 use transplant_core::{Dataset, Plugins, Transform};
@@ -59,9 +61,10 @@ pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
-    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, pictures_below,
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable, VectorTableOptions, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
+pub use table::{Cell, Table};
 
 /// Registers every data set and transform of this crate.
 pub fn plugin(p: &mut Plugins) {
@@ -71,6 +74,8 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Mnist5k>();
     p.add::<dyn Dataset, MnistIdx>();
     p.add::<dyn Dataset, Optdigits>();
+    p.add::<dyn Dataset, TextTable>();
+    p.add::<dyn Dataset, VectorTable>();
 
     p.add::<dyn Transform, transforms::Affine>();
     p.add::<dyn Transform, transforms::Flip>();

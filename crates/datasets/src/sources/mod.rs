@@ -1,4 +1,4 @@
-//! Data sets, one file each, over the shared [`Images`] and [`Pictures`].
+//! Data sets, one file each: pictures over the shared [`Images`] and [`Pictures`], rows of tables over `labelling` and `tables`.
 
 mod cifar10_binary;
 mod embedded;
@@ -7,11 +7,15 @@ mod folder;
 mod image_folder;
 mod images;
 mod labelled;
+mod labelling;
 mod mnist_5k;
 mod mnist_idx;
 mod optdigits;
 mod picture_tree;
 mod pictures;
+mod table;
+mod tables;
+mod text_table;
 
 pub use cifar10_binary::{Cifar10Binary, Options as Cifar10BinaryOptions};
 pub use emoji::{Emoji, EmojiGroup, EmojiTarget, EmojiVendor, Options as EmojiOptions};
@@ -23,3 +27,5 @@ pub use mnist_idx::{MnistIdx, Options as MnistIdxOptions};
 pub use optdigits::{Optdigits, Options as OptdigitsOptions};
 pub use picture_tree::pictures_below;
 pub use pictures::{Damaged, Picture, PictureSet, Pictures};
+pub use table::{Fill, Options as VectorTableOptions, VectorTable};
+pub use text_table::{Dropped, Options as TextTableOptions, TextTable};

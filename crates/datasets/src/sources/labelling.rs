@@ -1,0 +1,388 @@
+//! What the sources that read a table share: label, group and part of each row.
+//!
+//! [`Labelling`] says in which columns they stand, [`Marks`] are their words, which rows may still leave, and [`Labels`]
+//! is what becomes of them: classes, roles and groups by number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
+use transplant_core::{Error, Field, Invalid, Result, Roles, Schema, Target, Targets, nearest};
+
+use super::images::CLASS;
+use crate::table::{Cell, Table};
+
+/// The columns of label, group and part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Labelling<'a> {
+    /// The column of the label.
+    pub(crate) label: &'a str,
+    /// Names and order of the classes; none: those that are there, sorted.
+    pub(crate) classes: Option<&'a [String]>,
+    /// The column of the group.
+    pub(crate) group: Option<&'a str>,
+    /// The column that says `train`, `validation` or `test`.
+    pub(crate) split: Option<&'a str>,
+}
+
+/// What a row is for. Of two that are the same, the later part is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
+const PARTS: [(&str, Part); 3] = [("train", Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
+
+impl<'a> Labelling<'a> {
+    /// Checks the options by themselves; `inputs` are the columns that a network is to see.
+    ///
+    /// # Errors
+    /// Names the key that is wrong.
+    pub(crate) fn check(&self, inputs: (&str, &[String]), test_path: Option<&std::path::Path>) -> Result<(), Invalid> {
+        let (key, inputs) = inputs;
+        if let Some(name) = inputs.iter().find(|name| *name == self.label || Some(name.as_str()) == self.split) {
+            let message = format!("names `{name}`, which says what is to be found out or tested, and is no input");
+            return Err(Invalid::key(key, message));
+        }
+        if let Some((i, name)) = inputs.iter().enumerate().find(|(i, name)| inputs[..*i].contains(name)) {
+            return Err(Invalid::key(&format!("{key}.{i}"), format!("names `{name}` again")));
+        }
+        if self.split.is_some() && test_path.is_some() {
+            return Err(Invalid::key("split", "is given beside `test_path`; one of them says what the test part is"));
+        }
+        let Some(classes) = self.classes else { return Ok(()) };
+        if classes.is_empty() {
+            return Err(Invalid::key("classes", "must not be empty; leave it out to take those that are there"));
+        }
+        match classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
+            Some((_, name)) => Err(Invalid::key("classes", format!("names `{name}` twice"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The columns that have to be read.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &'a str> {
+        [Some(self.label), self.group, self.split].into_iter().flatten()
+    }
+
+    /// Reads them: rows of the first table, then those of the second, which is the test part.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with file and row when a group or part is missing or a part unknown.
+    pub(crate) fn read(self, tables: &'a [Table]) -> Result<Marks<'a>> {
+        let mut marks = Marks { labelling: self, tables, rows: Vec::new() };
+        for (t, table) in tables.iter().enumerate() {
+            let column = |name: Option<&'a str>| name.map(|n| Ok::<_, Error>((n, table.column(n)?))).transpose();
+            let (label, group, split) = (table.column(self.label)?, column(self.group)?, column(self.split)?);
+            for row in 0..table.rows() {
+                let needed = |(name, cells): (&str, &[Option<Cell>])| {
+                    let missing = || table.fault(row, format!("column `{name}`: has no value"));
+                    word(table, row, name, &cells[row])?.ok_or_else(missing)
+                };
+                let part = match split {
+                    None if t > 0 => Part::Test,
+                    None => Part::Train,
+                    Some((name, cells)) => {
+                        let part = needed((name, cells))?;
+                        let known = PARTS.iter().find(|(word, _)| *word == part).map(|(_, part)| *part);
+                        let unknown = || format!("column `{name}`: `{part}` is none of train, validation, test");
+                        known.ok_or_else(|| table.fault(row, unknown()))?
+                    }
+                };
+                let label = word(table, row, self.label, &label[row])?;
+                if label.as_deref() == Some("") {
+                    let message = format!("column `{}`: the label is an empty text, and is not missing", self.label);
+                    return Err(table.fault(row, message));
+                }
+                let group = group.map(needed).transpose()?;
+                marks.rows.push(Mark { table: t, row, label, group, part });
+            }
+        }
+        Ok(marks)
+    }
+}
+
+/// A cell in writing.
+fn word(table: &Table, row: usize, column: &str, cell: &Option<Cell>) -> Result<Option<String>> {
+    let Some(cell) = cell else { return Ok(None) };
+    let word = cell.word().ok_or_else(|| {
+        table.fault(row, format!("column `{column}`: holds {}, where a text or a number is expected", cell.kind()))
+    });
+    Ok(Some(word?.into_owned()))
+}
+
+/// What is said of one row.
+pub(crate) struct Mark {
+    table: usize,
+    row: usize,
+    label: Option<String>,
+    group: Option<String>,
+    part: Part,
+}
+
+/// What the columns say, row by row.
+pub(crate) struct Marks<'a> {
+    labelling: Labelling<'a>,
+    tables: &'a [Table],
+    rows: Vec<Mark>,
+}
+
+impl Marks<'_> {
+    /// How many rows are left.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The table and row of every row that is left.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&Table, usize)> {
+        self.rows.iter().map(|mark| (&self.tables[mark.table], mark.row))
+    }
+
+    /// How much a row is worth keeping among equals: rows of the test part first, then labelled ones.
+    pub(crate) fn worth(&self, row: usize) -> (Part, bool) {
+        (self.rows[row].part, self.rows[row].label.is_some())
+    }
+
+    /// Whether a row is trained on.
+    pub(crate) fn is_trained_on(&self, row: usize) -> bool {
+        self.rows[row].part == Part::Train
+    }
+
+    /// Drops the rows where `kept` is false.
+    pub(crate) fn retain(&mut self, kept: &[bool]) {
+        let mut kept = kept.iter();
+        self.rows.retain(|_| kept.next().copied().unwrap_or(true));
+    }
+
+    /// Classes, roles and groups by number.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with file and row when a label is no class, when the test file has other classes, or when a group
+    /// stands in two parts.
+    pub(crate) fn finish(self) -> Result<Labels> {
+        let classes = match self.labelling.classes {
+            Some(classes) => classes.to_vec(),
+            None => self.classes()?,
+        };
+        let number: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+        let (mut labels, mut groups, mut roles) = (Vec::new(), Vec::new(), Roles::default());
+        let mut seen: BTreeMap<&str, (u64, Part)> = BTreeMap::new();
+        for (i, mark) in (0..).zip(&self.rows) {
+            let fault = |message: String| self.tables[mark.table].fault(mark.row, message);
+            let class = |label: &String| {
+                number.get(label.as_str()).copied().ok_or_else(|| {
+                    let near = nearest(label, classes.iter().map(String::as_str));
+                    let help = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+                    fault(format!("label `{label}` is none of `classes`{help}"))
+                })
+            };
+            labels.push(mark.label.as_ref().map(class).transpose()?);
+            if let Some(group) = &mark.group {
+                let next = seen.len() as u64;
+                let (number, part) = *seen.entry(group).or_insert((next, mark.part));
+                if part != mark.part {
+                    return Err(fault(format!(
+                        "its group `{group}` also has rows in another part, and no group may stand in two"
+                    )));
+                }
+                groups.push(number);
+            }
+            match mark.part {
+                Part::Train => roles.pool.push(i),
+                Part::Validation => roles.validation.push(i),
+                Part::Test => roles.test.push(i),
+            }
+        }
+        let groups = self.labelling.group.map(|_| groups);
+        let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes.clone() })]);
+        Ok(Labels { classes, labels, groups, roles, targets })
+    }
+
+    /// The labels that are there: numbers by their size, else by text.
+    fn classes(&self) -> Result<Vec<String>> {
+        let of = |table: usize| self.rows.iter().filter(move |m| m.table == table).filter_map(|m| m.label.as_deref());
+        let main: BTreeSet<&str> = of(0).collect();
+        let file = |table: usize| self.tables.get(table).map(Table::file).unwrap_or_else(|| "".as_ref());
+        if self.tables.len() > 1 {
+            let test: BTreeSet<&str> = of(1).collect();
+            let differ = main.symmetric_difference(&test).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+            if !differ.is_empty() {
+                let message = format!(
+                    "its classes are not those of {}: {} in one of them only; `classes` can fix them",
+                    file(0).display(),
+                    differ.join(", ")
+                );
+                return Err(Error::data(file(1), None, message));
+            }
+        }
+        if main.is_empty() {
+            return Err(Error::data(file(0), None, format!("column `{}`: no row has a label", self.labelling.label)));
+        }
+        let numbers: Option<Vec<(f64, &str)>> =
+            main.iter().map(|name| name.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| (n, *name))).collect();
+        let Some(mut numbers) = numbers else { return Ok(main.into_iter().map(str::to_owned).collect()) };
+        numbers.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some(pair) = numbers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let message = format!(
+                "column `{}`: the labels `{}` and `{}` are one number, written in two ways",
+                self.labelling.label, pair[0].1, pair[1].1
+            );
+            return Err(Error::data(file(0), None, message));
+        }
+        Ok(numbers.into_iter().map(|(_, name)| name.to_owned()).collect())
+    }
+}
+
+/// Classes, roles and groups of a data set's rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Labels {
+    /// Their names.
+    pub(crate) classes: Vec<String>,
+    /// The class of every row.
+    pub(crate) labels: Vec<Option<u32>>,
+    /// The group of every row.
+    pub(crate) groups: Option<Vec<u64>>,
+    /// Rows by role.
+    pub(crate) roles: Roles,
+    /// The target [`CLASS`].
+    pub(crate) targets: Schema,
+}
+
+impl Labels {
+    /// Makes a hash cover them.
+    pub(crate) fn add_to(&self, hash: &mut Sha256) {
+        hash.update(format!("{:?}", (&self.classes, &self.labels, &self.groups, &self.roles)));
+    }
+
+    /// The class of every row.
+    pub(crate) fn classes_of(&self, dataset: &str, target: &str) -> Result<Vec<Option<u32>>> {
+        if target == CLASS {
+            return Ok(self.labels.clone());
+        }
+        Err(Error::contract(format!("data set `{dataset}` has no target `{target}`, only `{CLASS}`")))
+    }
+
+    /// The targets of these rows, which must be there.
+    pub(crate) fn targets_of(&self, dataset: &str, rows: &[u64]) -> Result<Targets> {
+        let there = self.labels.len();
+        let label = |row: &u64| {
+            let label = usize::try_from(*row).ok().and_then(|row| self.labels.get(row));
+            label.copied().ok_or_else(|| Error::data(dataset, Some(*row), format!("no such row: there are {there}")))
+        };
+        let labels = rows.iter().map(label).collect::<Result<Vec<_>>>()?;
+        let classes = labels.iter().map(|l| l.unwrap_or_default()).collect();
+        let mut target = Target::known(Tensor::from_vec(classes, rows.len(), &Device::Cpu)?);
+        if labels.contains(&None) {
+            let present = labels.iter().map(|l| if l.is_some() { 1f32 } else { 0. }).collect();
+            target.present = Some(Tensor::from_vec(present, rows.len(), &Device::Cpu)?);
+        }
+        Ok(BTreeMap::from([(CLASS.to_owned(), target)]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const LABEL: Labelling<'static> = Labelling { label: "y", classes: None, group: None, split: None };
+
+    fn tables(contents: &[&str], columns: &[&str]) -> Vec<Table> {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |(i, content): (usize, &&str)| {
+            let path = folder.path().join(format!("{i}.csv"));
+            std::fs::write(&path, content).unwrap();
+            Table::read(&path, columns, &[String::new()]).unwrap()
+        };
+        contents.iter().enumerate().map(read).collect()
+    }
+
+    fn finish(labelling: Labelling<'_>, contents: &[&str]) -> Result<Labels> {
+        let columns: Vec<_> = labelling.columns().collect();
+        labelling.read(&tables(contents, &columns))?.finish()
+    }
+
+    #[test]
+    fn classes_are_sorted_as_numbers_or_as_texts() -> Result<()> {
+        let numbers = finish(LABEL, &["y,z\n10,\n9,\n,\n-1.5,\n9,\n"])?;
+        assert_eq!(numbers.classes, ["-1.5", "9", "10"]);
+        assert_eq!(numbers.labels, [Some(2), Some(1), None, Some(0), Some(1)]);
+        assert_eq!(finish(LABEL, &["y\n10\n9\nx\n"])?.classes, ["10", "9", "x"]);
+        let fixed = vec!["x".to_owned(), "10".to_owned(), "9".to_owned(), "unseen".to_owned()];
+        let fixed = finish(Labelling { classes: Some(&fixed), ..LABEL }, &["y\n10\n9\n", "y\nx\n"])?;
+        assert_eq!((fixed.classes.len(), fixed.labels), (4, vec![Some(1), Some(2), Some(0)]));
+        Ok(())
+    }
+
+    #[test]
+    fn parts_come_from_a_column_or_a_second_file() -> Result<()> {
+        let split = Labelling { split: Some("s"), group: Some("g"), ..LABEL };
+        let rows = finish(split, &["y,s,g\na,train,q\nb,test,r\na,validation,p\nb,train,q\n"])?;
+        let roles = |pool: &[u64], validation: &[u64], test: &[u64]| Roles {
+            pool: pool.to_vec(),
+            validation: validation.to_vec(),
+            test: test.to_vec(),
+        };
+        assert_eq!(rows.roles, roles(&[0, 3], &[2], &[1]));
+        assert_eq!(rows.groups, Some(vec![0, 1, 2, 0]));
+        assert_eq!(finish(LABEL, &["y\na\nb\n"])?.roles, roles(&[0, 1], &[], &[]));
+        assert_eq!(finish(LABEL, &["y,z\na,\nb,\n", "y,z\nb,\na,\n,\n"])?.roles, roles(&[0, 1], &[], &[2, 3, 4]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_row() {
+        let classes = vec!["yes".to_owned(), "no".to_owned()];
+        let fixed = Labelling { classes: Some(&classes), ..LABEL };
+        let split = Labelling { split: Some("s"), ..LABEL };
+        let group = Labelling { group: Some("g"), ..LABEL };
+        for (labelling, contents, says) in [
+            (
+                fixed,
+                &["y\nyes\nyess\n"][..],
+                "0.csv, row 1: line 3: label `yess` is none of `classes` (did you mean `yes`?)",
+            ),
+            (split, &["y,s\na,train\na,dev\n"], "row 1: line 3: column `s`: `dev` is none of train, validation, test"),
+            (split, &["y,s\na,\n"], "row 0: line 2: column `s`: has no value"),
+            (group, &["y,g\na,1\na,\n"], "row 1: line 3: column `g`: has no value"),
+            (
+                group,
+                &["y,g\na,1\na,2\n", "y,g\na,3\na,2\n"],
+                "1.csv, row 1: line 3: its group `2` also has rows in another",
+            ),
+            (LABEL, &["y\na\nb\n", "y\na\nc\n"], "1.csv: its classes are not those of"),
+            (LABEL, &["y\na\nb\n", "y\na\nc\n"], "`b`, `c` in one of them only"),
+            (LABEL, &["y,z\n,1\n,2\n"], "0.csv: column `y`: no row has a label"),
+            (LABEL, &["y\n1\n1.0\n"], "the labels `1` and `1.0` are one number"),
+        ] {
+            let e = finish(labelling, contents).unwrap_err().to_string();
+            assert!(e.contains(says), "{e}");
+        }
+        let check = |l: Labelling<'_>, inputs: &[&str], test: Option<&Path>| {
+            let inputs: Vec<_> = inputs.iter().map(|i| (*i).to_owned()).collect();
+            l.check(("text", &inputs), test).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(split, &["a", "b"], None), Ok(()));
+        assert!(check(LABEL, &["a", "y"], None).unwrap_err().starts_with("text: names `y`"));
+        assert!(check(split, &["s"], None).unwrap_err().starts_with("text: names `s`"));
+        assert!(check(LABEL, &["a", "a"], None).unwrap_err().starts_with("text.1: names `a` again"));
+        assert!(check(split, &["a"], Some(Path::new("b.csv"))).unwrap_err().starts_with("split: is given beside"));
+        let twice = vec!["a".to_owned(), "a".to_owned()];
+        assert!(check(Labelling { classes: Some(&twice), ..LABEL }, &["b"], None).unwrap_err().contains("`a` twice"));
+        assert!(check(Labelling { classes: Some(&[]), ..LABEL }, &["b"], None).unwrap_err().contains("not be empty"));
+    }
+
+    #[test]
+    fn targets_say_which_are_known() -> Result<()> {
+        let rows = finish(LABEL, &["y,z\na,\nb,\n,\n"])?;
+        let target = &rows.targets_of("t", &[2, 1])?[CLASS];
+        assert_eq!(target.values.to_vec1::<u32>()?, [0, 1]);
+        assert_eq!(target.present.as_ref().unwrap().to_vec1::<f32>()?, [0., 1.]);
+        assert!(rows.targets_of("t", &[0])?[CLASS].present.is_none());
+        assert!(rows.targets_of("t", &[3]).unwrap_err().to_string().contains("t, row 3: no such row: there are 3"));
+        assert!(rows.classes_of("t", "age").unwrap_err().to_string().contains("`age`"));
+        Ok(())
+    }
+}

@@ -1,0 +1,407 @@
+//! `text_table`: texts from one or more columns of a CSV, TSV, JSONL or Parquet file, with a class each.
+//!
+//! Columns that are not named are never read: what stands beside a text (the stars of a review) often gives its label away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+
+use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use transplant_core::{
+    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Invalid, Plugins, Result, Roles, Schema, TEXT,
+};
+
+use super::images::hex;
+use super::labelling::{Labelling, Labels, Marks};
+use super::tables::{Origin, empty_is_missing};
+use crate::table::Table;
+
+/// Texts and their classes from a file of CSV, TSV, JSONL or Parquet.
+///
+/// The file is a `path` or an `asset` of the catalogue. Rows without a label are kept and unlabelled. The test part is the
+/// rows that `split` calls so, or the file `test_path`; without either there is none. Parquet needs the cargo feature
+/// `parquet`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The file, its kind told by its end; a relative path starts at the pipeline file.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// Instead of a path the name of an asset that is a table, such as `womens_clothing_reviews`.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// A second file of the same columns: its rows are the test part.
+    #[serde(default)]
+    pub test_path: Option<PathBuf>,
+    /// The columns of the text, joined by a line break; one that is missing in a row is passed over.
+    pub text: Vec<String>,
+    /// The column of the label, a text or a number.
+    pub label: String,
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    #[serde(default)]
+    pub classes: Option<Vec<String>>,
+    /// The column of the group; no group stands on both sides of a split.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The column that says `train`, `validation` or `test`.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// The words of CSV and TSV that are missing values; in JSONL and Parquet it is null.
+    #[serde(default = "empty_is_missing")]
+    pub missing: Vec<String>,
+    /// Whether rows without text are left out; otherwise they are an error.
+    #[serde(default)]
+    pub drop_empty: bool,
+    /// Whether a text that is there again is left out. A row of the test part is kept rather than one of another part.
+    #[serde(default)]
+    pub drop_duplicates: bool,
+    /// Under which terms the file may be used; it is noted with what is made from it.
+    #[serde(default)]
+    pub licence: Option<String>,
+}
+
+impl Options {
+    /// A file with its columns of text and label, all else by default.
+    pub fn new(path: impl Into<PathBuf>, text: &[&str], label: &str) -> Self {
+        Self {
+            path: Some(path.into()),
+            asset: None,
+            test_path: None,
+            text: text.iter().map(|t| (*t).to_owned()).collect(),
+            label: label.to_owned(),
+            classes: None,
+            group: None,
+            split: None,
+            missing: empty_is_missing(),
+            drop_empty: false,
+            drop_duplicates: false,
+            licence: None,
+        }
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin {
+            path: self.path.as_deref(),
+            asset: self.asset.as_deref(),
+            test_path: self.test_path.as_deref(),
+            missing: &self.missing,
+            licence: self.licence.as_deref(),
+        }
+    }
+
+    fn labelling(&self) -> Labelling<'_> {
+        let (group, split) = (self.group.as_deref(), self.split.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split }
+    }
+}
+
+/// Texts and their classes. The input [`TEXT`] is `u8 [rows, bytes]`, UTF-8 filled up with zeros to the longest of the
+/// rows, the target [`CLASS`](crate::CLASS) `u32 [rows]`.
+pub struct TextTable {
+    name: String,
+    texts: Vec<String>,
+    labelled: Labels,
+    inputs: Schema,
+    hash: String,
+    licence: Option<String>,
+    dropped: Dropped,
+}
+
+/// How many rows of the file are not rows of the data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Those without text.
+    pub empty: usize,
+    /// Those whose text is there already.
+    pub duplicates: usize,
+}
+
+impl TextTable {
+    /// Reads the texts.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the options are wrong; [`Error::Data`] with file and row when a text is missing or holds a zero
+    /// byte, and for what is wrong with labels, groups and parts.
+    pub fn open(o: &Options, cx: &BuildCx<'_>) -> Result<Self> {
+        check(o)?;
+        let columns: Vec<&str> = o.text.iter().map(String::as_str).chain(o.labelling().columns()).collect();
+        let tables = o.origin().read(cx, &columns)?;
+        let mut marks = o.labelling().read(&tables)?;
+        let mut texts = marks.places().map(|(table, row)| text_of(table, row, &o.text)).collect::<Result<Vec<_>>>()?;
+
+        let mut dropped = Dropped::default();
+        let kept: Vec<bool> = texts.iter().map(|text| !text.trim().is_empty()).collect();
+        if let Some(row) = kept.iter().position(|kept| !kept).filter(|_| !o.drop_empty)
+            && let Some((table, row)) = marks.places().nth(row)
+        {
+            return Err(table.fault(row, "has no text; `drop_empty = true` leaves such rows out"));
+        }
+        dropped.empty = retain(&mut texts, &mut marks, &kept);
+        if o.drop_duplicates {
+            let kept = first_of_each(&texts, &marks);
+            dropped.duplicates = retain(&mut texts, &mut marks, &kept);
+        }
+        let name = o.origin().name();
+        if texts.is_empty() {
+            return Err(Error::data(&name, None, "has no row with a text"));
+        }
+        if dropped != Dropped::default() {
+            let Dropped { empty, duplicates } = dropped;
+            tracing::info!("{name}: {} rows; {empty} without text and {duplicates} duplicates left out", texts.len());
+        }
+        let labelled = marks.finish()?;
+        let mut hash = Sha256::new();
+        labelled.add_to(&mut hash);
+        for text in &texts {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
+        let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
+        Ok(Self { name, texts, labelled, inputs, hash, licence, dropped })
+    }
+
+    /// How many rows there are, all roles together.
+    pub fn rows(&self) -> u64 {
+        self.texts.len() as u64
+    }
+
+    /// The text of every row.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// How many rows of the file were left out.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+}
+
+impl fmt::Debug for TextTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextTable").field("name", &self.name).field("rows", &self.texts.len()).finish_non_exhaustive()
+    }
+}
+
+fn check(o: &Options) -> Result<(), Invalid> {
+    o.origin().check()?;
+    if o.text.is_empty() {
+        return Err(Invalid::key("text", "must name at least one column"));
+    }
+    o.labelling().check(("text", &o.text), o.test_path.as_deref())
+}
+
+/// The parts of a row's text that are there, each on a line of its own.
+fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
+    let mut text = String::new();
+    for name in columns {
+        let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
+        let Some(cell) = &table.column(name)?[row] else { continue };
+        let word = cell.word().ok_or_else(|| fault(format!("holds {}, where a text is expected", cell.kind())))?;
+        if word.contains('\0') {
+            return Err(fault("the text holds a zero byte, which marks the end of one".to_owned()));
+        }
+        if !word.is_empty() && !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&word);
+    }
+    Ok(text)
+}
+
+/// Drops what is not kept from both, and says how much that is.
+fn retain(texts: &mut Vec<String>, marks: &mut Marks<'_>, kept: &[bool]) -> usize {
+    let before = texts.len();
+    let mut next = kept.iter();
+    texts.retain(|_| next.next().copied().unwrap_or(true));
+    marks.retain(kept);
+    before - texts.len()
+}
+
+/// Of rows with one text the most worthy, and of those the first.
+fn first_of_each(texts: &[String], marks: &Marks<'_>) -> Vec<bool> {
+    let mut best: HashMap<&str, usize> = HashMap::new();
+    for (row, text) in texts.iter().enumerate() {
+        let held = best.entry(text).or_insert(row);
+        if marks.worth(row) > marks.worth(*held) {
+            *held = row;
+        }
+    }
+    texts.iter().enumerate().map(|(row, text)| best.get(text.as_str()) == Some(&row)).collect()
+}
+
+impl Dataset for TextTable {
+    fn inputs(&self) -> &Schema {
+        &self.inputs
+    }
+
+    fn targets(&self) -> &Schema {
+        &self.labelled.targets
+    }
+
+    fn roles(&self) -> &Roles {
+        &self.labelled.roles
+    }
+
+    fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
+        self.labelled.classes_of(&self.name, target)
+    }
+
+    fn groups(&self) -> Option<&[u64]> {
+        self.labelled.groups.as_deref()
+    }
+
+    fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        let targets = self.labelled.targets_of(&self.name, rows)?;
+        let texts: Vec<&[u8]> = rows.iter().map(|row| self.texts[*row as usize].as_bytes()).collect();
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(1);
+        let mut bytes = vec![0u8; rows.len() * longest];
+        for (place, text) in bytes.chunks_mut(longest).zip(&texts) {
+            place[..text.len()].copy_from_slice(text);
+        }
+        let bytes = Tensor::from_vec(bytes, (rows.len(), longest), &Device::Cpu)?;
+        Ok(Batch::new(Acts::new().with(TEXT, bytes), targets, rows.to_vec()))
+    }
+
+    fn content_hash(&self) -> String {
+        self.hash.clone()
+    }
+
+    fn licence(&self) -> Option<String> {
+        self.licence.clone()
+    }
+}
+
+impl Component<dyn Dataset> for TextTable {
+    const TYPE: &'static str = "text_table";
+    type Options = Options;
+
+    fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
+        check(o)
+    }
+
+    fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
+        Ok(Box::new(Self::open(&o, cx)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use transplant_core::Seeds;
+
+    fn open(folder: &Path, o: &Options) -> Result<TextTable> {
+        let plugins = Plugins::new();
+        TextTable::open(o, &BuildCx { plugins: &plugins, base: folder, seeds: Seeds::new(0) })
+    }
+
+    /// A file `t.csv` and what is made of it.
+    fn with(content: &str, change: impl FnOnce(&mut Options)) -> Result<TextTable> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("t.csv"), content).unwrap();
+        std::fs::write(folder.path().join("test.csv"), "title,text,stars,y\n,one,9,b\n,five,9,a\n,six,,a\n").unwrap();
+        let mut o = Options::new("t.csv", &["title", "text"], "y");
+        change(&mut o);
+        open(folder.path(), &o)
+    }
+
+    const REVIEWS: &str = "title,text,stars,y\nA,one,5,b\n,zwei ü,4,a\n,one,3,\nA,one,1,b\n,,2,a\n,one,,a\n";
+
+    #[test]
+    fn a_batch_holds_the_texts_filled_up_with_zeros() -> Result<()> {
+        let t = with(REVIEWS, |o| o.drop_empty = true)?;
+        assert_eq!((t.rows(), t.dropped()), (5, Dropped { empty: 1, duplicates: 0 }));
+        assert_eq!(t.texts(), ["A\none", "zwei ü", "one", "A\none", "one"]);
+        assert_eq!((t.roles().pool.len(), t.roles().test.len(), t.groups()), (5, 0, None));
+        let batch = t.batch(&[1, 2])?;
+        let bytes = batch.inputs.get(TEXT)?.to_vec2::<u8>()?;
+        assert_eq!(bytes, ["zwei ü".as_bytes(), b"one\0\0\0\0"]);
+        assert_eq!(batch.inputs.iter().count(), 1);
+        assert_eq!(batch.target("class")?.present.as_ref().unwrap().to_vec1::<f32>()?, [1., 0.]);
+        assert_eq!(t.batch(&[2])?.inputs.get(TEXT)?.dims(), [1, 3]);
+        assert_eq!(t.batch(&[])?.inputs.get(TEXT)?.dims()[0], 0);
+        assert!(t.batch(&[5]).unwrap_err().to_string().contains("t.csv, row 5: no such row"));
+        Ok(())
+    }
+
+    #[test]
+    fn of_the_same_texts_a_test_row_then_a_labelled_row_is_kept() -> Result<()> {
+        let drop = |o: &mut Options| (o.drop_empty, o.drop_duplicates) = (true, true);
+        let t = with(REVIEWS, drop)?;
+        assert_eq!(t.texts(), ["A\none", "zwei ü", "one"]);
+        assert_eq!(t.classes_of("class")?, [Some(1), Some(0), Some(0)]);
+        assert_eq!(t.dropped(), Dropped { empty: 1, duplicates: 2 });
+        let t = with(REVIEWS, |o| {
+            drop(o);
+            o.test_path = Some("test.csv".into());
+        })?;
+        assert_eq!(t.texts(), ["A\none", "zwei ü", "one", "five", "six"]);
+        assert_eq!((&t.roles().pool[..], &t.roles().test[..]), (&[0, 1][..], &[2, 3, 4][..]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_key_or_row() {
+        let said = |content: &str, change: fn(&mut Options)| with(content, change).unwrap_err().to_string();
+        let e = said(REVIEWS, |_| ());
+        assert!(e.contains("t.csv, row 4: line 6: has no text; `drop_empty = true`"), "{e}");
+        let e = said("title,text,y\na,b\0c,1\n", |_| ());
+        assert!(e.contains("row 0: line 2: column `text`: the text holds a zero byte"), "{e}");
+        let e = said("title,text,y\n,,1\n", |o| o.drop_empty = true);
+        assert!(e.contains("t.csv: has no row with a text"), "{e}");
+        assert!(said(REVIEWS, |o| o.label = "why".into()).contains("has no column `why`"));
+        assert!(said(REVIEWS, |o| o.text.clear()).starts_with("text: must name"));
+        assert!(said(REVIEWS, |o| o.text.push("y".into())).starts_with("text: names `y`"));
+        assert!(said(REVIEWS, |o| o.path = None).starts_with("path: is missing"));
+    }
+
+    #[test]
+    fn the_hash_follows_what_is_read_and_nothing_else() -> Result<()> {
+        let hash = |content: &str| Ok::<_, Error>(with(content, |o| o.drop_empty = true)?.content_hash());
+        let first = hash(REVIEWS)?;
+        assert_eq!(first, hash(&REVIEWS.replace(",5,", ",1,"))?);
+        assert_ne!(first, hash(&REVIEWS.replace("zwei", "drei"))?);
+        assert_ne!(first, hash(&REVIEWS.replace(",3,\n", ",3,a\n"))?);
+        Ok(())
+    }
+
+    #[test]
+    fn options_left_out_come_back_the_same() {
+        let given = serde_json::json!({"path": "t.csv", "text": ["a"], "label": "y"});
+        let o: Options = serde_json::from_value(given).unwrap();
+        let mut full = serde_json::to_value(&o).unwrap();
+        full.as_object_mut().unwrap().retain(|_, v| !v.is_null());
+        assert_eq!(full["missing"], serde_json::json!([""]));
+        let again: Options = serde_json::from_value(full).unwrap();
+        assert_eq!(serde_json::to_value(&o).unwrap(), serde_json::to_value(&again).unwrap());
+    }
+
+    /// Counts by pandas 3.1.1: 23,486 rows, 22,641 texts, 22,634 different ones (18,534 recommended) of 1,177 clothes.
+    #[cfg(feature = "parquet")]
+    #[test]
+    #[ignore = "fetches 22 MB"]
+    fn the_reviews_are_those_that_pandas_reads() -> Result<()> {
+        let mut o = Options::new("", &["Review Text"], "Recommended IND");
+        (o.path, o.asset) = (None, Some("womens_clothing_reviews".to_owned()));
+        let said = open(Path::new("."), &o).unwrap_err().to_string();
+        assert!(said.contains("row 92: has no text"), "{said}");
+        o.drop_empty = true;
+        let t = open(Path::new("."), &o)?;
+        assert_eq!((t.rows(), t.dropped()), (22_641, Dropped { empty: 845, duplicates: 0 }));
+        (o.drop_duplicates, o.group) = (true, Some("Clothing ID".to_owned()));
+        let t = open(Path::new("."), &o)?;
+        assert_eq!((t.rows(), t.dropped()), (22_634, Dropped { empty: 845, duplicates: 7 }));
+        let clothes: std::collections::BTreeSet<_> = t.groups().unwrap().iter().collect();
+        assert_eq!((clothes.len(), clothes.last()), (1_177, Some(&&1_176)));
+        let labels = t.classes_of("class")?;
+        assert_eq!(labels.iter().filter(|l| **l == Some(1)).count(), 18_534);
+        assert!(labels.iter().all(Option::is_some));
+        assert_eq!(t.targets()["class"], Field::Class { names: vec!["0".to_owned(), "1".to_owned()] });
+        assert_eq!(t.licence().as_deref(), Some("CC0-1.0"));
+        Ok(())
+    }
+}
