@@ -38,7 +38,8 @@ pub struct TfidfLogisticRegressionOptions {
     pub min_count: usize,
     /// Whether a term that stands n times in a text counts `1 + ln n` there instead of n.
     pub sublinear_tf: bool,
-    /// Inverse strength of the penalty, above 0; the loss is the *sum* over rows, as in scikit-learn.
+    /// Inverse strength of the penalty, above 0; the loss is the *sum* over rows, as in scikit-learn. The default did best on
+    /// held-out reviews of clothes; scikit-learn's own is 1.
     pub c: f64,
     /// What the rows of each class count: `none` (each row 1) or `balanced` (each class alike).
     pub class_weight: ClassWeight,
@@ -46,7 +47,7 @@ pub struct TfidfLogisticRegressionOptions {
 
 impl Default for TfidfLogisticRegressionOptions {
     fn default() -> Self {
-        Self { ngrams: 2, min_count: 2, sublinear_tf: true, c: 1.0, class_weight: ClassWeight::Balanced }
+        Self { ngrams: 2, min_count: 2, sublinear_tf: true, c: 6.0, class_weight: ClassWeight::Balanced }
     }
 }
 
