@@ -74,6 +74,28 @@ def leave_one_out(c):
     return total
 
 
+def balanced_logits(c):
+    keep = (y == 0) | (np.arange(len(y)) % 2 == 0)  # ten rows of class 0, five of each other
+    m = LogisticRegression(C=c, fit_intercept=False, class_weight="balanced", tol=1e-10, max_iter=100000)
+    m.fit(with_ones(x[keep]), y[keep])
+    return {"c": c, "rows": np.flatnonzero(keep).tolist(), "logits": (with_ones(queries) @ m.coef_.T).tolist()}
+
+
+def wide_logits(c):
+    """Of 384 features three do not vary; they do in the queries, and must not matter there."""
+    i, j = np.indices((48, 384))
+    a = ((i * 384 + j) * 2654435761 % 2**32 // 2**16) / 2**16 - 0.5
+    labels = np.arange(48) % 2
+    a[:, ::7] += labels[:, None] / 4
+    a[:40, [5, 100, 300]] = np.float32([0.1, 0, -7.25])
+    s = StandardScaler().fit(a[:40])
+    assert (s.scale_[[5, 100, 300]] == 1).all()
+    # One score a row has half the penalty of two logits, which are half the score with either sign.
+    m = LogisticRegression(C=2 * c, fit_intercept=False, tol=1e-10, max_iter=100000)
+    score = with_ones(s.transform(a[40:])) @ m.fit(with_ones(s.transform(a[:40])), labels[:40]).coef_[0]
+    return {"c": c, "logits": np.c_[-score / 2, score / 2].tolist()}
+
+
 def neighbours(k, distance, weights):
     m = KNeighborsClassifier(k, metric=distance, weights=weights, algorithm="brute").fit(x, y)
     return {"options": {"k": k, "distance": distance, "weights": weights}, "probabilities": m.predict_proba(queries).tolist()}
@@ -94,6 +116,8 @@ out = {
     "y": y.tolist(),
     "queries": queries.tolist(),
     "logistic_regression": logistic,
+    "balanced": [balanced_logits(c) for c in (0.1, 10.0)],
+    "wide": [wide_logits(c) for c in (0.01, 1.0)],
     "leave_one_out": {"grid": grid, "best": max(grid, key=leave_one_out)},
     "knn": [neighbours(k, d, w) for k, d, w in ((1, "cosine", "uniform"), (3, "euclidean", "uniform"), (5, "euclidean", "distance"), (4, "cosine", "distance"))],
     "nearest_prototype": [

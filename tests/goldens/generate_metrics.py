@@ -34,6 +34,16 @@ def labelled_scores(rows, shares, skill):
     return labels, scores / 64
 
 
+def ranking(score, labels, scores):
+    """Of two classes the second one's, of more the mean over those that some rows are of and some are not; None if there is none."""
+    classes = range(scores.shape[1])
+    ranked = [k for k in (classes if len(classes) != 2 else [1]) if 0 < (labels == k).sum() < len(labels)]
+    value = float(np.mean([score(labels == k, scores[:, k]) for k in ranked])) if ranked else None
+    if score is sk.roc_auc_score and len(ranked) == len(classes):
+        assert abs(value - score(labels, scores, multi_class="ovr", average="macro")) < 1e-12
+    return value
+
+
 def case(name, labels, scores):
     labels, scores = np.asarray(labels), np.asarray(scores)
     classes = np.arange(scores.shape[1])
@@ -57,6 +67,8 @@ def case(name, labels, scores):
         "balanced_accuracy": sk.balanced_accuracy_score(labels, predicted),
         "matthews_corrcoef": sk.matthews_corrcoef(labels, predicted),
         "log_loss": log_loss,
+        "roc_auc": ranking(sk.roc_auc_score, labels, scores),
+        "average_precision": ranking(sk.average_precision_score, labels, scores),
         "confusion": sk.confusion_matrix(labels, predicted, labels=classes).tolist(),  # [label][predicted]
     }
 

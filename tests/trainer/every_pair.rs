@@ -170,7 +170,8 @@ fn every_trainable_parameter_learns_and_no_frozen_byte_changes() {
     let plugins = transplant_pipeline::builtin();
     let tags = |kind: &'static str| plugins.entries().filter(move |e| e.kind == kind).map(|e| e.tag);
     let (mut pairs, mut tried, mut bent) = (0, 0, 0);
-    for backbone in tags("backbone") {
+    // `raw_text` has no weight, and no head that is trained step by step reads texts: see texts.rs.
+    for backbone in tags("backbone").filter(|b| *b != "raw_text") {
         let source = source(backbone);
         for tag in tags("strategy") {
             let pair = format!("{tag} × {backbone}");

@@ -5,3 +5,4 @@ mod cache;
 mod every_pair;
 mod prefix;
 mod resume;
+mod texts;

@@ -1,7 +1,7 @@
 //! Networks as lists of named stages.
 //!
 //! An [`Architecture`] says what a network is made of and builds it through a `Scope`, so that freezing, adapters and taps
-//! work on it without a line of its own: [`ConvNet`] for small images, [`Mlp`] for vectors,
+//! work on it without a line of its own: [`ConvNet`] for small images, [`Mlp`] for vectors, [`RawText`] for heads that read texts,
 //! [`ResNet`], [`ConvNeXt`], [`EfficientNetLite`], [`MobileNetV2`] and [`ViT`] for photographs.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod image;
 mod inverted;
 mod mlp;
 mod mobilenet_v2;
+mod raw_text;
 mod resnet;
 mod vit;
 pub mod weights;
@@ -24,6 +25,7 @@ pub use efficientnet_lite::{
 };
 pub use mlp::{Activation, Mlp, MlpOptions};
 pub use mobilenet_v2::{MobileNetV2, MobileNetV2Options};
+pub use raw_text::{RawText, RawTextOptions};
 pub use resnet::{ResNet, ResNetDepth, ResNetOptions, ResNetStem};
 pub use vit::{ViT, ViTOptions, ViTSize};
 
@@ -36,6 +38,7 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Architecture, EfficientNetLite>();
     p.add::<dyn Architecture, Mlp>();
     p.add::<dyn Architecture, MobileNetV2>();
+    p.add::<dyn Architecture, RawText>();
     p.add::<dyn Architecture, ResNet>();
     p.add::<dyn Architecture, ViT>();
 }

@@ -27,21 +27,26 @@
 #![forbid(unsafe_code)]
 
 mod accuracy;
+mod average_precision;
 mod balanced_accuracy;
 mod confusion;
 mod f1;
 mod log_loss;
 mod matthews_corrcoef;
+mod ranking;
+mod roc_auc;
 mod rows;
 mod stats;
 mod top_k;
 
 pub use accuracy::{Accuracy, AccuracyOptions};
+pub use average_precision::{AveragePrecision, AveragePrecisionOptions};
 pub use balanced_accuracy::{BalancedAccuracy, BalancedAccuracyOptions};
 pub use confusion::confusion;
 pub use f1::{Average, F1, Options as F1Options};
 pub use log_loss::{LogLoss, LogLossOptions};
 pub use matthews_corrcoef::{MatthewsCorrcoef, MatthewsCorrcoefOptions};
+pub use roc_auc::{RocAuc, RocAucOptions};
 pub use stats::{Cell, Interval, PairedT, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 pub use top_k::{Options as TopKOptions, TopK};
 
@@ -50,9 +55,11 @@ use transplant_core::{Metric, Plugins};
 /// Adds the metrics of this crate.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Metric, Accuracy>();
+    p.add::<dyn Metric, AveragePrecision>();
     p.add::<dyn Metric, BalancedAccuracy>();
     p.add::<dyn Metric, F1>();
     p.add::<dyn Metric, LogLoss>();
     p.add::<dyn Metric, MatthewsCorrcoef>();
+    p.add::<dyn Metric, RocAuc>();
     p.add::<dyn Metric, TopK>();
 }

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use transplant_core::{Metric, Predictions, Result};
 use transplant_metrics::{
-    Accuracy, Average, BalancedAccuracy, F1, LogLoss, MatthewsCorrcoef, TopK, confusion, corrected_paired_t, holm,
+    Accuracy, Average, AveragePrecision, BalancedAccuracy, F1, LogLoss, MatthewsCorrcoef, RocAuc, TopK, confusion,
+    corrected_paired_t, holm,
 };
 
 #[derive(Deserialize)]
@@ -29,6 +30,9 @@ struct Case {
     balanced_accuracy: f64,
     matthews_corrcoef: f64,
     log_loss: f64,
+    /// Null where no class can be ranked.
+    roc_auc: Option<f64>,
+    average_precision: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +85,14 @@ fn metrics_are_those_of_scikit_learn() -> Result<()> {
         expected.extend(case.top_k.iter().map(|(&k, &value)| (Box::new(TopK::new(k)) as Box<dyn Metric>, value)));
         for (metric, value) in expected {
             near(&format!("{}, {}", case.name, metric.name()), metric.compute(&p)?, value);
+        }
+        let ranking: [(Box<dyn Metric>, _); 2] =
+            [(Box::new(RocAuc), case.roc_auc), (Box::new(AveragePrecision), case.average_precision)];
+        for (metric, value) in ranking {
+            match value {
+                Some(value) => near(&format!("{}, {}", case.name, metric.name()), metric.compute(&p)?, value),
+                None => assert!(metric.compute(&p)?.is_nan(), "{}, {}", case.name, metric.name()),
+            }
         }
         assert_eq!(confusion(&p)?, case.confusion, "{}", case.name);
     }

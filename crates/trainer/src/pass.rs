@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use transplant_core::{Error, Event, Features, Feed, HIDDEN, ModelInfo, Params, Pass, Result, Seeds, Target, Targets};
 
 use crate::data::{Data, Io};
@@ -58,7 +58,32 @@ fn features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Re
             targets.entry(name).or_default().push(t);
         }
     }
-    let targets =
-        targets.into_iter().map(|(name, parts)| Ok((name, Target::joined(&parts)?))).collect::<Result<Targets>>()?;
-    Ok(Features { values: Tensor::cat(&values, 0)?, targets, rows: feed.rows().to_vec() })
+    let joined = |(name, parts): (String, Vec<Target>)| Ok((name, Target::joined(&parts)?));
+    let targets = targets.into_iter().map(joined).collect::<Result<Targets>>()?;
+    Ok(Features { values: stacked(&values)?, targets, rows: feed.rows().to_vec() })
+}
+
+/// Features of rows, one after another; texts, each batch as wide as its longest, are filled up with zeros.
+fn stacked(parts: &[Tensor]) -> Result<Tensor> {
+    if !parts.iter().all(|t| t.dtype() == DType::U8 && t.rank() == 2) {
+        return Ok(Tensor::cat(parts, 0)?);
+    }
+    let width = parts.iter().map(|t| t.dims()[1]).max().unwrap_or_default();
+    let filled = parts.iter().map(|t| t.pad_with_zeros(1, 0, width - t.dims()[1]));
+    Ok(Tensor::cat(&filled.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn texts_of_several_batches_are_filled_up_to_the_longest_and_numbers_are_not() -> Result<()> {
+        let texts = [Tensor::new(&[*b"ab"], &Device::Cpu)?, Tensor::new(&[*b"cdef", *b"g\0\0\0"], &Device::Cpu)?];
+        assert_eq!(stacked(&texts)?.to_vec2::<u8>()?, [*b"ab\0\0", *b"cdef", *b"g\0\0\0"]);
+        let numbers = [Tensor::new(&[[1f32]], &Device::Cpu)?, Tensor::new(&[[2f32, 3.0]], &Device::Cpu)?];
+        assert!(stacked(&numbers).is_err());
+        Ok(())
+    }
 }

@@ -1,19 +1,25 @@
-//! Heads fitted on frozen features: `logistic_regression`, `knn`, `nearest_prototype`.
+//! Heads fitted on frozen features: `logistic_regression`, `knn`, `nearest_prototype`; and on texts:
+//! `tfidf_logistic_regression`.
 //!
-//! All work on `f32 [rows, width]` features, in `f64` on the host while they are fitted, and none draws a random number:
+//! All others work on `f32 [rows, width]` features, in `f64` on the host while they are fitted, and none draws a random number:
 //! the same features give the same head on every machine. Built before anything was fitted, they put out zero logits,
 //! that is the same probability for every class.
 
 mod knn;
 mod logistic_regression;
 mod nearest_prototype;
+mod products;
 mod scale;
 mod softmax;
+mod sparse;
+mod tfidf;
+mod tfidf_logistic_regression;
 
 pub use knn::{Knn, KnnOptions, KnnWeights};
 pub use logistic_regression::{LogisticRegression, LogisticRegressionOptions};
 pub use nearest_prototype::{NearestPrototype, NearestPrototypeOptions};
 pub use scale::Scaling;
+pub use tfidf_logistic_regression::{TfidfLogisticRegression, TfidfLogisticRegressionOptions};
 
 use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
@@ -32,6 +38,31 @@ pub enum Distance {
     Cosine,
     /// Euclidean.
     Euclidean,
+}
+
+/// What the rows of each class count while a head is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeight {
+    /// Every row counts 1.
+    #[default]
+    None,
+    /// Every class counts the same: a row counts the number of rows over that of classes and of rows of its class, as in
+    /// scikit-learn.
+    Balanced,
+}
+
+impl ClassWeight {
+    /// What each row counts.
+    pub(crate) fn of(self, y: &[usize], classes: usize) -> Vec<f64> {
+        if self == Self::None {
+            return vec![1.0; y.len()];
+        }
+        let mut counts = vec![0.0; classes];
+        y.iter().for_each(|c| counts[*c] += 1.0);
+        let seen = counts.iter().filter(|n| **n > 0.0).count() as f64;
+        y.iter().map(|c| y.len() as f64 / (seen * counts[*c])).collect()
+    }
 }
 
 /// A matrix on the host, row-major.
@@ -68,21 +99,27 @@ impl Rows {
 /// Features and their classes on the host, checked against each other.
 pub(crate) fn labelled(f: &Features, target: &Tensor, classes: usize) -> Result<(Rows, Vec<usize>)> {
     let rows = Rows::of(&f.values)?;
-    let labels: Vec<u32> = target.to_device(&Device::Cpu)?.to_dtype(DType::U32)?.to_vec1()?;
-    if labels.is_empty() || labels.len() != rows.len() {
-        let (l, r) = (labels.len(), rows.len());
-        return Err(Error::contract(format!("a head needs a label for each row, got {l} labels for {r} rows")));
-    }
+    let labels = checked_labels(f, target, classes, rows.len())?;
     if let Some(i) = rows.values.iter().position(|v| !v.is_finite()) {
         let row = f.rows.get(i / rows.width).copied();
         return Err(Error::data("features", row, "a feature is not a finite number"));
+    }
+    Ok((rows, labels))
+}
+
+/// The classes of so many rows.
+pub(crate) fn checked_labels(f: &Features, target: &Tensor, classes: usize, rows: usize) -> Result<Vec<usize>> {
+    let labels: Vec<u32> = target.to_device(&Device::Cpu)?.to_dtype(DType::U32)?.to_vec1()?;
+    if labels.is_empty() || labels.len() != rows {
+        let l = labels.len();
+        return Err(Error::contract(format!("a head needs a label for each row, got {l} labels for {rows} rows")));
     }
     let labels: Vec<usize> = labels.into_iter().map(|l| l as usize).collect();
     if let Some(i) = labels.iter().position(|l| *l >= classes) {
         let message = format!("label {} is out of range, there are {classes} classes", labels[i]);
         return Err(Error::data("labels", f.rows.get(i).copied(), message));
     }
-    Ok((rows, labels))
+    Ok(labels)
 }
 
 /// Number of classes of a target.

@@ -52,21 +52,23 @@ impl Scale {
         Rows { width: x.width + 1, values: x.iter().flat_map(scaled).collect() }
     }
 
-    /// A head for unscaled features as coefficients `[width + 1, classes]` for scaled ones.
+    /// A head for unscaled features as coefficients `[classes, width + 1]` for scaled ones.
     pub(crate) fn scaled_head(&self, weight: &Rows, bias: &[f64]) -> Vec<f64> {
-        let columns = (0..weight.width).flat_map(|j| weight.iter().map(move |w| w[j] * self.std[j]));
-        let shift = weight.iter().zip(bias).map(|(w, b)| b + w.iter().zip(&self.mean).map(|(w, m)| w * m).sum::<f64>());
-        columns.chain(shift).collect()
+        let scaled = |(w, b): (&[f64], &f64)| -> Vec<f64> {
+            let shift = b + w.iter().zip(&self.mean).map(|(w, m)| w * m).sum::<f64>();
+            w.iter().zip(&self.std).map(|(w, s)| w * s).chain([shift]).collect()
+        };
+        weight.iter().zip(bias).flat_map(scaled).collect()
     }
 
     /// The other way: `weight [classes, width]` and `bias [classes]`.
-    pub(crate) fn plain_head(&self, t: &[f64], classes: usize) -> (Vec<f64>, Vec<f64>) {
-        let width = self.mean.len();
-        let weight: Vec<f64> =
-            (0..classes).flat_map(|k| (0..width).map(move |j| t[j * classes + k] / self.std[j])).collect();
-        let shift =
-            |k: usize| weight[k * width..(k + 1) * width].iter().zip(&self.mean).map(|(w, m)| w * m).sum::<f64>();
-        let bias = (0..classes).map(|k| t[width * classes + k] - shift(k)).collect();
+    pub(crate) fn plain_head(&self, t: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for t in t.chunks_exact(self.mean.len() + 1) {
+            let plain: Vec<f64> = t.iter().zip(&self.std).map(|(t, s)| t / s).collect();
+            bias.push(t[plain.len()] - plain.iter().zip(&self.mean).map(|(w, m)| w * m).sum::<f64>());
+            weight.extend(plain);
+        }
         (weight, bias)
     }
 }
@@ -81,7 +83,7 @@ mod tests {
         for scaling in [Scaling::None, Scaling::Shared, Scaling::Standard] {
             let scale = Scale::of(&x, scaling);
             let weight = Rows { width: 2, values: vec![1.0, 2.0, -3.0, 4.0] };
-            let (w, b) = scale.plain_head(&scale.scaled_head(&weight, &[0.5, 0.25]), 2);
+            let (w, b) = scale.plain_head(&scale.scaled_head(&weight, &[0.5, 0.25]));
             let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
             assert!(close(&w, &weight.values) && close(&b, &[0.5, 0.25]), "{scaling:?}");
         }
