@@ -44,6 +44,8 @@ fn allowed(folder: &str) -> Option<Vec<&'static str>> {
         "ops" | "assets" => Some(vec!["core"]),
         "pipeline" => Some([&["core", "ops", "assets"], &SIDE_BY_SIDE[..]].concat()),
         "cli" => Some(vec!["allocator", "core", "pipeline"]),
+        // Tokenizers are assets.
+        "datasets" => Some(vec!["core", "ops", "assets"]),
         _ if SIDE_BY_SIDE.contains(&folder) => Some(vec!["core", "ops"]),
         _ => None,
     }
@@ -90,6 +92,7 @@ mod tests {
             ("tasks", "[dependencies]\ntransplant-core = \"1\"\ntransplant-ops = { path = \"../ops\" }"),
             ("tasks", "[dev-dependencies]\ntransplant-metrics.workspace = true"),
             ("pipeline", "[dependencies]\ntransplant-trainer.workspace = true\ntransplant-metrics.workspace = true"),
+            ("datasets", "[dependencies]\ntransplant-assets = { workspace = true, optional = true }"),
             ("cli", "[dependencies]\ntransplant-pipeline.workspace = true\ntransplant-core.workspace = true"),
         ] {
             assert!(check(folder, manifest).is_empty(), "{folder}: {manifest}");

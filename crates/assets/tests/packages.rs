@@ -67,8 +67,7 @@ fn several_files_of_a_package_take_one_download() {
 }
 
 fn toml_of(files: &[String]) -> String {
-    let head =
-        "[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nnaming = 'timm'\nlicence = 'MIT'\n";
+    let head = "[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nlicence = 'MIT'\n";
     head.to_owned() + &files.concat()
 }
 
