@@ -83,7 +83,7 @@ impl Encoder {
         let random = sizes.dropout > 0.0 || sizes.attention_dropout > 0.0;
         let layer = |i| {
             let prefix = format!("{}.{i}", names.layers);
-            mask(Stage { random, ..Stage::new(&format!("layer{i}")).over(&[&prefix]) })
+            mask(Stage { random, ..Stage::new(&format!("layer{i}")).over(&[prefix.as_str()]) })
         };
         let pooling = mask(Stage::new("pooling").over(&["pooler", "pooling"]));
         let stages = std::iter::once(embeddings).chain((0..sizes.layers).map(layer)).chain([pooling]).collect();
@@ -172,8 +172,7 @@ struct Layer {
 
 impl Layer {
     fn new(s: &Scope, sizes: &Sizes, names: &Names) -> Result<Self> {
-        // A dot in a name is a module within a module.
-        let at = |name: &str| name.split('.').fold(s.clone(), |s, part| s.pp(part));
+        let at = |name: &str| s.pp(name);
         let (width, inner) = (sizes.width, sizes.intermediate);
         let square = |name: &str| text::linear(&at(name), width, width, STD);
         Ok(Self {

@@ -97,7 +97,7 @@ impl Architecture for TextCnn {
         let conv = |(i, window): (usize, &usize)| {
             let (s, init) = (s.pp(&i.to_string()), Init::fan_in(o.width * window));
             let weight = s.weight("weight", (o.filters, o.width, *window), init)?;
-            Ok((*window, weight, s.weight("bias", o.filters, init)?))
+            Ok::<_, transplant_core::Error>((*window, weight, s.weight("bias", o.filters, init)?))
         };
         let convs = o.windows.iter().enumerate().map(conv).collect::<Result<_>>()?;
         Ok(Box::new(Built { words, convs, dropout: o.dropout, stages: self.stages.clone() }))

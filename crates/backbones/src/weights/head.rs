@@ -39,7 +39,7 @@ pub fn head_rows(head: &BTreeMap<String, Tensor>, theirs: &[String], ours: &[Str
     let rows: Vec<u32> = found.iter().map(|(_, _, row)| *row).collect();
     let take = |(name, t): (&String, &Tensor)| {
         let rows = Tensor::from_vec(rows.clone(), rows.len(), t.device())?;
-        Ok((name.clone(), t.index_select(&rows, 0)?))
+        Ok::<_, transplant_core::Error>((name.clone(), t.index_select(&rows, 0)?))
     };
     let tensors = if rows.is_empty() { BTreeMap::new() } else { head.iter().map(take).collect::<Result<_>>()? };
     let (places, names) = found.into_iter().map(|(place, name, _)| (place, name)).unzip();

@@ -109,7 +109,7 @@ impl Naming {
     /// The naming of a file with these names.
     pub(super) fn of<'a>(names: impl Iterator<Item = &'a String> + Clone) -> &'static Self {
         let has = |sign: &&str| names.clone().any(|n| n.starts_with(sign));
-        let found = NAMINGS.iter().find(|n| n.signs.iter().any(|s| has(s)));
+        let found = NAMINGS.iter().find(|n| n.signs.iter().any(&has));
         found.unwrap_or(&NAMINGS[NAMINGS.len() - 1])
     }
 
