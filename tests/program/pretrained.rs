@@ -5,12 +5,16 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use transplant_assets::{Role, Store, find};
 use transplant_backbones::{EfficientNetLite, weights};
-use transplant_core::{Acts, Architecture, BuildCx, Component, Ctx, HIDDEN, Origin, Role as ParamRole, Scope, Seeds};
+use transplant_core::{
+    Acts, Architecture, BuildCx, Component, Ctx, Field, HIDDEN, MASK, Origin, Params, Role as ParamRole, Schema, Scope,
+    Seeds, TOKENS,
+};
 use transplant_tests::parameters;
 
 use crate::{Bench, summary};
 
 const GOLDENS: &str = include_str!("../goldens/pretrained.json");
+const MINILM: &str = include_str!("../goldens/minilm.json");
 
 /// The features of an asset's network for the input of the goldens, in single precision.
 fn features(name: &str) -> Vec<f64> {
@@ -90,4 +94,62 @@ strategy = ["feature", "structure"]
         steps.iter().find(|s| s["strategy"] == name).unwrap()["metrics"]["test"]["accuracy"].as_f64().unwrap()
     };
     assert!(of("feature") > of("structure") + 0.1, "{summary}");
+}
+
+/// Sentences through a pretrained BERT, from their pieces on; with the feature `tokenizers` also from the text on.
+#[test]
+#[ignore = "fetches 85 MB"]
+fn pretrained_minilm_gives_the_sentence_embeddings_of_transformers() {
+    const LENGTH: usize = 64;
+    let asset = find("all_minilm_l6_v2").unwrap();
+    let store = Store::at(Store::default_folder().unwrap());
+    let fetched = store.fetch(asset, &mut |_| {}).unwrap();
+    let plugins = transplant_pipeline::builtin();
+    let cx = BuildCx { plugins: &plugins, base: std::path::Path::new("."), seeds: Seeds::new(0) };
+    let network = cx.make(asset.architecture.as_ref().unwrap()).unwrap();
+    let inputs = Schema::from([(TOKENS.to_owned(), Field::Tokens { length: LENGTH, vocabulary: 30522 })]);
+    let params = Params::new(&Device::Cpu);
+    let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
+    network.build(&inputs, &scope).unwrap();
+    let ours = params.all().into_iter().map(|(n, p)| (n, p.var().dims().to_vec())).collect();
+    let fitted = weights::fit(weights::read(fetched.path(Role::Weights).unwrap()).unwrap(), &ours).unwrap();
+    assert!(fitted.head.is_empty() && fitted.fresh.is_empty() && fitted.changed.is_empty());
+    for (name, value) in &fitted.tensors {
+        params.set(name, value).unwrap();
+    }
+    let net = network.build(&inputs, &scope).unwrap();
+
+    let golden: Value = serde_json::from_str(MINILM).unwrap();
+    let tokens: Vec<Vec<u32>> = serde_json::from_value(golden["tokens"].clone()).unwrap();
+    let (mut filled, mut mask) = (vec![0u32; 3 * LENGTH], vec![0f32; 3 * LENGTH]);
+    for (i, row) in tokens.iter().enumerate() {
+        filled[i * LENGTH..][..row.len()].copy_from_slice(row);
+        mask[i * LENGTH..][..row.len()].fill(1.0);
+    }
+    let acts = Acts::new()
+        .with(TOKENS, Tensor::from_vec(filled, (3, LENGTH), &Device::Cpu).unwrap())
+        .with(MASK, Tensor::from_vec(mask, (3, LENGTH), &Device::Cpu).unwrap());
+    #[cfg(feature = "tokenizers")]
+    {
+        use transplant_core::{Spec, TEXT, Transform, TransformCx};
+        let sentences: Vec<String> = serde_json::from_value(golden["sentences"].clone()).unwrap();
+        let longest = sentences.iter().map(String::len).max().unwrap();
+        let bytes = sentences.iter().flat_map(|s| s.bytes().chain(std::iter::repeat(0)).take(longest)).collect();
+        let texts = Acts::new().with(TEXT, Tensor::from_vec(bytes, (3, longest), &Device::Cpu).unwrap());
+        let spec = Spec::<dyn Transform>::new("tokenise").with("asset", asset.name.as_str()).with("max_tokens", LENGTH);
+        let transform = cx.make(&spec).unwrap();
+        assert_eq!(transform.schema(&Schema::from([(TEXT.to_owned(), Field::Text)])).unwrap(), inputs);
+        let made = transform.apply(texts, &TransformCx { rows: &[0, 1, 2], epoch: 0, seeds: Seeds::new(0) }).unwrap();
+        let numbers = |a: &Acts| a.get(TOKENS).unwrap().to_vec2::<u32>().unwrap();
+        assert_eq!(numbers(&made), numbers(&acts));
+    }
+    let out = net.forward(acts, 0..net.stages().len(), &mut Ctx::eval(&[0, 1, 2])).unwrap();
+    let features = out.get(HIDDEN).unwrap().to_vec2::<f32>().unwrap();
+    let wanted: Vec<Vec<f32>> = serde_json::from_value(golden["features"].clone()).unwrap();
+    for (i, (features, wanted)) in features.iter().zip(&wanted).enumerate() {
+        assert_eq!(features.len(), wanted.len());
+        for (a, b) in features.iter().zip(wanted) {
+            assert!((a - b).abs() < 1e-4, "sentence {i}: {a} for {b}");
+        }
+    }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Architecture, Boundary, Field, Gradients, HIDDEN, HeadFit, ModelInfo, Modules, Needs, Origin, Params, Pass, Phase,
-    Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, Term, Until, Update, Use,
+    Acts, Architecture, Boundary, Field, Gradients, HIDDEN, HeadFit, MASK, ModelInfo, Modules, Needs, Origin, Params,
+    Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS, Term, Until, Update, Use,
 };
 use transplant_datasets::Loader;
 use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
@@ -67,7 +67,22 @@ fn data(backbone: &str) -> Arc<Memory> {
         m.inputs = Schema::from([(HIDDEN.to_owned(), Field::Image { channels, height: side, width: side })]);
         m
     };
+    let tokens = |length: usize, vocabulary: u32, rng: &mut transplant_core::Stream| {
+        let mut m = vectors(1, rng);
+        let filled = |row: usize| 2 + row % (length - 2);
+        let at = |row: usize, i: usize, there: f32| if i < filled(row) { there } else { 0.0 };
+        let numbers: Vec<u32> = (0..8 * length).map(|_| rng.random_range(1..vocabulary)).collect();
+        let tokens = (0..8 * length).map(|i| at(i / length, i % length, numbers[i] as f32)).collect();
+        let mask = (0..8 * length).map(|i| at(i / length, i % length, 1.0)).collect();
+        let tensor = |v: Vec<f32>| Tensor::from_vec(v, (8, length), &Device::Cpu).unwrap();
+        let tokens = tensor(tokens).to_dtype(DType::U32).unwrap();
+        m.acts = Acts::new().with(TOKENS, tokens).with(MASK, tensor(mask));
+        let vocabulary = vocabulary as usize;
+        m.inputs = Schema::from([(TOKENS.to_owned(), Field::Tokens { length, vocabulary })]);
+        m
+    };
     Arc::new(match backbone {
+        "bert" | "distilbert" | "text_cnn" | "word_bag" => tokens(7, 20, &mut rng),
         "convnet" => images(1, 12, &mut rng),
         "convnext" | "efficientnet_lite" | "mobilenet_v2" | "resnet" | "vit" => images(3, 32, &mut rng),
         "mlp" => vectors(5, &mut rng),

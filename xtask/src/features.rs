@@ -10,7 +10,8 @@ use crate::machine::Machine;
 
 /// The tags whose component stands behind a feature of `transplant-cli`, because its dependencies take long to build.
 /// A new component with heavy dependencies gets a line here.
-const GATED: &[(&str, &str)] = &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets")];
+const GATED: &[(&str, &str)] =
+    &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets"), ("tokenise", "tokenizers")];
 
 /// The catalogue of assets: those that are asked of the model hub first need its client, tables may need their reader.
 const CATALOGUE: &str = include_str!("../../crates/assets/src/catalogue.toml");
@@ -212,6 +213,12 @@ mod tests {
         ] {
             assert_eq!(features(file), ["candle-datasets"], "{file}");
         }
+    }
+
+    #[test]
+    fn a_transform_that_needs_a_tokenizer_turns_it_on() {
+        let file = "[datasets.a]\ntype = \"csv\"\ntransforms = [{ type = \"tokenise\", asset = \"all_minilm_l6_v2\" }]";
+        assert_eq!(features(file), ["tokenizers"]);
     }
 
     #[test]

@@ -17,8 +17,6 @@ pub struct Asset {
     pub about: String,
     /// The network that the weights belong to, with its options; none when there are no weights.
     pub architecture: Option<Spec<dyn Architecture>>,
-    /// By whose rules the tensors are named: `timm`, `torchvision`, `lukemelas`, `hugging_face`. None without weights.
-    pub naming: Option<String>,
     /// The licence, as an SPDX expression.
     pub licence: String,
     /// The list of names of the classes that the weights know, such as `imagenet_1k`.

@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn what_is_unknown_or_twice_is_refused() {
         let text = include_str!("catalogue.toml");
-        let e = parse(&text.replacen("naming =", "nameing =", 1)).unwrap_err().to_string();
-        assert!(e.contains("nameing"), "{e}");
+        let e = parse(&text.replacen("licence =", "license =", 1)).unwrap_err().to_string();
+        assert!(e.contains("license"), "{e}");
         let e = parse(&text.replacen("member =", "file =", 1)).unwrap_err().to_string();
         assert!(e.contains("file"), "{e}");
         let e = parse(&text.replace("\"efficientnet_lite1\"", "\"efficientnet_lite0\"")).unwrap_err().to_string();

@@ -24,10 +24,8 @@ impl Asset {
             return Err(Invalid::key("licence", "must be an SPDX expression"));
         }
         let weights = self.file(Role::Weights).is_some();
-        for (key, given) in [("architecture", self.architecture.is_some()), ("naming", self.naming.is_some())] {
-            if given != weights {
-                return Err(Invalid::key(key, "is given for weights, and only for them"));
-            }
+        if self.architecture.is_some() != weights {
+            return Err(Invalid::key("architecture", "is given for weights, and only for them"));
         }
         if let Some(image) = &self.image {
             image.check().map_err(|e| e.under("image"))?;
@@ -112,7 +110,7 @@ mod tests {
         assert!(after(|a| a.name = "../up".into()).starts_with("name: "));
         assert!(after(|a| a.about.clear()).starts_with("about: "));
         assert!(after(|a| a.licence = "see file!".into()).starts_with("licence: "));
-        assert!(after(|a| a.naming = None).starts_with("naming: "));
+        assert!(after(|a| a.architecture = None).starts_with("architecture: "));
         assert!(after(|a| a.files.clear()).starts_with("architecture: "));
         assert!(after(|a| a.image.as_mut().unwrap().std.clear()).starts_with("image.mean: "));
         assert!(after(|a| a.files.push(a.files[0].clone())).starts_with("files.weights: "));

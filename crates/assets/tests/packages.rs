@@ -80,8 +80,7 @@ fn without_a_member_the_package_itself_is_the_file() {
 }
 
 fn toml_of(files: &[String]) -> String {
-    let head =
-        "[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nnaming = 'timm'\nlicence = 'MIT'\n";
+    let head = "[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nlicence = 'MIT'\n";
     head.to_owned() + &files.concat()
 }
 

@@ -79,8 +79,10 @@ pub fn plugin(p: &mut Plugins) {
 
     p.add::<dyn Transform, transforms::Affine>();
     p.add::<dyn Transform, transforms::Flip>();
+    p.add::<dyn Transform, transforms::HashWords>();
     p.add::<dyn Transform, transforms::Normalise>();
     p.add::<dyn Transform, transforms::Pad>();
     p.add::<dyn Transform, transforms::PadCrop>();
     p.add::<dyn Transform, transforms::Resize>();
+    p.add::<dyn Transform, transforms::Tokenise>();
 }

@@ -5,8 +5,9 @@
 //! their square.
 
 use candle_core::{D, DType, Result, Tensor, bail};
+use rand::Rng;
 use rayon::prelude::*;
-use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, record};
 
 use crate::Precision;
 use crate::host::{Element, by_dtype, is_fast, own, read, tensor, zeros};
@@ -16,11 +17,37 @@ use crate::simd::lanes;
 
 /// Attention of `qkv [batch, positions, 3 width]`: queries, keys and values side by side, each in `heads` parts.
 /// `softmax(q kᵀ / sqrt(width / heads)) v`, `[batch, positions, width]`. `mask [batch, positions]` is 0 for the positions that
-/// nobody looks at; it gets no gradient. A row that may look nowhere gives zeros.
+/// nobody looks at; it gets no gradient, and those that fill a row up at its end cost no work. A row that may look nowhere
+/// gives zeros.
 ///
 /// # Errors
 /// When shapes do not fit.
 pub fn attention(qkv: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+    apply(qkv, heads, mask, None)
+}
+
+/// The same; while training, each weight of the softmax is dropped with probability `p` in `0..1` and the others are divided
+/// by `1 - p`. What is dropped depends on `layer`, the step, the stream, the global row, the head and the two positions alone.
+///
+/// # Errors
+/// When shapes do not fit or `p` is out of range.
+pub fn attention_dropout(
+    qkv: &Tensor,
+    heads: usize,
+    mask: Option<&Tensor>,
+    p: f64,
+    layer: &str,
+    cx: &Ctx,
+) -> Result<Tensor> {
+    crate::dropout::check("attention_dropout", p)?;
+    if cx.mode == Mode::Eval || p == 0.0 {
+        return apply(qkv, heads, mask, None);
+    }
+    let (batch, positions, _) = qkv.dims3()?;
+    apply(qkv, heads, mask, Some(Kept::draw([batch, heads, positions], p, layer, cx)))
+}
+
+fn apply(qkv: &Tensor, heads: usize, mask: Option<&Tensor>, kept: Option<Kept>) -> Result<Tensor> {
     let (batch, positions, triple) = qkv.dims3()?;
     if heads == 0 || triple % (3 * heads) != 0 {
         bail!("attention: {:?} cannot be split into queries, keys and values of {heads} heads", qkv.dims())
@@ -30,19 +57,19 @@ pub fn attention(qkv: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Te
     }
     let width = triple / 3;
     if !is_fast(qkv) {
-        return composed(qkv, heads, mask);
+        return composed(qkv, heads, mask, kept.as_ref());
     }
     let mask = match mask {
         None => None,
         Some(m) => Some(m.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?.iter().map(|v| *v != 0.0).collect()),
     };
-    let op = Attention { positions, width, heads, mask };
+    let op = Attention { positions, width, heads, mask, kept };
     let y = by_dtype!(qkv.dtype(), T => own(read::<T, _>(qkv, |x| op.forward(x))?));
     record(op, &[qkv], y, (batch, positions, width), Memory::Plain)
 }
 
 /// The same from candle's operations, for devices other than the CPU.
-fn composed(qkv: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+fn composed(qkv: &Tensor, heads: usize, mask: Option<&Tensor>, kept: Option<&Kept>) -> Result<Tensor> {
     let (batch, positions, triple) = qkv.dims3()?;
     let (width, part) = (triple / 3, triple / 3 / heads);
     let parts = qkv.reshape((batch, positions, 3, heads, part))?;
@@ -61,7 +88,41 @@ fn composed(qkv: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor>
             e.broadcast_div(&safe)?
         }
     };
+    let weights = match kept {
+        None => weights,
+        Some(kept) => {
+            let factors: Vec<f64> = kept.bits.iter().map(|b| if *b { kept.factor } else { 0.0 }).collect();
+            let factors = Tensor::from_vec(factors, weights.shape(), &candle_core::Device::Cpu)?;
+            (weights * factors.to_dtype(qkv.dtype())?.to_device(qkv.device())?)?
+        }
+    };
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, positions, width))
+}
+
+/// Which weights of the softmax dropout leaves.
+struct Kept {
+    /// `[batch, heads, positions, positions]`.
+    bits: Vec<bool>,
+    /// What they are multiplied by.
+    factor: f64,
+}
+
+impl Kept {
+    fn draw([batch, heads, positions]: [usize; 3], p: f64, layer: &str, cx: &Ctx) -> Self {
+        let (head, least) = (positions * positions, (p * 2f64.powi(32)) as u32);
+        let mut bits = vec![true; batch * heads * head];
+        bits.par_chunks_mut(head.max(1)).enumerate().for_each(|(i, bits)| {
+            let layer = format!("{layer}/{}", i % heads);
+            let mut stream = crate::dropout::row_streams("attention", &layer, batch, cx)(i / heads);
+            let mut draw = || stream.random::<u32>() >= least;
+            // In squares of growing size, so that filling a row up changes nothing before its end.
+            for last in 0..positions {
+                (0..last).for_each(|query| bits[query * positions + last] = draw());
+                (0..=last).for_each(|key| bits[last * positions + key] = draw());
+            }
+        });
+        Self { bits, factor: 1.0 / (1.0 - p) }
+    }
 }
 
 struct Attention {
@@ -69,6 +130,7 @@ struct Attention {
     width: usize,
     heads: usize,
     mask: Option<Vec<bool>>,
+    kept: Option<Kept>,
 }
 
 /// Which of queries, keys and values.
@@ -85,6 +147,9 @@ struct Head<'a, T> {
     /// `[positions, 3 width]`.
     x: &'a [T],
     mask: Option<&'a [bool]>,
+    /// Positions up to the last that somebody looks at.
+    keys: usize,
+    kept: Option<&'a [bool]>,
     head: usize,
 }
 
@@ -100,7 +165,11 @@ impl Attention {
     fn head<'a, T>(&'a self, x: &'a [T], example: usize, head: usize) -> Head<'a, T> {
         let of_example = |len: usize| example * len..(example + 1) * len;
         let mask = self.mask.as_ref().map(|m| &m[of_example(self.positions)]);
-        Head { op: self, x: &x[of_example(self.positions * 3 * self.width)], mask, head }
+        let keys = mask.map_or(self.positions, |m| m.iter().rposition(|m| *m).map_or(0, |last| last + 1));
+        let square = self.positions * self.positions;
+        let kept = self.kept.as_ref().map(|k| &k.bits[(example * self.heads + head) * square..][..square]);
+        let x = &x[of_example(self.positions * 3 * self.width)];
+        Head { op: self, x, mask: mask.map(|m| &m[..keys]), keys, kept, head }
     }
 
     fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
@@ -109,9 +178,14 @@ impl Attention {
             let mut scores = zeros(self.positions * self.positions);
             for head in 0..self.heads {
                 let h = self.head(x, example, head);
-                h.weights(&mut scores);
+                if h.keys == 0 {
+                    return;
+                }
+                let scores = &mut scores[..self.positions * h.keys];
+                h.weights(scores);
+                h.drop(scores);
                 let outs: Vec<usize> = (0..self.positions).map(|p| p * self.width + head * self.part()).collect();
-                h.times(&scores, &h.packed(Part::Value), &outs, y);
+                h.times(scores, &h.packed(Part::Value), &outs, y);
             }
         });
         y
@@ -125,32 +199,44 @@ impl Attention {
             let (mut weights, mut slopes) = (zeros(n * n), zeros(n * n));
             for head in 0..self.heads {
                 let h = self.head(x, example, head);
-                h.weights(&mut weights);
+                let keys = h.keys;
+                if keys == 0 {
+                    return;
+                }
+                let (weights, slopes) = (&mut weights[..n * keys], &mut slopes[..n * keys]);
+                h.weights(weights);
                 let g_starts: Vec<usize> = (0..n).map(|p| p * width + head * part).collect();
                 // The gradient of the values: weightsᵀ g.
                 let signed: Vec<isize> = g_starts.iter().map(|s| *s as isize).collect();
-                h.transposed(&weights, g, &signed, &mut dx[h.offset(Part::Value)..]);
+                if h.kept.is_some() {
+                    slopes.copy_from_slice(weights);
+                    h.drop(slopes);
+                    h.transposed(slopes, g, &signed, &mut dx[h.offset(Part::Value)..]);
+                } else {
+                    h.transposed(weights, g, &signed, &mut dx[h.offset(Part::Value)..]);
+                }
                 // The gradient of the weights, g vᵀ, and through the softmax.
                 let run = [Run { delta: 0, k: 0, len: part }];
-                let outs: Vec<usize> = (0..n).map(|p| p * n).collect();
+                let outs: Vec<usize> = (0..n).map(|p| p * keys).collect();
                 let values = h.packed_transposed(Part::Value);
                 let job = job(g, &signed, &outs, &run, &values, Finish::default());
-                rows_into(&job, &mut slopes);
+                rows_into(&job, slopes);
+                h.drop(slopes);
                 let scale = T::from_f64(self.scale());
                 crate::host::vectorised(
                     #[inline(always)]
                     || {
-                        for (slopes, weights) in slopes.chunks_exact_mut(n).zip(weights.chunks_exact(n)) {
+                        for (slopes, weights) in slopes.chunks_exact_mut(keys).zip(weights.chunks_exact(keys)) {
                             let mean = T::from_f64(dot(slopes, weights));
-                            for i in 0..n {
+                            for i in 0..keys {
                                 slopes[i] = (slopes[i] - mean) * weights[i] * scale;
                             }
                         }
                     },
                 );
                 let outs: Vec<usize> = h.starts(Part::Query).iter().map(|s| *s as usize).collect();
-                h.times(&slopes, &h.packed(Part::Key), &outs, dx);
-                h.transposed(&slopes, h.x, &h.starts(Part::Query), &mut dx[h.offset(Part::Key)..]);
+                h.times(slopes, &h.packed(Part::Key), &outs, dx);
+                h.transposed(slopes, h.x, &h.starts(Part::Query), &mut dx[h.offset(Part::Key)..]);
             }
         });
         dx
@@ -178,20 +264,20 @@ impl<T: Element> Head<'_, T> {
         (0..self.op.positions).map(|p| (p * 3 * self.op.width + self.offset(part)) as isize).collect()
     }
 
-    /// A matrix of positions × part.
+    /// A matrix of keys × part.
     fn packed(&self, part: Part) -> Packed<T> {
         let (starts, len) = (self.starts(part), self.op.part());
-        pack((self.op.positions, self.op.positions), len, Precision::F32, |p, width, to| {
-            for (start, to) in starts.iter().zip(to.chunks_exact_mut(width)) {
+        pack((self.keys, self.keys), len, Precision::F32, |p, width, to| {
+            for (start, to) in starts[..self.keys].iter().zip(to.chunks_exact_mut(width)) {
                 to[..p.columns].copy_from_slice(&self.x[*start as usize + p.column..][..p.columns]);
             }
         })
     }
 
-    /// A matrix of part × positions.
+    /// A matrix of part × keys.
     fn packed_transposed(&self, part: Part) -> Packed<T> {
         let (starts, len) = (self.starts(part), self.op.part());
-        pack((len, len), self.op.positions, Precision::F32, |p, width, to| {
+        pack((len, len), self.keys, Precision::F32, |p, width, to| {
             for (i, start) in starts[p.column..p.column + p.columns].iter().enumerate() {
                 let from = &self.x[*start as usize..][..len];
                 from.iter().zip(to[i..].iter_mut().step_by(width)).for_each(|(f, t)| *t = *f);
@@ -199,12 +285,12 @@ impl<T: Element> Head<'_, T> {
         })
     }
 
-    /// The softmax of the scores, `[positions, positions]`.
+    /// The softmax of the scores, `[positions, keys]`.
     fn weights(&self, out: &mut [T]) {
-        let n = self.op.positions;
-        let scale = vec![T::from_f64(self.op.scale()); n];
+        let (n, keys) = (self.op.positions, self.keys);
+        let scale = vec![T::from_f64(self.op.scale()); keys];
         let finish = Finish { scale: Some(&scale), ..Finish::default() };
-        let outs: Vec<usize> = (0..n).map(|p| p * n).collect();
+        let outs: Vec<usize> = (0..n).map(|p| p * keys).collect();
         let run = [Run { delta: 0, k: 0, len: self.op.part() }];
         rows_into(
             &job(self.x, &self.starts(Part::Query), &outs, &run, &self.packed_transposed(Part::Key), finish),
@@ -213,29 +299,39 @@ impl<T: Element> Head<'_, T> {
         crate::host::vectorised(
             #[inline(always)]
             || {
-                for row in out.chunks_exact_mut(n.max(1)) {
+                for row in out.chunks_exact_mut(keys.max(1)) {
                     softmax_row(row, self.mask);
                 }
             },
         );
     }
 
-    /// `scores` times a packed matrix of `positions` rows, written at `outs`.
+    /// Dropout's share in `[positions, keys]`.
+    fn drop(&self, weights: &mut [T]) {
+        let (Some(kept), Some(all)) = (self.kept, &self.op.kept) else { return };
+        let factor = T::from_f64(all.factor);
+        let rows = weights.chunks_exact_mut(self.keys.max(1)).zip(kept.chunks_exact(self.op.positions.max(1)));
+        for (weights, kept) in rows {
+            weights.iter_mut().zip(kept).for_each(|(w, k)| *w = if *k { *w * factor } else { T::default() });
+        }
+    }
+
+    /// `scores` times a packed matrix of `keys` rows, written at `outs`.
     fn times(&self, scores: &[T], w: &Packed<T>, outs: &[usize], y: &mut [T]) {
-        let n = self.op.positions;
-        let starts: Vec<isize> = (0..n).map(|p| (p * n) as isize).collect();
-        rows_into(&job(scores, &starts, outs, &[Run { delta: 0, k: 0, len: n }], w, Finish::default()), y);
+        let (n, keys) = (self.op.positions, self.keys);
+        let starts: Vec<isize> = (0..n).map(|p| (p * keys) as isize).collect();
+        rows_into(&job(scores, &starts, outs, &[Run { delta: 0, k: 0, len: keys }], w, Finish::default()), y);
     }
 
     /// Adds the transpose of `scores` times rows of `part` elements to rows that stand `3 width` apart.
     fn transposed(&self, scores: &[T], b: &[T], b_starts: &[isize], out: &mut [T]) {
-        let n = self.op.positions;
-        let starts: Vec<usize> = (0..n).map(|p| p * n).collect();
+        let (n, keys) = (self.op.positions, self.keys);
+        let starts: Vec<usize> = (0..n).map(|p| p * keys).collect();
         let panels = panels(self.op.part(), 1, lanes::<T>());
         let job = Outer {
             a: scores,
             a_starts: &starts,
-            columns: 0..n,
+            columns: 0..keys,
             b,
             b_starts,
             delta: 0,
@@ -290,6 +386,7 @@ mod tests {
     use super::*;
     use crate::testing::{gradcheck, max_difference, random, same_bits_on_any_pool, single, values};
     use candle_core::Device;
+    use transplant_core::Seeds;
 
     #[test]
     fn gradients_are_right_and_the_composed_form_agrees() {
@@ -299,9 +396,14 @@ mod tests {
             let mask = Tensor::from_vec(mask, (batch, positions), &Device::Cpu).unwrap();
             for mask in [None, Some(&mask)] {
                 gradcheck(|t| attention(&t[0], heads, mask), &t);
-                gradcheck(|t| composed(&t[0], heads, mask), &t);
-                let (ours, other) = (attention(&t[0], heads, mask).unwrap(), composed(&t[0], heads, mask).unwrap());
-                assert!(max_difference(&ours, &other) < 1e-12);
+                gradcheck(|t| composed(&t[0], heads, mask, None), &t);
+                let ours = attention(&t[0], heads, mask).unwrap();
+                assert!(max_difference(&ours, &composed(&t[0], heads, mask, None).unwrap()) < 1e-12);
+                let cx = Ctx::new(Mode::Train, "target", 3, &[7, 9][..batch], Seeds::new(1));
+                let kept = Kept::draw([batch, heads, positions], 0.4, "a", &cx);
+                gradcheck(|t| attention_dropout(&t[0], heads, mask, 0.4, "a", &cx), &t);
+                let ours = attention_dropout(&t[0], heads, mask, 0.4, "a", &cx).unwrap();
+                assert!(max_difference(&ours, &composed(&t[0], heads, mask, Some(&kept)).unwrap()) < 1e-12);
             }
         }
     }
@@ -313,6 +415,26 @@ mod tests {
         assert!(values(&attention(&x, 1, Some(&none)).unwrap()).iter().all(|v| *v == 0.0));
         assert!(attention(&x, 4, None).is_err() && attention(&x, 0, None).is_err());
         assert!(attention(&x, 1, Some(&none.t().unwrap())).is_err());
+    }
+
+    #[test]
+    fn filling_a_row_up_changes_no_bit_and_no_draw() {
+        let long = single(&random(1, &[2, 40, 3 * 2 * 16]));
+        let mask: Vec<f32> = (0..80).map(|i| if i < 40 || i % 40 < 11 { 1.0 } else { 0.0 }).collect();
+        let mask = Tensor::from_vec(mask, (2, 40), &Device::Cpu).unwrap();
+        let cx = |rows: &[u64]| Ctx::new(Mode::Train, "target", 3, rows, Seeds::new(1));
+        for p in [0.0, 0.3] {
+            let both = attention_dropout(&long, 2, Some(&mask), p, "a", &cx(&[4, 5])).unwrap();
+            for length in [11, 16, 32] {
+                let cut = |t: &Tensor| t.narrow(0, 1, 1).unwrap().narrow(1, 0, length).unwrap();
+                let alone = attention_dropout(&cut(&long), 2, Some(&cut(&mask)), p, "a", &cx(&[5])).unwrap();
+                assert_eq!(values(&alone), values(&cut(&both)), "{p} {length}");
+            }
+        }
+        let kept = Kept::draw([3, 2, 40], 0.3, "a", &cx(&[1, 2, 3])).bits;
+        let share = kept.iter().filter(|b| **b).count() as f64 / kept.len() as f64;
+        assert!((share - 0.7).abs() < 0.02, "{share}");
+        assert!(attention_dropout(&long, 2, None, 1.0, "a", &cx(&[4, 5])).is_err());
     }
 
     #[test]

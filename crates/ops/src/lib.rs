@@ -38,7 +38,7 @@ pub mod testing;
 
 pub use activation::{Activation, relu};
 pub use add::add;
-pub use attention::attention;
+pub use attention::{attention, attention_dropout};
 pub use batch_norm::{After, BatchStatistics, batch_norm, batch_norm_frozen};
 pub use conv1d::{Conv1dGeometry, conv_transpose1d, conv1d};
 pub use conv2d::{Conv2dGeometry, Normalised, NormalisedConv, conv_transpose2d, conv2d, conv2d_norm};

@@ -126,9 +126,8 @@ pub(crate) const HUB: &str = r#"{ type = "hub", repo = "us/thing", revision = "m
 
 /// `thing`, whose weights should be `content`, from these sources. Without content it is not pinned.
 pub(crate) fn thing(content: Option<&[u8]>, sources: &[&str]) -> Asset {
-    let mut text = String::from(
-        "[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nnaming = 'timm'\nlicence = 'MIT'\n",
-    );
+    let mut text =
+        String::from("[[asset]]\nname = 'thing'\nabout = 'A thing.'\narchitecture = 'mlp'\nlicence = 'MIT'\n");
     text += &file("weights", "thing.pth", content, sources);
     parse(&text).unwrap().remove(0)
 }

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{DType, Tensor};
 use transplant_core::{Invalid, Result, nearest};
 
-use super::naming::{HEADS, NAMINGS, NOT_NEEDED, Naming};
+use super::naming::{FRESH, FUSED, HEADS, Naming};
+use super::positions::resized;
 
 /// Tensors of a file under the names of a network.
 #[derive(Debug)]
 pub struct Fitted {
-    /// By the network's names, all of them.
+    /// By the network's names, all of them but those in `fresh`.
     pub tensors: BTreeMap<String, Tensor>,
+    /// Names of the network for which no file has a tensor (a learned pooling): they keep what they start with.
+    pub fresh: Vec<String>,
     /// The layer that turned features into classes, `weight [classes, width]` and `bias [classes]`, where the file has one.
     pub head: BTreeMap<String, Tensor>,
     /// What was changed on the way, by the network's names.
@@ -20,17 +23,18 @@ pub struct Fitted {
 
 /// Finds the place of every tensor of a file in a network, whose names and shapes are `ours`. Numbers come out in single
 /// precision. A first convolution over other colour channels is adapted: summed for one channel, so that a grey image
-/// gives what it gave in three equal channels, otherwise repeated and scaled.
+/// gives what it gave in three equal channels, otherwise repeated and scaled. A vision transformer's grid of positions is resized
+/// when it has another size, and of a text's positions the first are taken when the network has fewer.
 ///
 /// # Errors
 /// When a tensor of the network has no counterpart, one of the file no place, or a shape differs.
 pub fn fit(file: BTreeMap<String, Tensor>, ours: &BTreeMap<String, Vec<usize>>) -> Result<Fitted> {
     let file = without_wrapper(file);
-    let naming = NAMINGS.iter().find(|n| file.keys().any(|k| k.starts_with(n.sign))).unwrap_or(&NAMINGS[1]);
+    let naming = Naming::of(file.keys());
     let blocks = blocks(ours);
+    let named = file.into_iter().map(|(theirs, tensor)| (naming.translate(&theirs, &blocks), theirs, tensor));
     let (mut out, mut head, mut left) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for (theirs, tensor) in file {
-        let name = naming.translate(&theirs, &blocks);
+    for (name, theirs, tensor) in fused(named.collect(), ours)? {
         if ours.contains_key(&name) {
             let tensor = if tensor.dtype().is_float() { tensor.to_dtype(DType::F32)? } else { tensor };
             if out.insert(name.clone(), (theirs.clone(), tensor)).is_some() {
@@ -40,12 +44,15 @@ pub fn fit(file: BTreeMap<String, Tensor>, ours: &BTreeMap<String, Vec<usize>>) 
             }
         } else if let Some(part) = part_of_head(&name) {
             head.insert(part.to_owned(), tensor.to_dtype(DType::F32)?);
-        } else if !NOT_NEEDED.iter().any(|end| name.ends_with(end)) {
+        } else if !naming.ignores(&name) {
             left.push(theirs);
         }
     }
-    if let Some(missing) = ours.keys().find(|n| !out.contains_key(*n)) {
-        return Err(not_there(missing, &left, naming, ours.len() - out.len(), ours.len()).into());
+    let absent: Vec<&String> = ours.keys().filter(|n| !out.contains_key(*n)).collect();
+    let (fresh, missing): (Vec<&String>, Vec<&String>) =
+        absent.into_iter().partition(|n| FRESH.iter().any(|start| n.starts_with(start)));
+    if let Some(first) = missing.first() {
+        return Err(not_there(first, &left, naming, missing.len(), ours.len()).into());
     }
     if let Some(first) = left.first() {
         let known: Vec<&str> = ours.keys().map(String::as_str).collect();
@@ -62,6 +69,10 @@ pub fn fit(file: BTreeMap<String, Tensor>, ours: &BTreeMap<String, Vec<usize>>) 
             changed.insert(name.clone(), format!("input channels {} -> {channels}", tensor.dims()[1]));
             tensor = with_channels(&tensor, channels)?;
         }
+        if let Some((other, how)) = resized(&name, &tensor, shape)? {
+            changed.insert(name.clone(), how);
+            tensor = other;
+        }
         if tensor.dims() != shape {
             let dims = tensor.dims();
             let e =
@@ -70,7 +81,37 @@ pub fn fit(file: BTreeMap<String, Tensor>, ours: &BTreeMap<String, Vec<usize>>) 
         }
         tensors.insert(name, tensor);
     }
-    Ok(Fitted { tensors, head, changed })
+    Ok(Fitted { tensors, fresh: fresh.into_iter().cloned().collect(), head, changed })
+}
+
+/// The tensors, by our name and theirs, with three layers in one wherever the network has the one.
+fn fused(
+    named: Vec<(String, String, Tensor)>,
+    ours: &BTreeMap<String, Vec<usize>>,
+) -> Result<Vec<(String, String, Tensor)>> {
+    let (one, parts) = FUSED;
+    let mut out = Vec::new();
+    let mut by_name = BTreeMap::new();
+    for (name, theirs, tensor) in named {
+        match parts.iter().position(|part| name.contains(part)) {
+            Some(i) if ours.contains_key(&name.replace(parts[i], one)) => {
+                let whole: &mut BTreeMap<usize, _> = by_name.entry(name.replace(parts[i], one)).or_default();
+                whole.insert(i, (name, theirs, tensor));
+            }
+            _ => out.push((name, theirs, tensor)),
+        }
+    }
+    for (name, whole) in by_name {
+        if whole.len() < parts.len() || whole.values().any(|(_, _, t)| t.rank() == 0) {
+            out.extend(whole.into_values());
+            continue;
+        }
+        let tensors: Vec<&Tensor> = whole.values().map(|(_, _, t)| t).collect();
+        let joined = Tensor::cat(&tensors, 0)?;
+        let theirs = whole.into_values().map(|(_, theirs, _)| theirs).next().unwrap_or_default();
+        out.push((name, theirs, joined));
+    }
+    Ok(out)
 }
 
 /// Names without the `module.` that training on several devices puts before all of them.
@@ -179,6 +220,111 @@ mod tests {
             let sum = weight.sum_all().unwrap().to_scalar::<f32>().unwrap();
             assert!((sum - 6.0).abs() < 1e-5, "{channels}: {sum}");
             assert_eq!(fitted.changed["conv1.weight"], format!("input channels 3 -> {channels}"));
+        }
+    }
+
+    #[test]
+    fn berts_of_hugging_face_find_their_places() {
+        let ours = network(&[
+            ("embeddings.word_embeddings.weight", &[9, 4]),
+            ("embeddings.position_embeddings.weight", &[5, 4]),
+            ("embeddings.LayerNorm.weight", &[4]),
+            ("encoder.layer.0.attention.self.query.weight", &[4, 4]),
+            ("encoder.layer.0.output.LayerNorm.bias", &[4]),
+            ("pooling.score.weight", &[1, 4]),
+        ]);
+        let inner: &[(&str, &[usize])] = &[
+            ("embeddings.word_embeddings.weight", &[9, 4]),
+            ("embeddings.position_embeddings.weight", &[8, 4]),
+            ("embeddings.LayerNorm.gamma", &[4]),
+            ("embeddings.position_ids", &[1, 8]),
+            ("encoder.layer.0.attention.self.query.weight", &[4, 4]),
+            ("encoder.layer.0.output.LayerNorm.beta", &[4]),
+            ("pooler.dense.weight", &[4, 4]),
+        ];
+        for prefix in ["", "bert."] {
+            let mut theirs =
+                file(inner).into_iter().map(|(n, t)| (format!("{prefix}{n}"), t)).collect::<BTreeMap<_, _>>();
+            theirs.extend(file(&[("cls.predictions.bias", &[9]), ("classifier.weight", &[2, 4])]));
+            let fitted = fit(theirs, &ours).unwrap();
+            assert_eq!(fitted.tensors.len(), 5, "{prefix}");
+            assert_eq!(fitted.fresh, ["pooling.score.weight"]);
+            assert_eq!(fitted.head["weight"].dims(), [2, 4]);
+            let how = |n: &str| fitted.changed.get(n).cloned();
+            assert_eq!(how("embeddings.position_embeddings.weight").as_deref(), Some("positions 8 -> 5"));
+        }
+        // A layer too many is no head.
+        let mut theirs = file(inner);
+        theirs.extend(file(&[("encoder.layer.1.output.LayerNorm.beta", &[4])]));
+        assert!(fit(theirs, &ours).unwrap_err().to_string().contains("`encoder.layer.1.output.LayerNorm.beta`"));
+    }
+
+    #[test]
+    fn distilberts_of_hugging_face_find_their_places() {
+        let ours = network(&[
+            ("embeddings.word_embeddings.weight", &[9, 4]),
+            ("transformer.layer.0.attention.q_lin.weight", &[4, 4]),
+        ]);
+        let theirs = file(&[
+            ("distilbert.embeddings.word_embeddings.weight", &[9, 4]),
+            ("distilbert.transformer.layer.0.attention.q_lin.weight", &[4, 4]),
+            ("vocab_transform.weight", &[4, 4]),
+            ("vocab_layer_norm.weight", &[4]),
+            ("vocab_projector.bias", &[9]),
+            ("pre_classifier.weight", &[4, 4]),
+            ("classifier.bias", &[2]),
+        ]);
+        let fitted = fit(theirs, &ours).unwrap();
+        assert_eq!((fitted.tensors.len(), fitted.head["bias"].dims()), (2, &[2][..]));
+    }
+
+    #[test]
+    fn vision_transformers_of_hugging_face_find_their_places() {
+        let ours = network(&[
+            ("cls_token", &[1, 1, 4]),
+            ("pos_embed", &[1, 10, 4]),
+            ("patch_embed.proj.weight", &[4, 3, 2, 2]),
+            ("blocks.0.attn.qkv.weight", &[12, 4]),
+            ("blocks.0.attn.qkv.bias", &[12]),
+            ("blocks.0.attn.proj.weight", &[4, 4]),
+            ("blocks.0.mlp.fc1.weight", &[16, 4]),
+            ("blocks.0.norm2.bias", &[4]),
+            ("norm.weight", &[4]),
+        ]);
+        let old =
+            ["encoder.layer.0.", "attention.attention.query", "attention.attention.key", "attention.attention.value"];
+        let old = (old, ["attention.output.dense", "intermediate.dense"]);
+        let new = ["layers.0.", "attention.q_proj", "attention.k_proj", "attention.v_proj"];
+        let new = (new, ["attention.o_proj", "mlp.fc1"]);
+        for ((block, out), prefix) in [(old, "vit."), (old, "deit."), (old, ""), (new, "vit."), (new, "")] {
+            let mut theirs = file(&[
+                ("embeddings.cls_token", &[1, 1, 4]),
+                ("embeddings.position_embeddings", &[1, 5, 4]),
+                ("embeddings.patch_embeddings.projection.weight", &[4, 3, 2, 2]),
+                ("layernorm.weight", &[4]),
+                ("pooler.dense.weight", &[4, 4]),
+            ]);
+            let layer = block[0];
+            theirs.extend(file(&[
+                (&format!("{layer}{}.weight", out[0]), &[4, 4]),
+                (&format!("{layer}{}.weight", out[1]), &[16, 4]),
+                (&format!("{layer}layernorm_after.bias"), &[4]),
+            ]));
+            for (i, part) in block[1..].iter().enumerate() {
+                for (end, shape) in [("weight", &[4, 4][..]), ("bias", &[4])] {
+                    let value = Tensor::full(i as f32, shape, &Device::Cpu).unwrap();
+                    theirs.insert(format!("{layer}{part}.{end}"), value);
+                }
+            }
+            let mut theirs: BTreeMap<String, Tensor> =
+                theirs.into_iter().map(|(n, t)| (format!("{prefix}{n}"), t)).collect();
+            theirs.extend(file(&[("classifier.weight", &[10, 4])]));
+            let fitted = fit(theirs, &ours).unwrap();
+            assert_eq!(fitted.tensors.len(), ours.len());
+            let bias = fitted.tensors["blocks.0.attn.qkv.bias"].to_vec1::<f32>().unwrap();
+            assert_eq!(bias, [[0.0; 4], [1.0; 4], [2.0; 4]].concat());
+            assert_eq!(fitted.changed["pos_embed"], "grid of positions 2 x 2 -> 3 x 3");
+            assert_eq!(fitted.head["weight"].dims(), [10, 4]);
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Pretrained weights from files: [`read`] and [`fit`].
+//! Pretrained weights from files: [`read`], [`fit`] and [`head_rows`].
 //!
 //! A file is safetensors or what `torch.save` wrote, which is read without running it. Its names are translated by tables
 //! (`naming.rs`), and every tensor must find its place: what is missing, left over or of another shape is an error.
 
 mod fit;
+mod head;
 mod naming;
 mod pickle;
+mod positions;
 mod torch;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use candle_core::{Device, Tensor};
 use transplant_core::{Error, Result, load_safetensors};
 
 pub use fit::{Fitted, fit};
+pub use head::{HeadRows, head_rows};
 
 /// All tensors of a safetensors or PyTorch file, on the CPU.
 ///

@@ -1,11 +1,15 @@
-//! Transforms of images, one file each. They change the input [`HIDDEN`], which must be a [`Field::Image`].
+//! Transforms, one file each. Those of images change the input [`HIDDEN`], which must be a [`Field::Image`]; those of texts make
+//! tokens of the input [`TEXT`](transplant_core::TEXT).
 
 pub mod affine;
 pub mod flip;
+pub mod hash_words;
 pub mod normalise;
 pub mod pad;
 pub mod pad_crop;
 pub mod resize;
+mod texts;
+pub mod tokenise;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -13,10 +17,12 @@ use transplant_core::{Acts, Error, Field, HIDDEN, Invalid, Result, Schema};
 
 pub use affine::Affine;
 pub use flip::Flip;
+pub use hash_words::HashWords;
 pub use normalise::Normalise;
 pub use pad::Pad;
 pub use pad_crop::PadCrop;
 pub use resize::Resize;
+pub use tokenise::Tokenise;
 
 /// The schema with its image changed by `f`, which maps channels, height and width.
 fn image_schema(inputs: &Schema, f: impl FnOnce([usize; 3]) -> Result<[usize; 3], Invalid>) -> Result<Schema> {
@@ -167,6 +173,6 @@ mod testing {
     fn every_transform_has_its_own_tag() {
         let plugins = Plugins::new().with(crate::plugin);
         let tags: Vec<_> = plugins.entries().filter(|e| e.kind == "transform").map(|e| e.tag).collect();
-        assert_eq!(tags, ["affine", "flip", "normalise", "pad", "pad_crop", "resize"]);
+        assert_eq!(tags, ["affine", "flip", "hash_words", "normalise", "pad", "pad_crop", "resize", "tokenise"]);
     }
 }
