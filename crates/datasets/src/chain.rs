@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use transplant_core::{Acts, Error, Invalid, Result, Schema, Seeds, Transform, TransformCx};
 
-/// Transforms in the order in which they act. The random ones act in training only; what a network sees in an evaluation
-/// or a prediction is what [`plain`](Self::plain) makes.
+/// Transforms in the order in which they act: `transforms` as listed, then `augment`, and after both those that act
+/// [`last`](Transform::last), whatever stands after them in the list. The random ones act in training only; what a network
+/// sees in an evaluation or a prediction is what [`plain`](Self::plain) makes.
 #[derive(Clone, Default)]
 pub struct Chain(Vec<Link>);
 
@@ -17,8 +18,8 @@ struct Link {
 }
 
 impl Chain {
-    /// `transforms` first, then `augment`. A random transform may stand among `transforms` too, where another has to
-    /// follow it (normalising, say).
+    /// `transforms` first, then `augment`, then those of `transforms` that act last. A random transform may stand among
+    /// `transforms` too, where another has to follow it (resizing, say).
     ///
     /// # Errors
     /// When one of `augment` is not random: acting in training only, it would show the network something else there than
@@ -32,20 +33,34 @@ impl Chain {
         let links = |key: &'static str, list: Vec<Arc<dyn Transform>>| {
             (0..).zip(list).map(move |(i, transform): (usize, _)| Link { transform, key: format!("{key}.{i}") })
         };
-        Ok(Self(links("transforms", transforms).chain(links("augment", augment)).collect()))
+        let all = links("transforms", transforms).chain(links("augment", augment));
+        let (last, mut order): (Vec<_>, Vec<_>) = all.partition(|l| l.transform.last());
+        order.extend(last);
+        Ok(Self(order))
     }
 
     /// The schema that comes out.
     ///
     /// # Errors
-    /// When a transform does not suit what it is given; the error stands at its key.
+    /// When a transform does not suit what it is given, or something else comes out in training than in use; the error
+    /// stands at the transform's key.
     pub fn schema(&self, inputs: &Schema) -> Result<Schema, Invalid> {
-        self.0.iter().try_fold(inputs.clone(), |schema, link| {
-            link.transform.schema(&schema).map_err(|e| match e {
-                Error::Invalid(e) => e.under(&link.key),
-                e => Invalid::key(&link.key, e.to_string()),
-            })
-        })
+        let trained = schema_of(self.0.iter(), inputs)?;
+        if !self.random() || schema_of(self.0.iter().filter(|l| !l.transform.random()), inputs)? == trained {
+            return Ok(trained);
+        }
+        let mut before = inputs.clone();
+        for link in &self.0 {
+            let after = schema_of(std::iter::once(link), &before)?;
+            if link.transform.random() && after != before {
+                let e = Invalid::key(&link.key, "changes the shape of the inputs, and acts in training only");
+                return Err(
+                    e.help("list it under `transforms`, and after it one that always brings them to that shape")
+                );
+            }
+            before = after;
+        }
+        Ok(trained)
     }
 
     /// Whether any transform is random.
@@ -76,6 +91,15 @@ impl Chain {
     }
 }
 
+fn schema_of<'a>(mut links: impl Iterator<Item = &'a Link>, inputs: &Schema) -> Result<Schema, Invalid> {
+    links.try_fold(inputs.clone(), |schema, link| {
+        link.transform.schema(&schema).map_err(|e| match e {
+            Error::Invalid(e) => e.under(&link.key),
+            e => Invalid::key(&link.key, e.to_string()),
+        })
+    })
+}
+
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|l| &l.key)).finish()
@@ -85,7 +109,10 @@ impl std::fmt::Debug for Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transforms::{Flip, Normalise, Pad, Resize, flip, normalise, pad, resize};
+    use crate::transforms::{
+        Affine, Flip, Normalise, Pad, RandomResizedCrop, Resize, affine, flip, normalise, pad, random_resized_crop,
+        resize,
+    };
     use candle_core::{Device, Tensor};
     use transplant_core::{Field, HIDDEN};
 
@@ -125,7 +152,7 @@ mod tests {
 
     #[test]
     fn schemas_follow_each_other_and_errors_name_the_place() -> Result<()> {
-        let resize: Arc<dyn Transform> = Arc::new(Resize::new(resize::Options { height: 4, width: 4 })?);
+        let resize: Arc<dyn Transform> = Arc::new(Resize::new(resize::Options::new(4, 4))?);
         let o = pad::Options { height: Some(2), width: Some(6), ..pad::Options::default() };
         let pad: Arc<dyn Transform> = Arc::new(Pad::new(o)?);
         let schema = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 1, width: 3 })]);
@@ -135,6 +162,40 @@ mod tests {
         assert_eq!(e, "transforms.1.height: 2 is less than the image's 4");
         let e = Chain::new(vec![], vec![flip(), normalise()]).unwrap_err().to_string();
         assert!(e.starts_with("augment.1: draws no random numbers"), "{e}");
+        Ok(())
+    }
+    #[test]
+    fn normalising_acts_after_all_others_wherever_it_is_listed() -> Result<()> {
+        let border = pad::Options { left: 1, fill: 3., ..pad::Options::default() };
+        let border: Arc<dyn Transform> = Arc::new(Pad::new(border)?);
+        // Everything is shifted out of the picture, so that only its filling is left.
+        let away = Affine::new(affine::Options { scale: [1e-6, 1e-6], fill: 5., ..affine::Options::default() })?;
+        let twice = Normalise::new(normalise::Options { mean: vec![0.], std: vec![0.5] })?;
+        let twice: Arc<dyn Transform> = Arc::new(twice);
+        let chain = Chain::new(vec![normalise(), twice.clone(), border.clone()], vec![Arc::new(away)])?;
+        assert_eq!(format!("{chain:?}"), r#"["transforms.2", "augment.0", "transforms.0", "transforms.1"]"#);
+        assert_eq!(values(&chain.plain(image(3), &[0])?), [4., -2., 0., 2.]);
+        assert_eq!(values(&chain.train(image(3), &[0], 0, Seeds::new(0))?), [8.; 4]);
+        let other = Chain::new(vec![twice, border, normalise()], vec![])?;
+        assert_eq!(values(&other.plain(image(3), &[0])?), [5., -1., 1., 3.], "the order among them is kept");
+        // What is wrong with it stands at its place in the file.
+        let two = Normalise::new(normalise::Options { mean: vec![0.; 2], std: vec![1.; 2] })?;
+        let schema = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 1, width: 3 })]);
+        let e = Chain::new(vec![Arc::new(two), normalise()], vec![flip()])?.schema(&schema).unwrap_err().to_string();
+        assert!(e.starts_with("transforms.0.mean: has 2 numbers"), "{e}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_shape_that_only_training_sees_is_named() -> Result<()> {
+        let o = random_resized_crop::Options { height: Some(4), width: Some(4), ..Default::default() };
+        let crop: Arc<dyn Transform> = Arc::new(RandomResizedCrop::new(o)?);
+        let schema = Schema::from([(HIDDEN.to_owned(), Field::Image { channels: 1, height: 6, width: 6 })]);
+        let e = Chain::new(vec![normalise(), crop.clone()], vec![])?.schema(&schema).unwrap_err().to_string();
+        assert!(e.starts_with("transforms.1: changes the shape of the inputs, and acts in training only"), "{e}");
+        let resize: Arc<dyn Transform> = Arc::new(Resize::new(resize::Options::new(4, 4))?);
+        let out = Chain::new(vec![crop, resize], vec![])?.schema(&schema)?;
+        assert_eq!(out[HIDDEN], Field::Image { channels: 1, height: 4, width: 4 });
         Ok(())
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! let mut options = LoaderOptions::new(8);
 //! options.seeds = Seeds::new(7);
-//! options.transforms = vec![Arc::new(Resize::new(resize::Options { height: 28, width: 28 })?)];
+//! options.transforms = vec![Arc::new(Resize::new(resize::Options::new(28, 28))?)];
 //! let turn = affine::Options { rotate_degrees: 15., ..affine::Options::default() };
 //! options.augment = vec![Arc::new(Affine::new(turn)?)];
 //!
@@ -78,11 +78,18 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, VectorTable>();
 
     p.add::<dyn Transform, transforms::Affine>();
+    p.add::<dyn Transform, transforms::ColourJitter>();
     p.add::<dyn Transform, transforms::Flip>();
+    p.add::<dyn Transform, transforms::GaussianBlur>();
+    p.add::<dyn Transform, transforms::Greyscale>();
     p.add::<dyn Transform, transforms::HashWords>();
     p.add::<dyn Transform, transforms::Normalise>();
     p.add::<dyn Transform, transforms::Pad>();
     p.add::<dyn Transform, transforms::PadCrop>();
+    p.add::<dyn Transform, transforms::RandAugment>();
+    p.add::<dyn Transform, transforms::RandomErasing>();
+    p.add::<dyn Transform, transforms::RandomResizedCrop>();
     p.add::<dyn Transform, transforms::Resize>();
     p.add::<dyn Transform, transforms::Tokenise>();
+    p.add::<dyn Transform, transforms::TrivialAugment>();
 }

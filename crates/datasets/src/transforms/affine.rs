@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, Transform, TransformCx};
 
-use super::{Image, each_image, image_schema, in_range};
+use super::sample::{backwards, warp};
+use super::{each_image, image_schema, in_range};
 
 /// Turns, shifts, scales and shears every image at random.
 ///
@@ -66,41 +67,7 @@ impl Affine {
         let y = within(o.translate * height as f64).round();
         let shear = within(o.shear_degrees);
         let scale = rng.random_range(o.scale[0]..=o.scale[1]);
-        backwards(angle, [x, y], scale, shear)
-    }
-}
-
-/// The map from a place in the result to the place in the source, both from the centre: `x' = m0 x + m1 y + m2`,
-/// `y' = m3 x + m4 y + m5`. The inverse of shear, then rotation, then scale, then shift.
-fn backwards(angle: f64, [x, y]: [f64; 2], scale: f64, shear: f64) -> [f64; 6] {
-    let ((sin, cos), tan) = (angle.to_radians().sin_cos(), shear.to_radians().tan());
-    let [a, b, c, d] = [cos, -cos * tan - sin, sin, -sin * tan + cos];
-    let [a, b, c, d] = [d / scale, -b / scale, -c / scale, a / scale];
-    [a, b, -a * x - b * y, c, d, -c * x - d * y]
-}
-
-/// Writes the image as seen through the map.
-fn warp(image: &Image<'_>, map: &[f64; 6], fill: f32, out: &mut [f32]) {
-    let (h, w) = (image.height, image.width);
-    let [a, b, c, d, e, f] = map.map(|v| v as f32);
-    let (middle_x, middle_y) = ((w as f32 - 1.) / 2., (h as f32 - 1.) / 2.);
-    for y in 0..h {
-        for x in 0..w {
-            let (u, v) = (x as f32 - middle_x, y as f32 - middle_y);
-            let (from_x, from_y) = (a * u + b * v + c + middle_x, d * u + e * v + f + middle_y);
-            let (left, top) = (from_x.floor(), from_y.floor());
-            let (right_share, low_share) = (from_x - left, from_y - top);
-            let (left, top) = (left as isize, top as isize);
-            for (from, to) in image.planes().zip(out.chunks_mut(h * w)) {
-                let at = |y: isize, x: isize| {
-                    let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
-                    if inside { from[y as usize * w + x as usize] } else { fill }
-                };
-                let upper = at(top, left) * (1. - right_share) + at(top, left + 1) * right_share;
-                let lower = at(top + 1, left) * (1. - right_share) + at(top + 1, left + 1) * right_share;
-                to[y * w + x] = upper * (1. - low_share) + lower * low_share;
-            }
-        }
+        backwards(angle, [x, y], scale, [shear, 0.], [0., 0.])
     }
 }
 
@@ -141,6 +108,7 @@ impl Component<dyn Transform> for Affine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Image;
     use super::super::testing::{apply, build, counting, fault, follows_rows};
     use super::*;
     use serde_json::json;
@@ -155,6 +123,7 @@ mod tests {
 
     #[test]
     fn known_maps_move_pixels_as_torchvision_does() {
+        let backwards = |angle, shift, scale, shear| backwards(angle, shift, scale, [shear, 0.], [0., 0.]);
         let x = [1., 2., 3., 4., 5., 6., 7., 8., 9.];
         // A positive angle turns clockwise: the first column becomes the first row, from its end.
         assert_eq!(warped(&x, 3, backwards(90., [0., 0.], 1., 0.), 0.), [7., 4., 1., 8., 5., 2., 9., 6., 3.]);

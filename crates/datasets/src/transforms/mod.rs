@@ -2,27 +2,45 @@
 //! tokens of the input [`TEXT`](transplant_core::TEXT).
 
 pub mod affine;
+mod colour;
+pub mod colour_jitter;
 pub mod flip;
+pub mod gaussian_blur;
+pub mod greyscale;
 pub mod hash_words;
 pub mod normalise;
+mod operation;
 pub mod pad;
 pub mod pad_crop;
+pub mod rand_augment;
+pub mod random_erasing;
+pub mod random_resized_crop;
 pub mod resize;
+mod sample;
 mod texts;
 pub mod tokenise;
+pub mod trivial_augment;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 use transplant_core::{Acts, Error, Field, HIDDEN, Invalid, Result, Schema};
 
 pub use affine::Affine;
+pub use colour_jitter::ColourJitter;
 pub use flip::Flip;
+pub use gaussian_blur::GaussianBlur;
+pub use greyscale::Greyscale;
 pub use hash_words::HashWords;
 pub use normalise::Normalise;
 pub use pad::Pad;
 pub use pad_crop::PadCrop;
+pub use rand_augment::RandAugment;
+pub use random_erasing::RandomErasing;
+pub use random_resized_crop::RandomResizedCrop;
 pub use resize::Resize;
+pub use sample::Filter;
 pub use tokenise::Tokenise;
+pub use trivial_augment::TrivialAugment;
 
 /// The schema with its image changed by `f`, which maps channels, height and width.
 fn image_schema(inputs: &Schema, f: impl FnOnce([usize; 3]) -> Result<[usize; 3], Invalid>) -> Result<Schema> {
@@ -33,6 +51,14 @@ fn image_schema(inputs: &Schema, f: impl FnOnce([usize; 3]) -> Result<[usize; 3]
     let mut out = inputs.clone();
     out.insert(HIDDEN.to_owned(), Field::Image { channels, height, width });
     Ok(out)
+}
+
+/// The schema of images of one or three channels, unchanged: what changes colours knows no others.
+fn colour_schema(inputs: &Schema) -> Result<Schema> {
+    image_schema(inputs, |size| match size[0] {
+        1 | 3 => Ok(size),
+        n => Err(Invalid::new(format!("changes colours, and knows images of 1 or 3 channels, not of {n}"))),
+    })
 }
 
 /// Sets every image of a batch to what `f` writes for it, given its place in the batch and its pixels. Images are worked
@@ -96,6 +122,14 @@ fn in_range(key: &str, value: f64, least: f64, most: f64) -> Result<(), Invalid>
         return Ok(());
     }
     Err(Invalid::key(key, format!("must be between {least} and {most}, not {value}")))
+}
+
+/// Checks that two numbers in order are in a range.
+fn in_order(key: &str, [least, most]: [f64; 2], from: f64, to: f64) -> Result<(), Invalid> {
+    if least >= from && least <= most && most <= to {
+        return Ok(());
+    }
+    Err(Invalid::key(key, format!("must be two numbers in order between {from} and {to}, not [{least}, {most}]")))
 }
 
 /// What the tests of the transforms share.
@@ -163,6 +197,44 @@ mod testing {
         assert!(out.chunks(size).any(|x| x != &out[..size]), "all rows are alike");
     }
 
+    /// What torchvision says; `tests/goldens/generate_transforms.py` of the repository writes it.
+    fn goldens() -> serde_json::Value {
+        serde_json::from_str(include_str!("../../goldens/transforms.json")).unwrap()
+    }
+
+    fn numbers(values: &serde_json::Value) -> Vec<f32> {
+        values.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    }
+
+    /// The cases of a transform: what is done, and the pixels that come out.
+    pub(super) fn golden(transform: &str) -> Vec<(String, Vec<f32>)> {
+        let cases = goldens()[transform].as_object().unwrap().clone();
+        assert!(!cases.is_empty());
+        cases.into_iter().map(|(name, values)| (name, numbers(&values))).collect()
+    }
+
+    /// A batch of one of the images that the cases start from.
+    pub(super) fn golden_image(name: &str) -> Acts {
+        let image = &goldens()["images"][name];
+        let shape: Vec<usize> =
+            image["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+        let pixels = numbers(&image["pixels"]);
+        Acts::hidden(Tensor::from_vec(pixels, (1, shape[0], shape[1], shape[2]), &Device::Cpu).unwrap())
+    }
+
+    /// All pixels agree.
+    pub(super) fn close(case: &str, ours: &[f32], wanted: &[f32], within: f32) {
+        assert_eq!(ours.len(), wanted.len(), "{case}");
+        let apart = ours.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0., f32::max);
+        assert!(apart <= within, "{case}: {apart} apart\n{ours:?}\n{wanted:?}");
+    }
+
+    /// A photograph of a kind, with values from 0 to 1, as a batch of `rows` equal ones.
+    pub(super) fn photographs(rows: usize, [c, h, w]: [usize; 3]) -> Acts {
+        let image: Vec<f32> = (0..c * h * w).map(|i| (i * 37 % 101) as f32 / 100.).collect();
+        Acts::hidden(Tensor::from_vec(image.repeat(rows), (rows, c, h, w), &Device::Cpu).unwrap())
+    }
+
     #[test]
     fn other_inputs_than_images_are_refused() {
         let schema = Schema::from([(HIDDEN.to_owned(), Field::Vector { width: 3 })]);
@@ -173,6 +245,23 @@ mod testing {
     fn every_transform_has_its_own_tag() {
         let plugins = Plugins::new().with(crate::plugin);
         let tags: Vec<_> = plugins.entries().filter(|e| e.kind == "transform").map(|e| e.tag).collect();
-        assert_eq!(tags, ["affine", "flip", "hash_words", "normalise", "pad", "pad_crop", "resize", "tokenise"]);
+        let all = [
+            "affine",
+            "colour_jitter",
+            "flip",
+            "gaussian_blur",
+            "greyscale",
+            "hash_words",
+            "normalise",
+            "pad",
+            "pad_crop",
+            "rand_augment",
+            "random_erasing",
+            "random_resized_crop",
+            "resize",
+            "tokenise",
+            "trivial_augment",
+        ];
+        assert_eq!(tags, all);
     }
 }

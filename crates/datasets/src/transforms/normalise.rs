@@ -10,7 +10,7 @@ use super::{each_image, image_schema};
 /// Subtracts a mean from every channel and divides by a standard deviation.
 ///
 /// Give one number for all channels, or one a channel. Take the numbers that the weights were trained with, not those
-/// of the new data.
+/// of the new data. It acts after all other transforms, those of `augment` too, wherever it is listed.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -51,6 +51,10 @@ impl Transform for Normalise {
             n if n == size[0] => Ok(size),
             n => Err(Invalid::key("mean", format!("has {n} numbers for images of {} channels", size[0]))),
         })
+    }
+
+    fn last(&self) -> bool {
+        true
     }
 
     fn apply(&self, inputs: Acts, _: &TransformCx<'_>) -> Result<Acts> {

@@ -1,17 +1,21 @@
-//! `resize`: brings images to another size by bilinear interpolation, for a network that was trained on another size.
+//! `resize`: brings images to another size, for a network that was trained on another size.
 //!
-//! The numbers are those of PyTorch's `interpolate(mode="bilinear", align_corners=False, antialias=False)`: pixel centres
-//! lie at halves and the border is repeated. Without antialias, shrink by at most a half.
+//! The numbers are those of PyTorch's `interpolate(align_corners=False)` and so of torchvision's `resize` of a tensor; with
+//! `antialias` also those of Pillow, but for its rounding to bytes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, Transform, TransformCx};
+use transplant_core::{
+    Acts, BuildCx, Component, Error, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
+};
 
+use super::sample::{Filter, resample, taps};
 use super::{each_image, image_schema};
 
-/// Brings images to another size by bilinear interpolation.
+/// Brings images to another size.
 ///
-/// For a network that was trained on another size. Without antialias: shrink by at most a half.
+/// For a network that was trained on another size. Where images shrink, set `antialias`: torchvision and Pillow do, and so
+/// most published weights expect it. Where they grow, `bilinear` is the same either way.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -19,9 +23,22 @@ pub struct Options {
     pub height: usize,
     /// Columns of pixels, at least 1.
     pub width: usize,
+    /// How a pixel is made of its neighbours.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Whether, where the image shrinks, a pixel is made of all that it stands for. Without it, shrink by at most a half.
+    #[serde(default)]
+    pub antialias: bool,
 }
 
-/// Bilinear resizing.
+impl Options {
+    /// To this size, by bilinear interpolation without antialias.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self { height, width, filter: Filter::Bilinear, antialias: false }
+    }
+}
+
+/// Resizing.
 #[derive(Debug)]
 pub struct Resize(Options);
 
@@ -36,19 +53,15 @@ impl Resize {
                 return Err(Invalid::key(key, format!("must be between 1 and 32768, not {size}")));
             }
         }
+        if o.filter == Filter::Lanczos && !o.antialias {
+            let e = Invalid::key(
+                "antialias",
+                "must be true for the filter `lanczos`, which is not made to be read at points",
+            );
+            return Err(e);
+        }
         Ok(Self(o))
     }
-}
-
-/// For each place along an axis: the two source places, and the second one's share.
-fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
-    let ratio = from as f32 / to as f32;
-    let tap = |i: usize| {
-        let at = (ratio * (i as f32 + 0.5) - 0.5).max(0.);
-        let first = (at as usize).min(from - 1);
-        (first, (first + 1).min(from - 1), at - first as f32)
-    };
-    (0..to).map(tap).collect()
 }
 
 impl Transform for Resize {
@@ -57,24 +70,14 @@ impl Transform for Resize {
     }
 
     fn apply(&self, inputs: Acts, _: &TransformCx<'_>) -> Result<Acts> {
-        let Options { height, width } = self.0;
-        each_image(
-            inputs,
-            |[c, ..]| [c, height, width],
-            |_, image, out| {
-                let (ys, xs) = (taps(image.height, height), taps(image.width, width));
-                for (from, to) in image.planes().zip(out.chunks_mut(height * width)) {
-                    for ((top, low, low_share), to) in ys.iter().zip(to.chunks_mut(width)) {
-                        let row = |y: usize| &from[y * image.width..(y + 1) * image.width];
-                        let (top, low) = (row(*top), row(*low));
-                        for ((left, right, right_share), to) in xs.iter().zip(to) {
-                            let along = |row: &[f32]| row[*left] * (1. - right_share) + row[*right] * right_share;
-                            *to = along(top) * (1. - low_share) + along(low) * low_share;
-                        }
-                    }
-                }
-            },
-        )
+        let Options { height, width, filter, antialias } = self.0;
+        let (_, _, from_height, from_width) = inputs.get(HIDDEN)?.dims4()?;
+        if from_height == 0 || from_width == 0 {
+            return Err(Error::contract("an image without pixels cannot be resized"));
+        }
+        let ys = taps(filter, antialias, 0, from_height, height);
+        let xs = taps(filter, antialias, 0, from_width, width);
+        each_image(inputs, |[c, ..]| [c, height, width], |_, image, out| resample(image, &ys, &xs, out))
     }
 }
 
@@ -93,7 +96,7 @@ impl Component<dyn Transform> for Resize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{apply, build, counting, fault};
+    use super::super::testing::{apply, build, close, counting, fault, golden, golden_image};
     use super::*;
     use serde_json::json;
 
@@ -117,6 +120,16 @@ mod tests {
     }
 
     #[test]
+    fn filters_and_antialias_are_those_of_pytorch() {
+        for (name, wanted) in golden("resize") {
+            let [filter, antialias, height, width] = name.split('/').collect::<Vec<_>>()[..] else { panic!("{name}") };
+            let (height, width): (usize, usize) = (height.parse().unwrap(), width.parse().unwrap());
+            let o = json!({"height": height, "width": width, "filter": filter, "antialias": antialias == "true"});
+            close(&name, &apply(build::<Resize>(o).unwrap().as_ref(), golden_image("small"), 0), &wanted, 2e-6);
+        }
+    }
+
+    #[test]
     fn the_same_size_changes_nothing_and_channels_stay_apart() {
         let values: Vec<f32> = (0..2 * 3 * 4 * 5).map(|i| i as f32).collect();
         assert_eq!(to([2, 3, 4, 5], 4, 5), values);
@@ -128,5 +141,8 @@ mod tests {
     fn sizes_out_of_range_are_named() {
         assert!(fault::<Resize>(json!({"height": 0, "width": 3})).starts_with("height: must be"));
         assert!(fault::<Resize>(json!({"height": 2})).contains("width"));
+        assert!(
+            fault::<Resize>(json!({"height": 2, "width": 2, "filter": "lanczos"})).starts_with("antialias: must be")
+        );
     }
 }
