@@ -11,11 +11,14 @@ use crate::machine::Machine;
 /// The tags whose component stands behind a feature of `transplant-cli`, because its dependencies take long to build.
 /// A new component with heavy dependencies gets a line here.
 const GATED: &[(&str, &str)] =
-    &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets"), ("tokenise", "tokenizers")];
+    &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets"), ("tokenise", TOKENIZERS)];
 
 /// The catalogue of assets: those that are asked of the model hub first need its client, tables may need their reader.
 const CATALOGUE: &str = include_str!("../../crates/assets/src/catalogue.toml");
 const HUB: &str = "hub";
+
+/// What makes tokens of texts by the rules of a pretrained network.
+const TOKENIZERS: &str = "tokenizers";
 
 /// Files whose name ends so need a reader that stands behind a feature.
 const PARQUET: &str = "parquet";
@@ -90,6 +93,11 @@ fn parquet_assets() -> Vec<String> {
     assets_with(|file| file.get("name").and_then(Item::as_str).is_some_and(is_parquet))
 }
 
+/// Names of the assets that bring the rules of a tokenizer: a text for their weights is made tokens of by them.
+fn tokenizer_assets() -> Vec<String> {
+    assets_with(|file| file.get("role").and_then(Item::as_str) == Some("tokenizer"))
+}
+
 fn is_parquet(name: &str) -> bool {
     let name = name.to_lowercase();
     PARQUET_FILES.iter().any(|ending| name.ends_with(ending))
@@ -106,9 +114,7 @@ fn assets_with(is_meant: impl Fn(&toml_edit::Table) -> bool) -> Vec<String> {
 
 /// Whether the catalogue has an asset of this name.
 pub(crate) fn is_asset(name: &str) -> bool {
-    let Ok(catalogue) = CATALOGUE.parse::<DocumentMut>() else { return false };
-    let assets = catalogue.get("asset").and_then(Item::as_array_of_tables).into_iter().flatten();
-    assets.filter_map(|a| a.get("name")?.as_str()).any(|n| n == name)
+    assets_with(|_| true).iter().any(|asset| asset == name)
 }
 
 /// The words of a pipeline that may be `type` tags.
@@ -154,9 +160,17 @@ impl Tags {
     pub(crate) fn features(&self) -> Vec<&'static str> {
         let gated = GATED.iter().filter(|(tag, _)| self.words.contains(*tag)).map(|(_, feature)| *feature);
         let hub = hub_assets().iter().any(|name| self.words.contains(name)).then_some(HUB);
+        let mut texts = tokenizer_assets().into_iter();
+        let tokenizers = texts.any(|name| self.words.contains(&name)).then_some(TOKENIZERS);
         let mut tables = parquet_assets().into_iter();
         let parquet = self.words.iter().any(|word| is_parquet(word)) || tables.any(|name| self.words.contains(&name));
-        gated.chain(hub).chain(parquet.then_some(PARQUET)).collect::<BTreeSet<_>>().into_iter().collect()
+        gated
+            .chain(hub)
+            .chain(tokenizers)
+            .chain(parquet.then_some(PARQUET))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     fn add_table(&mut self, table: &dyn TableLike) {

@@ -67,6 +67,10 @@ impl Request {
     pub(crate) fn tags(&self) -> Result<Tags> {
         let mut tags = Tags::default();
         let Some(subject) = &self.subject else { return Ok(tags) };
+        // `--format parquet`, or a file of that ending to write.
+        if self.verb() == "predict" && self.args.iter().any(|arg| arg.to_string_lossy().ends_with("parquet")) {
+            tags.add(".parquet");
+        }
         match self.verb() {
             "run" | "check" | "data" => {
                 let text = std::fs::read(subject)

@@ -61,10 +61,15 @@ pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
-    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable, VectorTableOptions, pictures_below,
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget,
+    EmojiVendor, Fill, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx,
+    MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions,
+    VectorTable, VectorTableOptions, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};
+#[cfg(feature = "parquet")]
+pub use table::{ParquetWriter, Values};
 
 /// Registers every data set and transform of this crate.
 pub fn plugin(p: &mut Plugins) {

@@ -7,6 +7,8 @@ mod cell;
 mod jsonl;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "parquet")]
+mod parquet_out;
 mod separated;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use std::path::{Path, PathBuf};
 use transplant_core::{Error, Invalid, Result, nearest};
 
 pub use cell::Cell;
+#[cfg(feature = "parquet")]
+pub use parquet_out::{ParquetWriter, Values};
 
 /// The values of one column, a row each.
 pub(crate) type Column = Vec<Option<Cell>>;

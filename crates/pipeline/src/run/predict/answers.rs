@@ -97,8 +97,51 @@ pub(super) fn writer<'a>(
             Box::new(Csv { csv, scores: !classes.is_empty() })
         }
         Format::Jsonl => Box::new(Jsonl { out, classes: classes.to_vec() }),
-        Format::Parquet => return Err(Invalid::new("parquet is not written yet").into()),
+        Format::Parquet => parquet::writer(classes, out)?,
     })
+}
+
+#[cfg(feature = "parquet")]
+mod parquet {
+    use super::*;
+    use transplant_datasets::{ParquetWriter, Values};
+
+    struct Parquet<W: Write + Send> {
+        writer: ParquetWriter<W>,
+        classes: usize,
+    }
+
+    pub(super) fn writer<'a>(classes: &[String], out: Box<dyn Write + Send + 'a>) -> Result<Box<dyn Writer + 'a>> {
+        let own = [("input", true), ("task", true), ("class", true), ("score", false)];
+        let own = own.map(|(name, text)| (name.to_owned(), text));
+        let columns: Vec<_> = own.into_iter().chain(classes.iter().map(|n| (format!("score_{n}"), false))).collect();
+        Ok(Box::new(Parquet { writer: ParquetWriter::new(out, &columns)?, classes: classes.len() }))
+    }
+
+    impl<W: Write + Send> Writer for Parquet<W> {
+        fn write(&mut self, answers: &[Answer]) -> Result<()> {
+            let texts = |f: &dyn Fn(&Answer) -> &str| Values::Texts(answers.iter().map(|a| f(a).to_owned()).collect());
+            let mut columns = vec![texts(&|a| &a.input), texts(&|a| &a.task), texts(&|a| &a.said)];
+            columns.push(Values::Numbers(answers.iter().map(|a| a.score).collect()));
+            let of_class = |c| Values::Numbers(answers.iter().map(|a| a.scores.get(c).copied()).collect());
+            columns.extend((0..self.classes).map(of_class));
+            self.writer.write(&columns)
+        }
+
+        fn end(self: Box<Self>) -> Result<()> {
+            self.writer.end()
+        }
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+mod parquet {
+    use super::*;
+
+    pub(super) fn writer<'a>(_: &[String], _: Box<dyn Write + Send + 'a>) -> Result<Box<dyn Writer + 'a>> {
+        let e = Invalid::new("Parquet needs the cargo feature `parquet`, and this binary was built without it");
+        Err(e.help("`cargo xtask predict` turns it on; csv and jsonl need nothing").into())
+    }
 }
 
 fn unwritten(e: impl std::fmt::Display) -> Error {
