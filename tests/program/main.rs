@@ -8,6 +8,7 @@ mod cifar10;
 mod configs;
 mod help;
 mod outside;
+mod pictures;
 mod pretrained;
 mod resume;
 mod run;

@@ -1,0 +1,173 @@
+//! Pictures in folders, from the files to an artefact that classifies new ones on its own.
+
+use std::path::Path;
+use std::process::Output;
+use std::time::Instant;
+
+use image::RgbImage;
+use serde_json::Value;
+
+use crate::{Bench, succeeded, summary, transplant};
+
+const FILE: &str = r#"schema = 1
+name = "colours"
+
+[datasets.colours]
+type = "image_folder"
+folder = "pictures"
+height = 16
+width = 16
+test = 0.25
+
+[backbones.net]
+type = "convnet"
+widths = [4, 8]
+
+[steps.train]
+type = "train"
+dataset = "colours"
+backbone = "net"
+strategy = "structure"
+trainer = { epochs = 6, batch_size = 8, optimiser = { type = "sgd", lr = 0.05 } }
+"#;
+
+/// A picture that is mostly red or mostly blue, no two alike.
+fn picture(red: bool, seed: u32) -> RgbImage {
+    RgbImage::from_fn(20 + seed % 5, 24, |x, y| {
+        let noise = ((x * 31 + y * 17 + seed * 101) * 2_654_435_761u32.wrapping_shr(seed % 7)) % 60;
+        let (more, less) = (190 + noise as u8, noise as u8);
+        image::Rgb(if red { [more, less, less] } else { [less, less, more] })
+    })
+}
+
+/// Twelve pictures of each colour, in folders of those names.
+fn bench(file: &str) -> Bench {
+    let bench = Bench::new(file);
+    for (name, red) in [("blue", false), ("red", true)] {
+        std::fs::create_dir_all(bench.out("pictures").join(name)).unwrap();
+        for seed in 0..12 {
+            let ending = if seed % 2 == 0 { "png" } else { "jpg" };
+            picture(red, seed).save(bench.out("pictures").join(name).join(format!("{seed:02}.{ending}"))).unwrap();
+        }
+    }
+    bench
+}
+
+fn predict(run: &Path, inputs: &[&Path], more: &[&str]) -> Output {
+    transplant().arg("predict").arg(run).args(inputs).args(more).output().unwrap()
+}
+
+fn classes(csv: &str) -> Vec<String> {
+    csv.lines().skip(1).map(|l| l.split(',').nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_folder_is_learned_and_the_model_classifies_new_pictures_without_it() {
+    let bench = bench(FILE);
+    let run = bench.run("out", &[]);
+    let summary = summary(&run);
+    assert_eq!(summary["steps"][0]["metrics"]["test"]["accuracy"], 1.0, "{summary}");
+
+    // Elsewhere: only the model's folder, and new pictures.
+    let cells: Vec<_> = std::fs::read_dir(run.join("cells")).unwrap().collect();
+    let model = bench.out("deployed");
+    std::fs::rename(cells.into_iter().next().unwrap().unwrap().path().join("model"), &model).unwrap();
+    std::fs::remove_dir_all(bench.out("pictures")).unwrap();
+    let new = bench.out("new");
+    std::fs::create_dir_all(new.join("deeper")).unwrap();
+    for (name, red) in [("a.png", true), ("b.bmp", false), ("deeper/c.gif", true)] {
+        picture(red, 99).save(new.join(name)).unwrap();
+    }
+    let started = Instant::now();
+    let one = succeeded(&predict(&model, &[&new.join("b.bmp")], &[]));
+    assert!(started.elapsed().as_secs_f64() < 3.0, "{:?}", started.elapsed());
+    assert_eq!(classes(&one), ["blue"]);
+    assert_eq!(classes(&succeeded(&predict(&model, &[&new], &[]))), ["red", "blue", "red"]);
+
+    let lines = succeeded(&predict(&model, &[&new], &["--format", "jsonl"]));
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((first["class"].as_str(), first["task"].as_str()), (Some("red"), Some("class")));
+    let sum: f64 = first["scores"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{first}");
+
+    // A file that cannot be read is named and left out; all others are answered, in the file that was asked for.
+    std::fs::write(new.join("broken.png"), b"\x89PNG\r\n\x1a\n and then nothing").unwrap();
+    let answer = bench.out("answer.csv");
+    let said = predict(&model, &[&new], &["--output", answer.to_str().unwrap()]);
+    assert_eq!(said.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert!(told.contains("broken.png") && told.contains("1 of 4 inputs"), "{told}");
+    assert_eq!(classes(&std::fs::read_to_string(&answer).unwrap()).len(), 3);
+    let alone = predict(&model, &[&new.join("broken.png")], &["--output", bench.out("none.csv").to_str().unwrap()]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(!bench.out("none.csv").exists() && !bench.out("none.csv.part").exists());
+}
+
+#[test]
+fn a_broken_picture_stops_a_run_before_it_begins_or_is_skipped_and_counted() {
+    let bench = bench(FILE);
+    let whole = std::fs::read(bench.out("pictures/red/01.jpg")).unwrap();
+    std::fs::write(bench.out("pictures/red/cut.jpg"), &whole[..whole.len() / 3]).unwrap();
+    std::fs::write(bench.out("pictures/red/empty.png"), b"").unwrap();
+    let said = bench.command("out", &[]).output().unwrap();
+    assert_eq!(said.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert!(told.contains("cut.jpg") && told.contains("empty.png"), "{told}");
+    assert!(!bench.out("out").exists());
+    let said = bench.command("out", &["--set", "datasets.colours.damaged=skip"]).output().unwrap();
+    succeeded(&said);
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert!(told.contains("cut.jpg") && told.contains("empty.png"), "{told}");
+    assert_eq!(summary(&bench.out("out"))["steps"][0]["metrics"]["test"]["accuracy"], 1.0);
+}
+
+#[test]
+fn data_tells_classes_parts_and_what_is_there_twice_and_paints_a_sheet() {
+    let bench = bench(FILE);
+    let data = |bench: &Bench| {
+        let mut command = transplant();
+        command.current_dir(bench.dir.path()).args(["data", "pipeline.toml", "--out", "shown"]);
+        succeeded(&command.output().unwrap())
+    };
+    let said = data(&bench);
+    for words in ["colours", "train", "test", "blue", "red", "no row is there twice"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let sheet = image::open(bench.out("shown/data/colours.png")).unwrap();
+    assert!(sheet.width() > 16 * 8 && sheet.height() > 16 * 2);
+    // The same picture under nine names: it cannot but stand on both sides.
+    for i in 0..9 {
+        std::fs::copy(bench.out("pictures/red/02.png"), bench.out(&format!("pictures/red/copy{i}.png"))).unwrap();
+    }
+    let said = data(&bench);
+    assert!(said.contains("LEAK") && said.contains("more than once"), "{said}");
+    let run = bench.command("out", &[]).output().unwrap();
+    assert!(String::from_utf8_lossy(&run.stderr).contains("test rows of `colours` are training"), "{run:?}");
+}
+
+#[test]
+fn folds_test_every_row_once_and_are_read_as_one() {
+    let file = FILE.replace("test = 0.25", "folds = 3") + "\n[steps.train.sweep]\nfold = [0, 1, 2]\n";
+    let bench = bench(&file);
+    let run = bench.run("out", &[]);
+    let summary = summary(&run);
+    assert_eq!(summary["comparison"][0]["runs"], 3);
+    let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
+    let at = |name: &str| table.lines().next().unwrap().split(',').position(|h| h == name).unwrap();
+    let (split, row) = (at("split"), at("row"));
+    let mut rows: Vec<u64> = table
+        .lines()
+        .skip(1)
+        .map(|l| l.split(',').collect::<Vec<_>>())
+        .filter(|c| c[split] == "test")
+        .map(|c| c[row].parse().unwrap())
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(rows, (0..24).collect::<Vec<_>>());
+    // A fold that is not there, and folds beside a share.
+    for (set, words) in [("steps.train.sweep.fold=[0,3]", "fold"), ("datasets.colours.test=0.5", "folds")] {
+        let said = bench.command("never", &["--set", set]).output().unwrap();
+        assert_eq!(said.status.code(), Some(2), "{set}");
+        assert!(String::from_utf8_lossy(&said.stderr).contains(words), "{said:?}");
+    }
+}
