@@ -105,7 +105,8 @@ fn every_kind_of_file_is_decoded_as_by_pillow() {
 fn of_a_file_that_was_cut_off_nothing_is_made_up() {
     let frame =
         Frame { height: 4, width: 4, channels: 3, fit: Fit::Crop, filter: Filter::Bilinear, background: [0; 3] };
-    for case in goldens().decoded {
+    // Of an animation the first frame is read, which may well be whole.
+    for case in goldens().decoded.into_iter().filter(|c| !c.name.starts_with("animated")) {
         let content = from_base64(&case.base64);
         for end in [0, 1, 3, content.len() / 3, content.len() / 2] {
             assert!(decode(&content[..end], &frame).is_err(), "{} cut at {end} of {}", case.name, content.len());

@@ -54,9 +54,18 @@ pub(super) fn raster(content: &[u8], channels: usize, background: [u8; 3]) -> Re
     Ok(Raster { height, width, channels, pixels: coloured(image, channels, background) })
 }
 
-/// Whether the marker that ends a JPEG is there; the decoder fills up with grey where it is not.
+/// Whether the marker that ends a JPEG follows its pixels; the decoder fills up with grey where it does not. A preview in the
+/// header has an end of its own.
 fn has_end(content: &[u8]) -> bool {
-    content.windows(2).rev().any(|two| two == [0xff, 0xd9])
+    let mut at = 2;
+    while let Some([0xff, marker, high, low]) = content.get(at..at + 4) {
+        if *marker == 0xda {
+            return content[at..].windows(2).any(|two| two == [0xff, 0xd9]);
+        }
+        // A byte that fills up stands alone; a segment says how long it is.
+        at += if *marker == 0xff { 1 } else { 2 + usize::from(u16::from_be_bytes([*high, *low])) };
+    }
+    false
 }
 
 /// One byte a value, 1 or 3 values a pixel.
@@ -97,6 +106,14 @@ fn shown(e: ImageError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_preview_is_not_that_of_the_picture() {
+        let header = b"\xff\xd8\xff\xe1\x00\x06\xff\xd9ab\xff\xda\x00\x02pixels";
+        assert!(!has_end(header));
+        assert!(has_end(&[header.as_slice(), b"\xff\xd9 and what cameras add"].concat()));
+        assert!(!has_end(b"\xff\xd8\xff\xe1\xff\xff\xff\xd9"));
+    }
 
     #[test]
     fn a_small_file_cannot_take_all_memory() {
