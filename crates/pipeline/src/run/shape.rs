@@ -52,10 +52,6 @@ pub(crate) fn shape(
     source: Option<Source<'_>>,
 ) -> Result<Shape, Invalid> {
     let needs = c.strategy.needs();
-    if needs.source_required && source.is_none() {
-        let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
-        return Err(e.help("add `from = \"STEP\"`, or the name of weights"));
-    }
     let (labelled, unlabelled) = (needs.labelled_streams(), needs.unlabelled.clone());
     if let Some(other) = labelled.iter().chain(&unlabelled).find(|s| *s != "target") {
         return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")));
@@ -63,6 +59,12 @@ pub(crate) fn shape(
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, &Device::Cpu, Seeds::new(0));
     let mut model = Model::new(parts).map_err(at("backbone"))?;
+    // A network without weights is the same wherever it comes from.
+    let blank = model.info().weights().all(|w| w.stage.is_none());
+    if needs.source_required && source.is_none() && !blank {
+        let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
+        return Err(e.help("add `from = \"STEP\"`, or the name of weights"));
+    }
     if let Some(source) = source {
         let source = source.for_model(&model).map_err(at("from"))?;
         source.load(&mut model).map_err(|e| match e {
