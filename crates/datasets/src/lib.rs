@@ -62,9 +62,9 @@ pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget,
-    EmojiVendor, Fill, ImageFolder, ImageFolderOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx,
-    MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions,
-    VectorTable, VectorTableOptions, pictures_below,
+    EmojiVendor, Fill, ImageFolder, ImageFolderOptions, ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k,
+    Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable,
+    TextTableOptions, VectorTable, VectorTableOptions, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};
@@ -76,6 +76,7 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Cifar10Binary>();
     p.add::<dyn Dataset, Emoji>();
     p.add::<dyn Dataset, ImageFolder>();
+    p.add::<dyn Dataset, ImageManifest>();
     p.add::<dyn Dataset, Mnist5k>();
     p.add::<dyn Dataset, MnistIdx>();
     p.add::<dyn Dataset, Optdigits>();

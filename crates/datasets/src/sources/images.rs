@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 use transplant_core::{Batch, Dataset, Error, Result, Roles, Schema};
 
-use super::labelled::Labelled;
+use super::image_rows::ImageRows;
 
 /// What the images of a data set look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Layout {
 /// target [`CLASS`](super::CLASS) `u32 [rows]`.
 #[derive(Clone)]
 pub struct Images {
-    rows: Labelled,
+    rows: ImageRows,
     /// The byte that stands for 1.0.
     highest: u8,
     pixels: Pixels,
@@ -82,7 +82,7 @@ impl Images {
 
     fn with(layout: Layout, labels: Vec<Option<u32>>, pixels: Pixels, roles: Roles, hash: String) -> Result<Self> {
         let Layout { name, shape, highest, classes } = layout;
-        let rows = Labelled::new(name, shape, classes, labels, roles)?;
+        let rows = ImageRows::new(name, shape, classes, labels, roles)?;
         Ok(Self { rows, highest, pixels, hash, licence: None })
     }
 
@@ -132,7 +132,7 @@ impl Images {
 
 impl fmt::Debug for Images {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Labelled { name, shape, .. } = &self.rows;
+        let ImageRows { name, shape, .. } = &self.rows;
         let shown = &(name, shape, self.rows());
         f.debug_struct("Images").field("name, shape, rows", shown).finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use transplant_core::{Error, Field, Invalid, Result, Roles, Schema, Target, Targets, nearest};
 
-use super::labelled::CLASS;
+use super::image_rows::CLASS;
 use crate::table::{Cell, Table};
 
 /// The columns of label, group and part.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{Batch, Dataset, Error, Frame, Result, Roles, Schema};
 
+use super::image_rows::ImageRows;
 use super::images::hex;
-use super::labelled::Labelled;
 use crate::picture::decode;
 
 /// So many damaged pictures are named in an error.
@@ -100,7 +100,7 @@ pub struct PictureSet {
 /// the target [`CLASS`](super::CLASS) `u32 [rows]`.
 #[derive(Clone)]
 pub struct Pictures {
-    rows: Labelled,
+    rows: ImageRows,
     frame: Frame,
     pictures: Arc<[Picture]>,
     /// The first rows, decoded.
@@ -127,7 +127,7 @@ impl Pictures {
             return Err(Error::data(set.name, None, message));
         }
         let shape = [frame.channels, frame.height, frame.width];
-        let mut rows = Labelled::new(set.name, shape, set.classes, set.labels, set.roles)?;
+        let mut rows = ImageRows::new(set.name, shape, set.classes, set.labels, set.roles)?;
         if let Some(groups) = set.groups {
             rows.group(groups)?;
         }
@@ -212,7 +212,7 @@ fn told(damaged: &[(u64, String)], pictures: &[Picture]) -> String {
 
 impl fmt::Debug for Pictures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Labelled { name, shape, .. } = &self.rows;
+        let ImageRows { name, shape, .. } = &self.rows;
         let shown = &(name, shape, self.rows());
         f.debug_struct("Pictures").field("name, shape, rows", shown).finish_non_exhaustive()
     }

@@ -15,7 +15,7 @@ const ROWS_PER_TASK: usize = 16;
 
 /// Rows that are images of one shape, each of a class.
 #[derive(Debug, Clone)]
-pub(super) struct Labelled {
+pub(super) struct ImageRows {
     /// The data set's name, for errors.
     pub(super) name: String,
     /// Channels, height, width.
@@ -27,7 +27,7 @@ pub(super) struct Labelled {
     pub(super) groups: Option<Vec<u64>>,
 }
 
-impl Labelled {
+impl ImageRows {
     /// # Errors
     /// [`Error::Data`] when a label is out of range or a role names a row that does not exist.
     pub(super) fn new(
