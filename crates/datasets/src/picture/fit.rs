@@ -90,31 +90,58 @@ fn scaled(raster: &Raster, [y, x]: [Axis; 2], filter: Filter) -> Result<Raster, 
         Filter::Bicubic => FilterType::CatmullRom,
         Filter::Lanczos => FilterType::Lanczos3,
     };
-    // Lines before columns, as Pillow does it, and bytes in between: what is cut off at 0 and 255 there shows. Lines that no
-    // column reads are left out.
-    let (top, bottom) = y.read();
+    // Pixels that nothing reads are left out of the first pass. Between the passes there are bytes, as in Pillow: what is cut off
+    // at 0 and 255 there shows.
+    let ((top, bottom), (left, right)) = (y.read(), x.read());
     let line = raster.width * raster.channels;
-    let pixels = &raster.pixels[top * line..bottom * line];
-    let (left, width) = x.part();
-    let part = Part { left, top: 0., width, height: (bottom - top) as f64 };
-    let lines = resized(pixels, [bottom - top, raster.width, raster.channels], part, [bottom - top, x.kept], kind)?;
-    let (from, height) = y.part();
-    let part = Part { left: 0., top: from - top as f64, width: x.kept as f64, height };
-    let pixels = resized(&lines, [bottom - top, x.kept, raster.channels], part, [y.kept, x.kept], kind)?;
+    let lines = &raster.pixels[top * line..bottom * line];
+    let whole = [bottom - top, raster.width, raster.channels];
+    let (height, width) = (Span::all(y.kept), Span::all(x.kept));
+    let pixels = if columns_first(y, x) {
+        let columns = Span { start: left as f64, ..Span::all(right - left) };
+        let pixels = resized(lines, whole, [y.span(top), columns], kind)?;
+        resized(&pixels, [y.kept, right - left, raster.channels], [height, x.span(left)], kind)?
+    } else {
+        let pixels = resized(lines, whole, [Span::all(bottom - top), x.span(0)], kind)?;
+        resized(&pixels, [bottom - top, x.kept, raster.channels], [y.span(top), width], kind)?
+    };
     Ok(Raster { height: y.kept, width: x.kept, channels: raster.channels, pixels })
 }
 
+/// Whether Pillow (13 and later) scales columns before lines: where a picture loses more than twice as much height as width.
+fn columns_first(y: Axis, x: Axis) -> bool {
+    let lost = |axis: Axis| axis.from as i64 - axis.full as i64;
+    lost(y) > 0 && lost(y) > 2 * lost(x)
+}
+
+/// A stretch of pixels, which need not be whole, and how many it becomes.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: f64,
+    length: f64,
+    size: usize,
+}
+
+impl Span {
+    /// So many pixels as they are.
+    fn all(size: usize) -> Self {
+        Self { start: 0., length: size as f64, size }
+    }
+}
+
 impl Axis {
-    /// Where what is kept begins in the picture, and how much of it that is.
-    fn part(self) -> (f64, f64) {
+    /// Where in the picture, counted from its pixel `first`, what is kept lies.
+    fn span(self, first: usize) -> Span {
         let scale = self.from as f64 / self.full as f64;
         let start = self.start as f64 * scale;
-        (start, (self.kept as f64 * scale).min(self.from as f64 - start))
+        // Rounding must not lead past the border.
+        let length = (self.kept as f64 * scale).min(self.from as f64 - start);
+        Span { start: start - first as f64, length, size: self.kept }
     }
 
     /// The first pixel of the picture that a filter may read, and the one after the last.
     fn read(self) -> (usize, usize) {
-        let (start, length) = self.part();
+        let Span { start, length, .. } = self.span(0);
         let reach = WIDEST * (self.from as f64 / self.full as f64).max(1.) + 1.;
         let end = (start + length + reach).ceil() as usize;
         ((start - reach).max(0.) as usize, end.min(self.from))
@@ -141,41 +168,30 @@ fn nearest(raster: &Raster, y: Axis, x: Axis) -> Raster {
     Raster { height: y.kept, width: x.kept, channels, pixels }
 }
 
-/// A part of a picture, in pixels that need not be whole.
-struct Part {
-    left: f64,
-    top: f64,
-    width: f64,
-    height: f64,
-}
-
-/// A part in another size, along one axis. Computed in 16 bits, since the library's weights for bytes are so coarse that results
-/// differ from Pillow's by two levels.
+/// A part of a picture of bytes in another size. Computed in 16 bits: the library's weights for these are so fine that a byte
+/// comes out as Pillow rounds it.
 fn resized(
     pixels: &[u8],
-    [from_height, from_width, channels]: [usize; 3],
-    part: Part,
-    [height, width]: [usize; 2],
+    [height, width, channels]: [usize; 3],
+    [y, x]: [Span; 2],
     kind: FilterType,
 ) -> Result<Vec<u8>, String> {
     let side = |pixels: usize| u32::try_from(pixels).map_err(|_| "too large a picture".to_owned());
-    let (from_width, from_height) = (side(from_width)?, side(from_height)?);
+    let (width, height) = (side(width)?, side(height)?);
     let wide = |v: u8| u16::from(v) * 257;
     let (colours, greys): (Vec<U16x3>, Vec<U16>);
     let from = if channels == 3 {
         colours = pixels.chunks_exact(3).map(|p| U16x3::new([wide(p[0]), wide(p[1]), wide(p[2])])).collect();
-        ImageRef::from_pixels(from_width, from_height, &colours)
+        ImageRef::from_pixels(width, height, &colours)
     } else {
         greys = pixels.iter().map(|p| U16::new(wide(*p))).collect();
-        ImageRef::from_pixels(from_width, from_height, &greys)
+        ImageRef::from_pixels(width, height, &greys)
     };
     let from = from.map_err(|e| e.to_string())?;
-    let mut to = Image::new(side(width)?, side(height)?, from.pixel_type());
-    // Rounding must not lead past the border.
-    let part_width = part.width.min(f64::from(from_width) - part.left);
-    let part_height = part.height.min(f64::from(from_height) - part.top);
+    let mut to = Image::new(side(x.size)?, side(y.size)?, from.pixel_type());
+    let within = |span: Span, side: u32| span.length.min(f64::from(side) - span.start);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kind)).use_alpha(false);
-    let options = options.crop(part.left, part.top, part_width, part_height);
+    let options = options.crop(x.start, y.start, within(x, width), within(y, height));
     Resizer::new().resize(&from, &mut to, &options).map_err(|e| e.to_string())?;
     let byte = |b: &[u8]| ((u32::from(u16::from_ne_bytes([b[0], b[1]])) + 128) / 257) as u8;
     Ok(to.buffer().chunks_exact(2).map(byte).collect())
