@@ -9,9 +9,9 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use transplant_core::{
     Acts, Batch, BuildCx, Ctx, Features, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema,
-    Scope, Seeds, Spec, Target,
+    Scope, Seeds, Spec, TEXT, Target,
 };
-use transplant_datasets::{Loader, averaged};
+use transplant_datasets::{Loader, LoaderOptions, averaged};
 
 use super::cells::metrics;
 use super::data::Opened;
@@ -34,17 +34,24 @@ pub(crate) type Peers = BTreeMap<String, Metrics>;
 pub(crate) fn peers(ready: &Ready, open: &Opened, test: &SplitPredictions, cx: &BuildCx<'_>) -> Result<Peers> {
     let mut out =
         Peers::from([("majority class".to_owned(), metrics(&ready.components.measures, &majority(ready, test)?)?)]);
-    let Some(Inputs { what, train, test: rows }) = inputs(ready, open)? else { return Ok(out) };
-    let fits = [
-        (format!("1-NN on {what}"), Spec::new("knn")),
-        // Strength and scaling are fixed: nothing is tuned for a peer, as nothing is for the strategies.
-        (format!("logistic regression on {what}"), Spec::new("logistic_regression").with("c", vec![1.0])),
-    ];
+    let inputs = match texts(ready, open)? {
+        Some(texts) => Some(texts),
+        None => vectors(ready, open)?,
+    };
+    let Some(inputs) = inputs else { return Ok(out) };
+    // Strength and scaling are fixed: nothing is tuned for a peer, as nothing is for the strategies.
+    let fits = match inputs.field {
+        Field::Text => vec![("TF-IDF + logistic regression".to_owned(), Spec::new("tfidf_logistic_regression"))],
+        _ => vec![
+            (format!("1-NN on {}", inputs.what), Spec::new("knn")),
+            (format!("logistic regression on {}", inputs.what), Spec::new("logistic_regression").with("c", vec![1.0])),
+        ],
+    };
     for (name, spec) in fits {
         let head: Box<dyn HeadFit> = cx.make(&spec)?;
         let mut said = BTreeMap::new();
         for (task, labelled) in test.tasks.iter().filter(|(_, p)| matches!(p, Predictions::Class { .. })) {
-            said.insert(task.clone(), fitted(&*head, ready, open, task, labelled, &train, &rows)?);
+            said.insert(task.clone(), fitted(&*head, ready, open, task, labelled, &inputs)?);
         }
         out.insert(name, metrics(&ready.components.measures, &said)?);
     }
@@ -75,14 +82,30 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
 struct Inputs {
     /// What it is, in words.
     what: String,
+    /// What a row of it is.
+    field: Field,
     /// The labelled rows.
     train: Features,
-    /// The test rows, as vectors.
+    /// The test rows.
     test: Tensor,
 }
 
+/// Texts as they are, before any transform; `None` when the data hold none.
+fn texts(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
+    if open.dataset.inputs().get(TEXT) != Some(&Field::Text) {
+        return Ok(None);
+    }
+    // All rows in one batch, so that all are filled up to one width.
+    let whole = |feed: &dyn Feed| feed.plain(feed.rows());
+    let options = LoaderOptions::new(CHUNK);
+    let train = whole(&*Loader::train(&ready.parts.train, options.clone())?)?;
+    let test = whole(&*Loader::test(&ready.parts.test, options)?)?.inputs.get(TEXT)?.clone();
+    let train = Features { values: train.inputs.get(TEXT)?.clone(), targets: train.targets, rows: train.rows };
+    Ok(Some(Inputs { what: "texts".to_owned(), field: Field::Text, train, test }))
+}
+
 /// Inputs as plain vectors; `None` when they are none, or too many.
-fn inputs(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
+fn vectors(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
     let (width, picture) = match open.inputs.get(HIDDEN) {
         Some(Field::Image { channels, height, width }) => (channels * height * width, true),
         Some(Field::Vector { width }) => (*width, false),
@@ -93,7 +116,7 @@ fn inputs(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
     if open.inputs.len() != 1 || (width > WIDEST && !coarse) || labelled > MOST_ROWS {
         return Ok(None);
     }
-    let vectors = |batch: &Batch| {
+    let flat = |batch: &Batch| {
         let x = batch.inputs.get(HIDDEN)?;
         let x = if coarse { averaged(x, [GRID, GRID])? } else { x.clone() };
         Ok(x.flatten_from(1)?)
@@ -101,11 +124,12 @@ fn inputs(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
     let what = if coarse { format!("{GRID}×{GRID} means of inputs") } else { "inputs".to_owned() };
     let options = open.loader(CHUNK, Seeds::new(0));
     let train = Loader::train(&ready.parts.train, options.clone())?;
-    let train = gathered(&*train, &vectors)?;
+    let train = gathered(&*train, &flat)?;
     let test = Loader::test(&ready.parts.test, options)?;
-    let parts = test.rows().chunks(CHUNK).map(|rows| vectors(&test.plain(rows)?));
+    let parts = test.rows().chunks(CHUNK).map(|rows| flat(&test.plain(rows)?));
     let parts = parts.collect::<Result<Vec<_>>>()?;
-    Ok(Some(Inputs { what, train, test: Tensor::cat(&parts, 0)? }))
+    let test = Tensor::cat(&parts, 0)?;
+    Ok(Some(Inputs { what, field: Field::Vector { width: test.dim(1)? }, train, test }))
 }
 
 /// What `vectors` makes of all rows of a feed, read some at a time, and their targets.
@@ -128,21 +152,20 @@ fn fitted(
     open: &Opened,
     name: &str,
     labelled: &Predictions,
-    train: &Features,
-    rows: &Tensor,
+    inputs: &Inputs,
 ) -> Result<Predictions> {
     let task = &ready.components.tasks[name];
     let field = &open.dataset.targets()[task.target()];
     let Field::Class { names } = field else { return Ok(labelled.clone()) };
-    let (known, target) = train.known(task.target())?;
-    let params = Params::new(rows.device());
+    let (known, target) = inputs.train.known(task.target())?;
+    let params = Params::new(inputs.test.device());
     for (tensor, value) in head.fit(&known, &target, names.len(), &BTreeMap::new())? {
         params.insert(&tensor, &value, transplant_core::Role::Buffer, transplant_core::Origin::Fresh)?;
     }
-    let schema = Schema::from([(HIDDEN.to_owned(), Field::Vector { width: rows.dim(1)? })]);
+    let schema = Schema::from([(HIDDEN.to_owned(), inputs.field.clone())]);
     let module =
         head.build(&schema, field, &Scope::new(&params, Arc::new(Plan::default()), Seeds::new(0), DType::F32))?;
-    let mut said = task.decode(&module.forward(&Acts::hidden(rows.clone()), &mut Ctx::eval(&[]))?, field)?;
+    let mut said = task.decode(&module.forward(&Acts::hidden(inputs.test.clone()), &mut Ctx::eval(&[]))?, field)?;
     if let (Predictions::Class { labels, .. }, Predictions::Class { labels: right, .. }) = (&mut said, labelled) {
         labels.clone_from(right);
     }
