@@ -153,3 +153,66 @@ fn pretrained_minilm_gives_the_sentence_embeddings_of_transformers() {
         }
     }
 }
+
+/// scikit-image's photograph of a cat, which its package carries.
+const CHELSEA: &str = r#"
+[[asset]]
+name = "chelsea"
+about = "A photograph of a cat."
+licence = "CC0-1.0"
+[[asset.files]]
+role = "archive"
+name = "chelsea.png"
+bytes = 240512
+sha256 = "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"
+sources = [{ type = "pip", package = "scikit-image", version = "0.26.0", member = "skimage/data/chelsea.png" }]
+"#;
+
+/// From the file on: decoding, scaling, cutting, normalising, network and head.
+#[test]
+#[ignore = "fetches 80 MB"]
+fn pretrained_classifiers_see_in_a_photograph_what_their_own_code_sees() {
+    let [chelsea] = &transplant_assets::parse(CHELSEA).unwrap()[..] else { panic!() };
+    let store = Store::at(Store::default_folder().unwrap());
+    let fetched = store.fetch(chelsea, &mut |_| {}).unwrap();
+    let photograph = fetched.path(Role::Archive).unwrap();
+    let goldens: Value = serde_json::from_str(include_str!("../goldens/file_in.json")).unwrap();
+    for (name, want) in goldens.as_object().unwrap() {
+        let artefact =
+            transplant_pipeline::run::pretrained(name, &transplant_pipeline::builtin(), &Device::Cpu).unwrap();
+        let pixels = transplant_datasets::read_picture(photograph, artefact.manifest.frame.as_ref().unwrap()).unwrap();
+        let acts = artefact.transforms.plain(Acts::hidden(pixels.unsqueeze(0).unwrap()), &[0]).unwrap();
+        let outputs = artefact.model.predict(acts, &[0]).unwrap();
+        let logits: Vec<f32> = outputs["class"].get("logits").unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let mut best: Vec<usize> = (0..logits.len()).collect();
+        best.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+        let numbers = |key: &str| want[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+        let classes: Vec<f64> = best[..5].iter().map(|c| *c as f64).collect();
+        assert_eq!(classes, numbers("classes"), "{name}");
+        let ours = best[..5].iter().map(|c| logits[*c]).chain(logits.iter().copied().step_by(50));
+        for (ours, theirs) in ours.zip([numbers("logits"), numbers("some")].concat()) {
+            assert!((f64::from(ours) - theirs).abs() < 0.05, "{name}: {ours} for {theirs}");
+        }
+    }
+}
+
+/// A classifier of the catalogue is named where a run would be, and its weights go back to the library they came from.
+#[test]
+#[ignore = "fetches 19 MB"]
+fn pretrained_classifiers_predict_and_are_exported_without_a_run() {
+    let bench = Bench::new("");
+    let picture = bench.out("grey.png");
+    image::RgbImage::from_pixel(300, 250, image::Rgb([128; 3])).save(&picture).unwrap();
+    let with = |verb: &str| {
+        let mut command = crate::transplant();
+        command.env("TRANSPLANT_ASSETS", Store::default_folder().unwrap()).args([verb, "efficientnet_lite0"]);
+        command
+    };
+    let said = crate::succeeded(&with("predict").arg(&picture).output().unwrap());
+    assert_eq!(said.lines().next().unwrap().split(',').count(), 4 + 1000);
+    let file = bench.out("out.safetensors");
+    crate::succeeded(&with("export").arg(&file).output().unwrap());
+    let (tensors, _) = transplant_core::load_safetensors(&file, &Device::Cpu).unwrap();
+    assert_eq!(tensors["classifier.weight"].dims(), [1000, 1280]);
+    assert!(tensors.contains_key("blocks.0.0.conv_dw.weight"));
+}

@@ -10,7 +10,7 @@ use transplant_core::{
 };
 
 use crate::kept::Kept;
-use crate::prefix::{Tiles, adapted, frozen_stages, in_tiles};
+use crate::prefix::{Tiles, adapted, all_stay, in_tiles};
 
 /// What a model is made of.
 #[derive(Clone)]
@@ -268,7 +268,7 @@ impl Model {
     pub(crate) fn frozen_tiles(&self) -> Result<Option<Tiles<'_>>> {
         let Some(last) = self.parts.strategy.phases(&self.info())?.pop() else { return Ok(None) };
         let stages = self.eval.backbone.stages().len();
-        let all = stages > 0 && frozen_stages(self, &last.plan, &[]) == stages;
+        let all = stages > 0 && all_stay(&self.info(), &last.plan);
         Ok(all.then(|| Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval }))
     }
 

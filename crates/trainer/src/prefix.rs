@@ -49,11 +49,24 @@ pub(crate) fn joined(parts: &[Tensor]) -> Result<Tensor> {
 pub fn frozen_stages(model: &Model, plan: &Plan, taps: &[String]) -> usize {
     let info = model.info();
     let open = info.stages.iter().enumerate().position(|(i, s)| {
-        let frozen = info.weights().filter(|p| p.stage == Some(i)).all(|p| plan.use_of(&p.name) == Use::Frozen);
         let by_batch = s.batch_norm && info.norm_policy(plan, i) == NormPolicy::Batch;
-        !frozen || adapted(&info, plan, i) || s.random || !s.row_wise || by_batch || taps.contains(&s.name)
+        !stays(&info, plan, i) || s.random || by_batch || taps.contains(&s.name)
     });
     open.unwrap_or(info.stages.len())
+}
+
+/// Whether an evaluation gives the same before and after a phase of this plan in all stages: there is no randomness in one.
+pub(crate) fn all_stay(info: &ModelInfo, plan: &Plan) -> bool {
+    (0..info.stages.len()).all(|i| {
+        let adapts = info.stages[i].batch_norm && info.norm_policy(plan, i) == NormPolicy::Batch;
+        stays(info, plan, i) && !adapts
+    })
+}
+
+/// Whether no weight of a stage is trained or adapted, and each row stands alone in it.
+fn stays(info: &ModelInfo, plan: &Plan, i: usize) -> bool {
+    let frozen = info.weights().filter(|p| p.stage == Some(i)).all(|p| plan.use_of(&p.name) == Use::Frozen);
+    frozen && !adapted(info, plan, i) && info.stages[i].row_wise
 }
 
 /// Whether an adapter of this plan attaches to stage number `index`.

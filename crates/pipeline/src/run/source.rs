@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
-use transplant_assets::{Asset, Preprocessing, Role, Store, find};
+use transplant_assets::{Asset, Preprocessing, Role, Store, classes, find};
 use transplant_backbones::weights;
-use transplant_core::{Error, Field, HIDDEN, Invalid, Origin, Result, Schema, Spec, TEXT, Transform};
+use transplant_core::{Error, Field, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform};
 use transplant_trainer::Model;
 
 use super::hash;
@@ -31,6 +31,8 @@ pub struct OpenWeights {
     image: Option<Preprocessing>,
     /// The asset whose rules make tokens of a text as they learned them.
     tokenizer: Option<String>,
+    /// The classes that they tell apart, where the names are known.
+    classes: Vec<String>,
 }
 
 impl OpenWeights {
@@ -51,7 +53,9 @@ impl OpenWeights {
         let image = asset.and_then(|a| a.image.clone());
         let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| a.name.clone());
         let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
-        Ok(Self { tensors, hash, licence, image, tokenizer })
+        let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
+        let classes = classes.into_iter().map(str::to_owned).collect();
+        Ok(Self { tensors, hash, licence, image, tokenizer, classes })
     }
 
     /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
@@ -148,6 +152,11 @@ pub(crate) struct Named<'a> {
     tensors: Cow<'a, BTreeMap<String, Tensor>>,
     same_labels: &'a [String],
     changed: BTreeMap<String, String>,
+    /// Tensors for which a file has none: those of the model, by the names of the network.
+    fresh: Vec<String>,
+    /// The layer that turned features into classes there, and the names of the classes.
+    head: BTreeMap<String, Tensor>,
+    classes: Vec<String>,
 }
 
 impl<'a> Source<'a> {
@@ -158,14 +167,21 @@ impl<'a> Source<'a> {
     pub(crate) fn for_model(self, model: &Model) -> Result<Named<'a>> {
         let (from, open) = match self {
             Self::Cell { step, tensors, same_labels } => {
-                return Ok(Named { from: step, tensors, same_labels, changed: BTreeMap::new() });
+                let (changed, fresh, head, classes) = Default::default();
+                return Ok(Named { from: step, tensors, same_labels, changed, fresh, head, classes });
             }
             Self::Weights { name, open } => (name, open),
         };
         let fitted = weights::fit(open.tensors.clone(), &backbone_shapes(model))?;
         let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
-        let tensors = Cow::Owned(fitted.tensors.into_iter().map(ours).collect());
-        Ok(Named { from, tensors, same_labels: &[], changed: fitted.changed })
+        let mut tensors: BTreeMap<String, Tensor> = fitted.tensors.into_iter().map(ours).collect();
+        for name in &fitted.fresh {
+            let name = format!("{BACKBONE}{name}");
+            let own = model.params().find(&name).map(|p| p.view().copy()).transpose()?;
+            tensors.extend(own.map(|t| (name, t)));
+        }
+        let (changed, fresh, head, classes) = (fitted.changed, fitted.fresh, fitted.head, open.classes.clone());
+        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels: &[], changed, fresh, head, classes })
     }
 }
 
@@ -182,6 +198,37 @@ impl Named<'_> {
                 model.params().set_origin(&name, Origin::Loaded { from: format!("{} ({how})", self.from) });
             }
         }
-        Ok(())
+        for name in &self.fresh {
+            model.params().set_origin(&format!("{BACKBONE}{name}"), Origin::Fresh);
+        }
+        self.head_rows(model)
+    }
+
+    /// Gives the classes that the weights know by the same names their rows of the head; others keep fresh ones.
+    fn head_rows(&self, model: &mut Model) -> Result<()> {
+        let strategy = model.strategy();
+        if strategy.needs().load != Load::BackboneAndHeads || strategy.head().is_some() || self.classes.is_empty() {
+            return Ok(());
+        }
+        for (task, field) in model.info().tasks {
+            let Field::Class { names } = field else { continue };
+            let rows = weights::head_rows(&self.head, &self.classes, &names)?;
+            for (part, theirs) in &rows.tensors {
+                let name = format!("heads.{task}.{part}");
+                let Some(ours) = model.params().find(&name).map(|p| p.view()) else { continue };
+                if ours.dims()[1..] != theirs.dims()[1..] {
+                    continue;
+                }
+                let mut all: Vec<Tensor> =
+                    (0..names.len()).map(|i| ours.narrow(0, i, 1)).collect::<candle_core::Result<_>>()?;
+                for (i, place) in rows.places.iter().enumerate() {
+                    all[*place] = theirs.narrow(0, i, 1)?.to_device(ours.device())?;
+                }
+                model.params().set(&name, &Tensor::cat(&all, 0)?)?;
+                let from = format!("{} (rows of {}; others fresh)", self.from, rows.names.join(", "));
+                model.params().set_origin(&name, Origin::Loaded { from });
+            }
+        }
+        model.rebuild()
     }
 }
