@@ -3,5 +3,6 @@
 
 mod cache;
 mod every_pair;
+mod mixing;
 mod prefix;
 mod resume;
