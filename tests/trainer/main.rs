@@ -3,6 +3,7 @@
 
 mod cache;
 mod every_pair;
+mod mixing;
 mod prefix;
 mod resume;
 mod texts;

@@ -64,7 +64,7 @@ pub use record::{Differentiable, Link, record};
 pub use scope::{Buffer, Init, Scope};
 pub use seeds::{Seeds, Stream};
 pub use spec::Spec;
-pub use step::{Features, Forward, Pass, Step, Term};
+pub use step::{Features, Forward, Mixed, Pass, Step, Term};
 pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update};
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};

@@ -36,6 +36,15 @@ impl Term {
     }
 }
 
+/// A batch made of a stream's rows, to learn from in place of them.
+#[derive(Debug, Clone)]
+pub struct Mixed {
+    /// Inputs, as many rows as the stream's batch has.
+    pub inputs: Acts,
+    /// Targets of these rows, and the share of each in the loss.
+    pub targets: Vec<(f64, Targets)>,
+}
+
 /// One update, seen by a strategy.
 pub trait Step {
     /// The streams that have a batch in this step, in the order of [`crate::Needs`].
@@ -66,11 +75,18 @@ pub trait Step {
     fn module(&mut self, name: &str, inputs: &Acts) -> Result<Acts>;
 
     /// The loss of every task that has a target in the stream's batch, averaged over the rows where it is known: one term
-    /// a task, named as the task.
+    /// a task, named as the task. Where the strategy mixes batches ([`crate::Strategy::mix`]), it is the loss of the mixed one.
     ///
     /// # Errors
     /// When the model fails or no task has a target.
     fn supervised(&mut self, stream: &str) -> Result<Vec<Term>>;
+
+    /// The loss of every task whose target is among `targets`, for what the model made of some inputs, averaged over the
+    /// rows where it is known: one term a task, named as the task; none when no task has a target.
+    ///
+    /// # Errors
+    /// When outputs and targets do not fit.
+    fn losses(&self, forward: &Forward, targets: &Targets) -> Result<Vec<Term>>;
 
     /// The tensors of the model and of the strategy's modules; operations on a parameter's variable are tracked, which is
     /// how a penalty on weights is written.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::{
-    Features, Field, Gradients, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope, Stage,
-    Step, Term,
+    Features, Field, Gradients, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope,
+    Stage, Step, Term,
 };
 
 /// One tensor of the model.
@@ -233,6 +233,21 @@ pub trait Strategy: Send + Sync {
             terms.extend(step.supervised(&stream)?);
         }
         Ok(terms)
+    }
+
+    /// Whether it learns from mixed batches; of composed strategies at most one may.
+    fn mixes(&self) -> bool {
+        false
+    }
+
+    /// What the supervised terms of a stream are computed on in this step; `None`: its batch as it is. What one strategy
+    /// says here holds for all that it is composed with: [`Step::supervised`] gives each the same terms.
+    ///
+    /// # Errors
+    /// When the batch cannot be mixed.
+    fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
+        let _ = (stream, step);
+        Ok(None)
     }
 
     /// Whether [`combine`](Self::combine) wants the gradients of each term apart.

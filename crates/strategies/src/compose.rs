@@ -1,15 +1,15 @@
 //! Several strategies as one: `strategy = ["lora", "l2_sp"]`.
 //!
 //! What they need is joined, their plans are merged phase by phase and their loss terms added up; the supervised terms,
-//! which each brings along, count once. Where two of them want to decide the same thing, it is an error that names both.
+//! which each brings along, count once. A part that mixes batches does so for all of them. Where two of them want to decide the same thing, it is an error that names both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::TensorId;
 use transplant_core::{
-    Boundary, Gradients, HeadFit, Invalid, Load, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step, Strategy,
-    Term, Until, Update,
+    Boundary, Gradients, HeadFit, Invalid, Load, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step,
+    Strategy, Term, Until, Update,
 };
 
 use crate::once::Once;
@@ -18,13 +18,14 @@ struct Composed {
     parts: Vec<(String, Box<dyn Strategy>)>,
     needs: Needs,
     combiner: Option<usize>,
+    mixer: Option<usize>,
 }
 
 /// Makes one strategy of several; names are for errors. A single one is returned as it is.
 ///
 /// # Errors
-/// When there is none, one stands there twice, one wants fresh weights where another loads them, or two bring a head or
-/// combine gradients.
+/// When there is none, one stands there twice, one wants fresh weights where another loads them, or two bring a head,
+/// combine gradients or mix batches.
 pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn Strategy>> {
     if parts.len() < 2 {
         return parts.pop().map(|(_, s)| s).ok_or_else(|| Invalid::new("needs at least one strategy").into());
@@ -36,6 +37,7 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
     }
     only_one(&parts, "bring a head", |s| s.head().is_some())?;
     let combiner = only_one(&parts, "combine gradients", |s| s.combines())?;
+    let mixer = only_one(&parts, "mix batches", |s| s.mixes())?;
     let fresh = parts.iter().find(|(_, s)| s.needs().fresh);
     let loads = parts.iter().find(|(_, s)| s.needs().load != Load::Nothing || s.needs().source_required);
     if let (Some((a, _)), Some((b, _))) = (fresh, loads) {
@@ -50,7 +52,7 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
         join(&mut needs.unlabelled, n.unlabelled);
         join(&mut needs.taps, n.taps);
     }
-    Ok(Box::new(Composed { parts, needs, combiner }))
+    Ok(Box::new(Composed { parts, needs, combiner, mixer }))
 }
 
 fn rank(load: Load) -> u8 {
@@ -112,6 +114,10 @@ impl Strategy for Composed {
                 }
             }
         }
+        if let (Some(mixer), true) = (self.mixer, phases.iter().all(|p| p.until == Until::Now)) {
+            let (mixer, owner) = (&self.parts[mixer].0, &self.parts[owner].0);
+            return Err(Invalid::new(format!("`{mixer}` mixes batches, and `{owner}` learns from none")).into());
+        }
         Ok(phases)
     }
 
@@ -162,6 +168,14 @@ impl Strategy for Composed {
         Ok(out)
     }
 
+    fn mixes(&self) -> bool {
+        self.mixer.is_some()
+    }
+
+    fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
+        self.mixer.map_or(Ok(None), |i| self.parts[i].1.mix(stream, step))
+    }
+
     fn combines(&self) -> bool {
         self.combiner.is_some()
     }
@@ -192,10 +206,10 @@ impl Strategy for Composed {
 mod tests {
     use super::*;
     use crate::weights::tests::model;
-    use crate::{Feature, Lora, Parameter, Structure};
+    use crate::{Cutmix, Feature, Lora, Mixup, Parameter, Structure};
     use candle_core::{Device, Tensor};
     use std::rc::Rc;
-    use transplant_core::{Acts, Batch, Ctx, Error, Forward, Params, Progress, Seeds, Use};
+    use transplant_core::{Acts, Batch, Ctx, Error, Forward, Params, Progress, Seeds, Targets, Use};
 
     /// Adds a term of its own to the supervised ones, and remembers nothing.
     struct Extra {
@@ -212,6 +226,15 @@ mod tests {
             terms.iter_mut().for_each(|t| t.weight = self.weight);
             terms.push(Term::new("extra", Tensor::new(1f32, &Device::Cpu)?));
             Ok(terms)
+        }
+    }
+
+    /// Fits something without a step.
+    struct AtOnce;
+
+    impl Strategy for AtOnce {
+        fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
+            Ok(vec![Phase { until: Until::Now, ..Phase::new("fit", Default::default()) }])
         }
     }
 
@@ -235,6 +258,9 @@ mod tests {
         }
         fn supervised(&mut self, _: &str) -> Result<Vec<Term>> {
             Ok(vec![Term::new("class", Tensor::new(2f32, &Device::Cpu)?)])
+        }
+        fn losses(&self, _: &Forward, _: &Targets) -> Result<Vec<Term>> {
+            Err(Error::contract("not in this test"))
         }
         fn params(&self) -> &Params {
             unreachable!("not in this test")
@@ -293,6 +319,11 @@ mod tests {
         assert!(e.contains("`parameter` and `lora` disagree about the use of `backbone."), "{e}");
         let e = fails(vec![("a", extra(1.0, 2)), ("b", extra(1.0, 3))]);
         assert!(e.contains("`a` and `b` both own the phases"), "{e}");
+        let mixup = || -> Box<dyn Strategy> { Box::<Mixup>::default() };
+        let e = fails(vec![("mixup", mixup()), ("cutmix", Box::<Cutmix>::default())]);
+        assert_eq!(e, "`mixup` and `cutmix` both mix batches; at most one may");
+        let e = fails(vec![("fitted", Box::new(AtOnce)), ("mixup", mixup())]);
+        assert_eq!(e, "`mixup` mixes batches, and `fitted` learns from none");
         assert!(fails(vec![("a", parameter()), ("a", parameter())]).contains("`a` stands there twice"));
         assert!(of(vec![]).is_err() && of(vec![("feature", Box::new(Feature::linear()))]).is_ok());
     }

@@ -6,24 +6,30 @@
 //! | [`Feature`] | loaded, frozen | fitted on features | few labels, little time, or many tasks on one network |
 //! | [`Lora`] | loaded, frozen, with low-rank updates beside | trained | many tasks on one large network |
 //! | [`L2Sp`] | fine-tuned, pulled to where it came from | trained | fine-tuning overfits |
+//! | [`Mixup`], [`Cutmix`] | as those beside it say | as those beside it say | more data would help, and there is none |
 //! | [`Structure`] | fresh weights | fresh | to see what transfer is worth, and to pretrain |
 //!
 //! Several become one by [`compose`]. A strategy decides; the trainer acts: nothing here opens a file or owns a loop.
 #![forbid(unsafe_code)]
 
 mod compose;
+mod cutmix;
 mod feature;
 mod l2_sp;
 mod lora;
+mod mixing;
+mod mixup;
 mod once;
 mod parameter;
 mod structure;
 mod weights;
 
 pub use compose::compose;
+pub use cutmix::{Cutmix, CutmixOptions};
 pub use feature::{Feature, FeatureOptions};
 pub use l2_sp::{L2Sp, L2SpOptions};
 pub use lora::{Lora, LoraOptions};
+pub use mixup::{Mixup, MixupOptions};
 pub use parameter::{Parameter, ParameterHead, ParameterNorm, ParameterOptions};
 pub use structure::{Structure, StructureOptions};
 
@@ -36,4 +42,6 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Strategy, Feature>();
     p.add::<dyn Strategy, Lora>();
     p.add::<dyn Strategy, L2Sp>();
+    p.add::<dyn Strategy, Mixup>();
+    p.add::<dyn Strategy, Cutmix>();
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use transplant_core::{Acts, Batch, Ctx, Forward, Params, Progress, Result, Seeds, Step, Term};
+use transplant_core::{Acts, Batch, Ctx, Forward, Params, Progress, Result, Seeds, Step, Targets, Term};
 
 /// A step in which the supervised terms of a stream are made once, so that they can be told by their tensors.
 pub(crate) struct Once<'a> {
@@ -55,6 +55,9 @@ impl Step for Once<'_> {
             out.extend(self.of_stream(&s)?);
         }
         Ok(out)
+    }
+    fn losses(&self, forward: &Forward, targets: &Targets) -> Result<Vec<Term>> {
+        self.step.losses(forward, targets)
     }
     fn params(&self) -> &Params {
         self.step.params()

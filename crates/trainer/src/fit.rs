@@ -286,6 +286,7 @@ impl<'r, 'io> Run<'r, 'io> {
         let _recording = Recording::start()?;
         let mut cx = TrainStep {
             network: &stage.network,
+            strategy: stage.strategy,
             tasks: self.model.tasks(),
             params: self.model.params(),
             streams,

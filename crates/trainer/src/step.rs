@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Acts, Batch, Ctx, Error, Forward, Mode, Params, Progress, Result, Seeds, Step, Target, Task, Term,
+    Acts, Batch, Ctx, Error, Forward, Mixed, Mode, Params, Progress, Result, Seeds, Step, Strategy, Target, Targets,
+    Task, Term,
 };
 
 use crate::fetched::Fetched;
@@ -14,6 +15,7 @@ use crate::model::Network;
 /// One update over one batch of every stream.
 pub(crate) struct TrainStep<'a> {
     pub(crate) network: &'a Network,
+    pub(crate) strategy: &'a dyn Strategy,
     pub(crate) tasks: &'a BTreeMap<String, std::sync::Arc<dyn Task>>,
     pub(crate) params: &'a Params,
     pub(crate) streams: &'a BTreeMap<String, Fetched<'a>>,
@@ -35,6 +37,22 @@ impl TrainStep<'_> {
         let mut cx = Ctx::new(Mode::Train, stream, self.step, rows, self.seeds);
         cx.taps.clone_from(self.taps);
         cx
+    }
+
+    /// The loss of a mixed batch: of each of its targets, by its share.
+    fn mixed(&mut self, mixed: Mixed, stream: &str) -> Result<Vec<Term>> {
+        let forward = self.forward_on(mixed.inputs, stream)?;
+        let mut sums: Vec<Term> = Vec::new();
+        for (share, targets) in &mixed.targets {
+            for term in self.losses(&forward, targets)? {
+                let value = (&term.value * *share)?;
+                match sums.iter_mut().find(|t| t.name == term.name) {
+                    Some(sum) => sum.value = (&sum.value + value)?,
+                    None => sums.push(Term { value, ..term }),
+                }
+            }
+        }
+        Ok(sums)
     }
 }
 
@@ -72,17 +90,26 @@ impl Step for TrainStep<'_> {
     }
 
     fn supervised(&mut self, stream: &str) -> Result<Vec<Term>> {
-        let forward = self.forward(stream)?;
-        let fetched = self.fetched(stream)?;
-        let mut terms = Vec::new();
-        for (name, task) in self.tasks {
-            if let Some(target) = fetched.targets().get(task.target()) {
-                let rows = task.loss(&forward.outputs[name], target)?;
-                terms.push(Term::new(name, mean_over_known(&rows, target)?));
-            }
-        }
+        let strategy = self.strategy;
+        let terms = if let Some(mixed) = strategy.mix(stream, self)? {
+            self.mixed(mixed, stream)?
+        } else {
+            let forward = self.forward(stream)?;
+            self.losses(&forward, self.fetched(stream)?.targets())?
+        };
         if terms.is_empty() {
             return Err(Error::contract(format!("stream `{stream}` has no target that a task learns")));
+        }
+        Ok(terms)
+    }
+
+    fn losses(&self, forward: &Forward, targets: &Targets) -> Result<Vec<Term>> {
+        let mut terms = Vec::new();
+        for (name, task) in self.tasks {
+            let (Some(target), Some(outputs)) = (targets.get(task.target()), forward.outputs.get(name)) else {
+                continue;
+            };
+            terms.push(Term::new(name, mean_over_known(&task.loss(outputs, target)?, target)?));
         }
         Ok(terms)
     }

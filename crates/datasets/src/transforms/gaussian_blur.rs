@@ -42,7 +42,7 @@ impl GaussianBlur {
     /// # Errors
     /// Names the option that is out of range.
     pub fn new(o: Options) -> Result<Self, Invalid> {
-        if o.kernel_size % 2 == 0 || o.kernel_size > 1 << 10 {
+        if o.kernel_size.is_multiple_of(2) || o.kernel_size > 1 << 10 {
             return Err(Invalid::key("kernel_size", format!("must be odd and below 1024, not {}", o.kernel_size)));
         }
         in_order("sigma", o.sigma, 0.01, 1e3)?;
