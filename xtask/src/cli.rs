@@ -78,10 +78,7 @@ pub(crate) fn command() -> Command {
     ];
     let own = [
         verb("test", "Run the tests of the workspace (for developers)")
-            .arg(flag(
-                "full",
-                "Also test what stands behind the features `candle-datasets` and `parquet` (a long build)",
-            ))
+            .arg(flag("full", "Also test what stands behind the feature `candle-datasets` (a long build)"))
             .arg(option("package", "CRATE", "Only this crate").short('p').action(ArgAction::Append))
             .arg(rest("Passed on to the test programs, such as a test's name")),
         verb("lint", "Check formatting, clippy, licences and the rules of the house (for developers)"),

@@ -24,21 +24,9 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
     let mut code = process::exit_code(test(&mut first)?);
     if code == 0 && flags.get_flag("full") {
         let mut gated = process::cargo("test");
-        gated.args(["--package", "transplant-datasets", "--features", "candle-datasets,parquet"]);
-        code = process::exit_code(test(&mut gated)?);
-        if code == 0 {
-            let mut gated = process::cargo("test");
-            gated.args([
-                "--package",
-                "transplant-tests",
-                "--features",
-                "candle-datasets",
-                "--test",
-                "program",
-                "cifar10",
-            ]);
-            code = process::exit_code(test(&mut gated)?);
-        }
+        gated.args(["--package", "transplant-datasets", "--package", "transplant-tests"]);
+        gated.args(["--features", "transplant-tests/candle-datasets", "--lib", "--test", "program", "--release", "--"]);
+        code = process::exit_code(gated.args(["sources", "cifar10"]).status()?);
     }
     Ok(ExitCode::from(code))
 }

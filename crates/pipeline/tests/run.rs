@@ -10,7 +10,7 @@ use serde_json::Value;
 use transplant_core::{Error, Event};
 use transplant_pipeline::builtin;
 use transplant_pipeline::file::{self, Overrides, Place};
-use transplant_pipeline::run::{self, Folder, Outcome, prepare};
+use transplant_pipeline::run::{self, Asked, Folder, Format, Outcome, prepare};
 
 const SMALL: &str = r#"
 schema = 1
@@ -154,9 +154,14 @@ fn a_run_leaves_its_folder_and_is_not_run_twice() {
     std::fs::write(&image, [b"P5 8 8 16\n".as_slice(), &[3; 64]].concat()).unwrap();
     let model = run::model_folder(&out, None).unwrap();
     assert!(model.ends_with("cells/transfer-parameter-seed0/model"), "{}", model.display());
-    let said = run::predict(&model, &[image], &builtin(), &Device::Cpu).unwrap();
-    assert_eq!(said.lines().count(), 2);
-    assert!(said.starts_with("file,task,class,score,score_0,"), "{said}");
+    let artefact = run::model_of(&out, None, &builtin(), &Device::Cpu).unwrap();
+    let (mut said, mut told) = (Vec::new(), Vec::new());
+    let mut progress = |done: usize, of: usize| told.push((done, of));
+    let asked = Asked { inputs: &[image], format: Format::Csv, out: Box::new(&mut said), progress: &mut progress };
+    assert_eq!(run::predict(&artefact, asked).unwrap().done, 1);
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!((said.lines().count(), told), (2, vec![(1, 1)]));
+    assert!(said.starts_with("input,task,class,score,score_0,"), "{said}");
 }
 
 #[test]
