@@ -216,3 +216,16 @@ fn pretrained_classifiers_predict_and_are_exported_without_a_run() {
     assert_eq!(tensors["classifier.weight"].dims(), [1000, 1280]);
     assert!(tensors.contains_key("blocks.0.0.conv_dw.weight"));
 }
+
+/// The shipped pipelines that fetch what they need open, with all their data.
+#[test]
+#[ignore = "fetches 120 MB"]
+fn pretrained_configs_are_valid() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs");
+    for (name, stages) in [("emoji_probe", "blocks.6"), ("emoji_finetune", "blocks.6"), ("reviews_minilm", "layer5")] {
+        let mut command = crate::transplant();
+        command.env("TRANSPLANT_ASSETS", Store::default_folder().unwrap());
+        let said = crate::succeeded(&command.arg("check").arg(folder.join(format!("{name}.toml"))).output().unwrap());
+        assert!(said.contains(stages), "{said}");
+    }
+}

@@ -176,7 +176,7 @@ fn assets_are_listed_and_what_cannot_be_fetched_is_said_at_its_line() {
 }
 
 #[test]
-fn pixels_on_another_scale_than_the_weights_know_are_told() {
+fn pixels_are_brought_to_the_scale_of_the_weights_and_another_one_is_told() {
     let network = transplant_backbones::EfficientNetLite::new(Default::default());
     let (params, _) = parameters(&network, 1, 32);
     let file: BTreeMap<String, Tensor> = params.all().into_iter().map(|(name, p)| (name, p.view())).collect();
@@ -195,5 +195,12 @@ fn pixels_on_another_scale_than_the_weights_know_are_told() {
         let resize = "{ type = \"resize\", height = 32, width = 32 }";
         text.replace(resize, &format!("{resize}, {{ type = \"normalise\", mean = [{mean}], std = [0.502] }}"))
     };
-    assert!(said(&text) && said(&normalised(0.4)) && !said(&normalised(0.498)));
+    assert!(said(&normalised(0.4)) && !said(&normalised(0.498)));
+    // Where the file says nothing, the weights' own numbers are taken, and stay with the model.
+    assert!(!said(&text));
+    let bench = bench(&text, &file);
+    let model = cell(&bench.run("run", &[])).join("model/model.json");
+    let model: serde_json::Value = serde_json::from_slice(&std::fs::read(model).unwrap()).unwrap();
+    let last = model["transforms"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["type"], &last["mean"][0], &last["std"][0]), (&"normalise".into(), &0.498.into(), &0.502.into()));
 }
