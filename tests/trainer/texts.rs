@@ -46,7 +46,7 @@ fn text(row: usize) -> String {
 }
 
 fn texts() -> Arc<Texts> {
-    let width = text(ROWS).len();
+    let width = (0..ROWS).map(|row| text(row).len()).max().unwrap();
     let mut bytes = vec![0u8; ROWS * width];
     for (row, bytes) in bytes.chunks_exact_mut(width).enumerate() {
         bytes[..text(row).len()].copy_from_slice(text(row).as_bytes());
