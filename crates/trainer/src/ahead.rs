@@ -45,8 +45,8 @@ impl Ahead {
     /// Those of [`Feed::batch`].
     pub(crate) fn batch(&self, at: At) -> Result<Batch> {
         let started = Instant::now();
-        let mut reader = self.reader.borrow_mut();
-        let reader = match &mut *reader {
+        let mut slot = self.reader.borrow_mut();
+        let reader = match &mut *slot {
             Some(reader) if reader.next == at => reader,
             other => {
                 // The old one ends before the new one begins.
@@ -56,6 +56,10 @@ impl Ahead {
         };
         let batch = reader.take();
         reader.next = after(&*self.feed, at);
+        if batch.is_err() {
+            // It ended with this.
+            drop(slot.take());
+        }
         self.waited.set(self.waited.get() + started.elapsed());
         batch
     }
