@@ -1,5 +1,6 @@
 //! What each verb does.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,7 @@ fn predict(model: &Artefact, inputs: &[PathBuf], format: Option<&str>, output: O
     let ending = output.and_then(|o| o.extension()).and_then(|e| e.to_str()).filter(|e| e.parse::<Format>().is_ok());
     let format: Format = format.or(ending).unwrap_or("csv").parse().map_err(wrong)?;
     // What is half-written when something goes wrong has another name.
-    let part = output.map(|o| o.with_added_extension("part"));
+    let part = output.map(|o| PathBuf::from([o.as_os_str(), OsStr::new(".part")].into_iter().collect::<OsString>()));
     let out: Box<dyn std::io::Write + Send> = match &part {
         Some(part) => {
             let file = std::fs::File::create(part).map_err(|e| wrong(format!("{}: {e}", part.display())))?;

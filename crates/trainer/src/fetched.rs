@@ -60,13 +60,12 @@ impl<'a> Fetched<'a> {
         device: &Device,
     ) -> Result<Self> {
         let (whole, device, epoch) = (OnceCell::new(), device.clone(), at.0);
-        if let Some(kept) = kept {
-            if let Some((mut labels, acts)) = kept.of(&stream.feed.order(at.0, at.1)?, epoch)? {
-                if !stream.labelled {
-                    labels.targets.clear();
-                }
-                return Ok(Self { stream, epoch, device, labels, whole, acts });
+        let rows = || stream.feed.order(at.0, at.1);
+        if let Some((mut labels, acts)) = kept.map(|k| k.of(&rows()?, epoch)).transpose()?.flatten() {
+            if !stream.labelled {
+                labels.targets.clear();
             }
+            return Ok(Self { stream, epoch, device, labels, whole, acts });
         }
         let batch = stream.ready(ahead.batch(at)?, &device)?;
         let acts = tiles.of(&batch)?;

@@ -269,7 +269,7 @@ impl Model {
         let Some(last) = self.parts.strategy.phases(&self.info())?.pop() else { return Ok(None) };
         let stages = self.eval.backbone.stages().len();
         let all = stages > 0 && all_stay(&self.info(), &last.plan);
-        Ok(all.then(|| Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval }))
+        Ok(all.then_some(Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval }))
     }
 
     /// How a prefix that is frozen in a phase runs in an evaluation; of no stages when the evaluating network adapts one.

@@ -62,10 +62,9 @@ impl OpenWeights {
     /// of it: pixels to their scale, texts to their tokens.
     pub(crate) fn calls_for(&self, inputs: &Schema, spec: &DatasetSpec) -> Vec<Spec<dyn Transform>> {
         let mut out = Vec::new();
-        if let (Some(Field::Image { channels, .. }), Some(image)) = (inputs.get(HIDDEN), &self.image) {
-            if !spec.transforms.iter().any(|t| t.tag == NORMALISE) {
-                out.push(normalise(image, *channels));
-            }
+        let said = spec.transforms.iter().any(|t| t.tag == NORMALISE);
+        if let (Some(Field::Image { channels, .. }), Some(image), false) = (inputs.get(HIDDEN), &self.image, said) {
+            out.push(normalise(image, *channels));
         }
         if let (Some(Field::Text), Some(asset)) = (inputs.get(TEXT), &self.tokenizer) {
             out.push(Spec::new("tokenise").with("asset", asset.clone()));
