@@ -134,7 +134,7 @@ fn data_tells_classes_parts_and_what_is_there_twice_and_paints_a_sheet() {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(!said.contains("LEAK"), "{said}");
-    let sheet = image::open(bench.out("shown/data/colours.png")).unwrap();
+    let sheet = image::open(bench.out("shown/colours.png")).unwrap();
     assert!(sheet.width() > 16 * 8 && sheet.height() > 16 * 2);
     // The same picture under nine names: it cannot but stand on both sides.
     for i in 0..9 {

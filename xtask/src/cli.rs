@@ -39,7 +39,7 @@ pub(crate) fn command() -> Command {
         ]),
         verb("data", "Show what the data of a pipeline hold: classes, parts, duplicates, and sheets of pictures")
             .args([file(), set()])
-            .arg(option("out", "DIR", "Sheets go to DIR/data [default: runs/<name>]")),
+            .arg(option("out", "DIR", "Where the sheets go [default: runs/<name>.data]")),
         verb("list", "List the strategies, datasets, backbones, ... that a file can name")
             .arg(Arg::new("kind").value_name("KIND").help("Only this kind, such as `strategy`")),
         verb("explain", "Explain one of them and its options")

@@ -75,8 +75,9 @@ fn check(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
 
 fn data(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
     let pipeline = open(a, plugins)?;
-    let prepared = prepare(&pipeline, plugins, a.out.as_deref())?;
-    say(&run::inspect(&prepared, &run::sheets_folder(&prepared))?)
+    let prepared = prepare(&pipeline, plugins, None)?;
+    let folder = a.out.clone().unwrap_or_else(|| run::sheets_folder(&prepared));
+    say(&run::inspect(&prepared, &folder)?)
 }
 
 fn write_reference(dir: &Path, plugins: &Plugins) -> Result<(), Failure> {

@@ -1,11 +1,12 @@
 //! [`Loader`]: seeded, shuffled, transformed batches of one part of a data set, at any position.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::seq::SliceRandom;
 use transplant_core::{
-    Batch, Dataset, Error, Fed, Feed, Invalid, Result, RowRole, Schema, Seeds, Test, Train, Transform, Unlabelled,
-    Validation,
+    Batch, Dataset, Error, Fed, Feed, Field, Invalid, Result, RowRole, Schema, Seeds, Test, Train, Transform,
+    Unlabelled, Validation,
 };
 
 use crate::Chain;
@@ -21,6 +22,9 @@ pub struct LoaderOptions {
     pub augment: Vec<Arc<dyn Transform>>,
     /// Views of each row that random transforms make, at least 1; `None`: another in every epoch.
     pub views: Option<u64>,
+    /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class alike):
+    /// a class of n rows is drawn from in proportion to n to the power of 1 less this.
+    pub class_balance: f64,
     /// Where shuffling and random transforms get their numbers from.
     pub seeds: Seeds,
 }
@@ -28,7 +32,14 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// Batches of this size without transforms, seed 0.
     pub fn new(batch_size: usize) -> Self {
-        Self { batch_size, transforms: Vec::new(), augment: Vec::new(), views: None, seeds: Seeds::new(0) }
+        Self {
+            batch_size,
+            transforms: Vec::new(),
+            augment: Vec::new(),
+            views: None,
+            class_balance: 0.,
+            seeds: Seeds::new(0),
+        }
     }
 }
 
@@ -46,6 +57,8 @@ pub struct Loader {
     batches: u64,
     views: Option<u64>,
     seeds: Seeds,
+    /// Where classes are balanced: the rows of each, and how often one of them is drawn in an epoch.
+    classes: Vec<(Vec<u64>, usize)>,
     /// The order of the epoch that was asked for last.
     order: Mutex<Option<(u64, Arc<[u64]>)>>,
 }
@@ -100,7 +113,14 @@ impl Loader {
             return Err(Error::contract("a loader needs at least one row, and this part of the data set is empty"));
         }
         let chain = Chain::new(o.transforms, o.augment)?;
+        let classes = match o.class_balance {
+            // Rows without labels are not told apart by them.
+            balance if balance == 0. || !labelled => Vec::new(),
+            balance if (0. ..=1.).contains(&balance) => balanced(&**dataset, rows, balance)?,
+            other => return Err(Invalid::key("class_balance", format!("must be from 0 to 1, not {other}")).into()),
+        };
         let loader = Self {
+            classes,
             rows: rows.to_vec(),
             targets: if labelled { dataset.targets().clone() } else { Schema::new() },
             inputs: chain.schema(dataset.inputs())?,
@@ -120,8 +140,19 @@ impl Loader {
         match last.as_ref() {
             Some((e, order)) if *e == epoch => order.clone(),
             _ => {
-                let mut rows = self.rows.clone();
-                rows.shuffle(&mut self.seeds.stream("shuffle", &[epoch]));
+                let mut stream = self.seeds.stream("shuffle", &[epoch]);
+                let mut rows = if self.classes.is_empty() { self.rows.clone() } else { Vec::new() };
+                for (of_class, times) in &self.classes {
+                    // Whole rounds, in each of which every row comes once.
+                    let mut round = of_class.clone();
+                    let mut left = *times;
+                    while left > 0 {
+                        round.shuffle(&mut stream);
+                        rows.extend(&round[..left.min(round.len())]);
+                        left = left.saturating_sub(round.len());
+                    }
+                }
+                rows.shuffle(&mut stream);
                 let order: Arc<[u64]> = rows.into();
                 *last = Some((epoch, order.clone()));
                 order
@@ -134,6 +165,31 @@ impl Loader {
         batch.targets.retain(|name, _| self.targets.contains_key(name));
         Ok(batch)
     }
+}
+
+/// The rows of each class, and how often one of them is drawn in an epoch: as many in all as there are rows.
+fn balanced(dataset: &dyn Dataset, rows: &[u64], balance: f64) -> Result<Vec<(Vec<u64>, usize)>> {
+    let class = |(name, field): (&String, &Field)| matches!(field, Field::Class { .. }).then(|| name.clone());
+    let target = dataset.targets().iter().find_map(class);
+    let target =
+        target.ok_or_else(|| Invalid::key("class_balance", "the data have no classes that could be balanced"))?;
+    let labels = dataset.classes_of(&target)?;
+    let mut of_class = BTreeMap::<Option<u32>, Vec<u64>>::new();
+    for row in rows {
+        of_class.entry(labels.get(*row as usize).copied().flatten()).or_default().push(*row);
+    }
+    let weight = |n: usize| (n as f64).powf(1. - balance);
+    let sum: f64 = of_class.values().map(|rows| weight(rows.len())).sum();
+    // Rounded so that all of them together are the rows: each takes what the sum up to it has grown by.
+    let (mut so_far, mut given, all) = (0., 0, rows.len());
+    let share = |rows: Vec<u64>| {
+        so_far += weight(rows.len());
+        let upto = (so_far / sum * all as f64).round() as usize;
+        let times = upto - given;
+        given = upto;
+        (rows, times)
+    };
+    Ok(of_class.into_values().map(share).collect())
 }
 
 impl Feed for Loader {
@@ -212,6 +268,38 @@ mod tests {
 
     fn bits(batch: &Batch) -> Vec<f32> {
         batch.inputs.get(HIDDEN).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn balanced_classes_are_drawn_alike_and_no_row_twice_before_all_of_its_class() -> Result<()> {
+        let dataset: Arc<dyn Dataset> = Arc::new(Optdigits::load()?);
+        let labels = dataset.classes_of("class")?;
+        let of = |class: u32, n: usize| {
+            let all = dataset.roles().pool.iter().copied().filter(move |r| labels[*r as usize] == Some(class));
+            all.take(n).collect::<Vec<_>>()
+        };
+        let rows = [of(0, 60), of(1, 15), of(2, 5)].concat();
+        let train = Train::new(dataset.clone(), rows.clone());
+        let counts = |balance: f64, epoch: u64| -> Result<Vec<usize>> {
+            let feed = Loader::train(&train, LoaderOptions { class_balance: balance, ..LoaderOptions::new(16) })?;
+            let drawn = (0..feed.batches()).map(|i| feed.order(epoch, i)).collect::<Result<Vec<_>>>()?.concat();
+            assert_eq!((drawn.len(), feed.batches()), (80, 5));
+            let times = |row: &u64| drawn.iter().filter(|r| *r == row).count();
+            for class in [&rows[..60], &rows[60..75], &rows[75..]] {
+                let times: Vec<usize> = class.iter().map(times).collect();
+                assert!(times.iter().max().unwrap() - times.iter().min().unwrap() <= 1, "{times:?}");
+            }
+            let of_class = |class: &[u64]| class.iter().map(times).sum();
+            Ok(vec![of_class(&rows[..60]), of_class(&rows[60..75]), of_class(&rows[75..])])
+        };
+        assert_eq!(counts(0., 0)?, [60, 15, 5]);
+        assert_eq!(counts(1., 0)?, [27, 26, 27]);
+        // The roots of 60, 15 and 5 are as 7.75, 3.87 and 2.24.
+        assert_eq!(counts(0.5, 0)?, [45, 22, 13]);
+        assert_eq!(counts(1., 3)?, [27, 26, 27]);
+        let wrong = LoaderOptions { class_balance: 1.5, ..LoaderOptions::new(16) };
+        assert!(Loader::train(&train, wrong).err().unwrap().to_string().starts_with("class_balance: must be"));
+        Ok(())
     }
 
     #[test]

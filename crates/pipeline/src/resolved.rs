@@ -168,6 +168,9 @@ pub struct TrainerSpec {
     /// Views of each row that random transforms make, at least 1: epoch e shows view e modulo `views`, and what frozen stages
     /// make of each view is computed once. Left out: another view in every epoch, computed anew.
     pub views: Option<u64>,
+    /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class alike): a
+    /// class of n rows is drawn from in proportion to n to the power of 1 less this.
+    pub class_balance: f64,
     /// What operands of products are rounded to while it trains: `f32`, nothing, or `bf16`, which needs a processor with a
     /// matrix unit (AMX) or a GPU to be faster. Weights and sums stay f32; tests and predictions are always computed in f32.
     pub precision: Precision,
@@ -187,6 +190,7 @@ impl Default for TrainerSpec {
             clip_norm: None,
             accumulate: 1,
             views: None,
+            class_balance: 0.0,
             precision: Precision::F32,
             policies: Vec::new(),
             checkpoint_every_secs: 30.0,

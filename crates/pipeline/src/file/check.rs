@@ -206,6 +206,9 @@ pub(crate) fn trainer(t: &TrainerSpec, plugins: &Plugins) -> Result<TrainerSpec,
     if t.views == Some(0) {
         return Err(Invalid::key("views", "must be at least 1").help("leave it out for another view in every epoch"));
     }
+    if !(0.0..=1.0).contains(&t.class_balance) {
+        return Err(Invalid::key("class_balance", "must be from 0 to 1"));
+    }
     if t.clip_norm.is_some_and(|c| c <= 0.0) {
         return Err(Invalid::key("clip_norm", "must be above 0"));
     }

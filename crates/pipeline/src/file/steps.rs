@@ -170,7 +170,7 @@ fn draft(
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
             "schedule": spelled(&trainer.schedule), "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate,
-            "views": trainer.views, "precision": trainer.precision,
+            "views": trainer.views, "class_balance": trainer.class_balance, "precision": trainer.precision,
             "policies": trainer.policies.iter().map(spelled).collect::<Vec<_>>(),
             "checkpoint_every_secs": trainer.checkpoint_every_secs,
         },

@@ -151,7 +151,7 @@ impl Session<'_> {
     fn loader(&self, ready: &Ready) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
         let options = ready.open.loader(trainer.batch_size, seeds(ready));
-        LoaderOptions { views: trainer.views, ..options }
+        LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, ..options }
     }
 
     fn data(&self, ready: &Ready) -> Result<Data> {

@@ -205,7 +205,7 @@ fn texts(ready: &Ready) -> Result<Vec<String>> {
     Ok(texts.into_iter().map(shown).collect())
 }
 
-/// Where sheets of a run go when no folder is named.
+/// Where sheets go when no folder is named: beside the run's, which is not to be there before a run makes it.
 pub fn sheets_folder(run: &Prepared<'_>) -> PathBuf {
-    run.folder.root().join("data")
+    run.folder.root().with_file_name(format!("{}.data", run.pipeline.name))
 }
