@@ -275,7 +275,7 @@ mod tests {
         let dataset: Arc<dyn Dataset> = Arc::new(Optdigits::load()?);
         let labels = dataset.classes_of("class")?;
         let of = |class: u32, n: usize| {
-            let all = dataset.roles().pool.iter().copied().filter(move |r| labels[*r as usize] == Some(class));
+            let all = dataset.roles().pool.iter().copied().filter(|r| labels[*r as usize] == Some(class));
             all.take(n).collect::<Vec<_>>()
         };
         let rows = [of(0, 60), of(1, 15), of(2, 5)].concat();
