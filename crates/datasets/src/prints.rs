@@ -45,21 +45,25 @@ impl Prints {
     /// When a row cannot be read.
     pub fn of(dataset: &dyn Dataset, rows: &[u64]) -> Result<Self> {
         let mut out = Self::default();
-        out.add(dataset, rows)?;
+        out.read(dataset, rows, matches!(dataset.inputs().get(HIDDEN), Some(Field::Image { .. })))?;
         Ok(out)
     }
 
-    /// Adds those of these rows whose fingerprints are not known yet.
+    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) finds them; what pictures
+    /// look like is left out.
     ///
     /// # Errors
     /// When a row cannot be read.
     pub fn add(&mut self, dataset: &dyn Dataset, rows: &[u64]) -> Result<()> {
-        let picture = matches!(dataset.inputs().get(HIDDEN), Some(Field::Image { .. }));
+        self.read(dataset, rows, false)
+    }
+
+    fn read(&mut self, dataset: &dyn Dataset, rows: &[u64], with_looks: bool) -> Result<()> {
         let new: Vec<u64> = rows.iter().copied().filter(|r| !self.exact.contains_key(r)).collect();
         for rows in new.chunks(CHUNK) {
             let batch = dataset.batch(rows)?;
             self.exact.extend(rows.iter().copied().zip(hashes(&batch.inputs, rows.len())?));
-            if picture {
+            if with_looks {
                 let looks = rows.iter().copied().zip(looks(batch.inputs.get(HIDDEN)?)?);
                 self.looks.extend(looks.filter(|(_, l)| (FEWEST_BITS..=64 - FEWEST_BITS).contains(&l.count_ones())));
             }

@@ -126,9 +126,7 @@ fn vectors(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
     let train = Loader::train(&ready.parts.train, options.clone())?;
     let train = gathered(&*train, &flat)?;
     let test = Loader::test(&ready.parts.test, options)?;
-    let parts = test.rows().chunks(CHUNK).map(|rows| flat(&test.plain(rows)?));
-    let parts = parts.collect::<Result<Vec<_>>>()?;
-    let test = Tensor::cat(&parts, 0)?;
+    let test = gathered(&*test, &flat)?.values;
     Ok(Some(Inputs { what, field: Field::Vector { width: test.dim(1)? }, train, test }))
 }
 

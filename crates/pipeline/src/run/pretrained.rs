@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Device;
-use transplant_assets::{Interpolation, Role, Store, classes, find};
+use transplant_assets::{Interpolation, classes, find};
 use transplant_backbones::weights;
 use transplant_core::{
     BuildCx, Error, Field, Filter, Fit, Frame, HIDDEN, Invalid, Origin, Plugins, Result, Schema, Seeds, Spec,
@@ -14,7 +14,7 @@ use transplant_datasets::Chain;
 use super::artefact::{self, Artefact, Manifest};
 use super::data;
 use super::record::SCHEMA;
-use super::source::{BACKBONE, normalise};
+use super::source::{BACKBONE, backbone_shapes, fetch, normalise};
 
 /// The one task, and its target.
 const CLASS: &str = "class";
@@ -30,9 +30,7 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
     let (Some(architecture), Some(image), Some(names)) = (&asset.architecture, &asset.image, named) else {
         return Err(Invalid::new(format!("`{name}` is no classifier of pictures, and can only be started from")).into());
     };
-    let store = Store::at(Store::default_folder()?);
-    let fetched = store.fetch(asset, &mut |note| tracing::info!("{note}"))?;
-    let path = fetched.path(Role::Weights).ok_or_else(|| Error::contract(format!("`{name}` has no weights")))?;
+    let path = fetch(asset)?;
 
     let size = image.size;
     let channels = 3;
@@ -63,7 +61,7 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
     };
     let cx = BuildCx { plugins, base: Path::new("."), seeds: Seeds::new(0) };
     let mut model = artefact::fresh(&manifest, device, &cx)?;
-    let fitted = weights::fit(weights::read(path)?, &super::source::backbone_shapes(&model))?;
+    let fitted = weights::fit(weights::read(&path)?, &backbone_shapes(&model))?;
     let params = model.params().clone();
     let head = fitted.head.into_iter().map(|(n, t)| (format!("{HEAD}{n}"), t));
     let all = fitted.tensors.into_iter().map(|(n, t)| (format!("{BACKBONE}{n}"), t)).chain(head);

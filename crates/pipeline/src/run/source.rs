@@ -118,7 +118,7 @@ pub(super) fn backbone_shapes(model: &Model) -> BTreeMap<String, Vec<usize>> {
 }
 
 /// The weights of an asset, fetched when they are not there yet.
-fn fetch(asset: &Asset) -> Result<PathBuf> {
+pub(super) fn fetch(asset: &Asset) -> Result<PathBuf> {
     let store = Store::at(Store::default_folder()?);
     let fetched = store.fetch(asset, &mut |note| tracing::info!("{note}"))?;
     let none = || Error::contract(format!("the asset `{}` has no weights", asset.name));
