@@ -1,4 +1,4 @@
-"""Writes crates/backbones/goldens/texts.json: what BERT and DistilBERT make of rows of tokens, and gradients.
+"""Writes crates/backbones/goldens/{texts,text_gru}.json: what networks make of rows of tokens, and gradients.
 
     pip install torch==2.15.0 transformers==5.24.0
     python tests/goldens/generate_texts.py     # from the repository's root
@@ -9,6 +9,9 @@ plus some, `lengths` say how many of each are there. `layers` are the hidden sta
 zero where a row is filled up. `poolings` holds for every pooling the features, and gradients of the sum of
 `features * wave("upstream")`. Mean and first piece are taken from the last hidden state, `cls_pooler` is the network's own
 pooler, and `attention` is written out in torch: a softmax over `score(tanh(dense(hidden)))`.
+
+text_gru.json is small enough to hold all values, parameters included, in the order of memory. Its `texts` are rows of tokens
+without filling; torch packs them, so that nothing is read beyond their ends.
 """
 
 import ast
@@ -126,5 +129,42 @@ NETWORKS = [
     ),
 ]
 
+
+def gru(vocabulary=9, width=3, hidden=2):
+    layers = {
+        "embeddings": torch.nn.Embedding(vocabulary, width),
+        "gru": torch.nn.GRU(width, hidden, batch_first=True, bidirectional=True),
+    }
+    model = torch.nn.ModuleDict(layers).double()
+    filled(model)
+    texts = [[(r * 5 + i * 3) % (vocabulary - 1) + 1 for i in range(n)] for r, n in enumerate(LENGTHS)]
+    upstream = torch.from_numpy(wave("upstream", len(texts) * 2 * hidden)).reshape(len(texts), 2 * hidden)
+
+    def flat(tensor):
+        return [float(f"{x:.12g}") for x in tensor.detach().flatten().tolist()]
+
+    entry = {
+        "texts": texts,
+        "upstream": upstream.flatten().tolist(),
+        "parameters": {n: t.flatten().tolist() for n, t in model.named_parameters()},
+        "poolings": {},
+    }
+    for pooling in ["mean", "max", "last"]:
+        model.zero_grad()
+        words = torch.nn.utils.rnn.pack_sequence([model["embeddings"](torch.tensor(t)) for t in texts], False)
+        states, last = model["gru"](words)
+        rows = torch.nn.utils.rnn.unpack_sequence(states)
+        features = {
+            "mean": torch.stack([row.mean(0) for row in rows]),
+            "max": torch.stack([row.max(0).values for row in rows]),
+            "last": torch.cat(list(last), 1),
+        }[pooling]
+        (features * upstream).sum().backward()
+        gradients = {n: flat(t.grad) for n, t in model.named_parameters()}
+        entry["poolings"][pooling] = {"features": flat(features), "gradients": gradients}
+    return entry
+
+
 lines = ",\n".join(json.dumps(n) for n in NETWORKS)
 Path("crates/backbones/goldens/texts.json").write_text(f"[\n{lines}\n]\n")
+Path("crates/backbones/goldens/text_gru.json").write_text(json.dumps(gru()) + "\n")

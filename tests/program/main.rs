@@ -7,6 +7,8 @@ mod cache;
 mod cifar10;
 mod configs;
 mod help;
+#[cfg(feature = "hub")]
+mod hub;
 mod outside;
 mod pictures;
 mod pretrained;

@@ -87,3 +87,34 @@ fn every_strategy_runs_and_its_artefact_is_evaluated_again() {
     assert_eq!(summary(&run)["steps"].as_array().unwrap().len(), 9);
     succeeded(&transplant().arg("evaluate").arg(&run).output().unwrap());
 }
+
+#[test]
+fn views_of_a_row_are_tested_together_and_go_with_the_model() {
+    let transforms = "{ type = \"pad\", height = 28, width = 28 }]\n";
+    let augment = "augment = [{ type = \"pad_crop\", padding = 3 }]\n";
+    let augmented = SMALL.replace(transforms, &format!("{transforms}{augment}"));
+    let bench = Bench::new(&augmented);
+    let scores = |run: &std::path::Path| {
+        let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
+        table.lines().filter(|l| l.starts_with("transfer")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let plain = scores(&bench.run("plain", &[]));
+    let run = bench.run("views", &["--set", "steps.transfer.test_views=3"]);
+    assert_eq!(scores(&run).len(), plain.len());
+    assert_ne!(scores(&run), plain);
+    // The same rows, model and views give the same again.
+    let said = succeeded(&transplant().arg("evaluate").arg(&run).output().unwrap());
+    assert!(said.contains("as before"), "{said}");
+
+    let picture = bench.out("digit.pgm");
+    let pixels: String = (0..28 * 28).map(|i| if (12..16).contains(&(i % 28)) { "255 " } else { "0 " }).collect();
+    std::fs::write(&picture, format!("P2 28 28 255\n{pixels}\n")).unwrap();
+    let predict =
+        |run: &std::path::Path| succeeded(&transplant().arg("predict").arg(run).arg(&picture).output().unwrap());
+    assert_eq!(predict(&run), predict(&run));
+    assert_ne!(predict(&run), predict(&bench.out("plain")));
+
+    let none = bench.command("none", &["--set", "steps.pretrain.test_views=3"]).output().unwrap();
+    let e = String::from_utf8_lossy(&none.stderr);
+    assert!(e.contains("steps.pretrain.test_views") && e.contains("no random transform"), "{e}");
+}

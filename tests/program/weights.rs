@@ -9,7 +9,7 @@ use transplant_tests::{normal, parameters};
 
 use crate::{Bench, succeeded, summary};
 
-const FILE: &str = r#"
+pub(crate) const FILE: &str = r#"
 schema = 1
 name = "grey"
 [datasets.scans]
@@ -51,11 +51,11 @@ fn as_torchvision(params: &Params) -> BTreeMap<String, Tensor> {
     out
 }
 
-fn weights() -> BTreeMap<String, Tensor> {
+pub(crate) fn weights() -> BTreeMap<String, Tensor> {
     as_torchvision(&parameters(&transplant_backbones::MobileNetV2::new(Default::default()), 1, 32).0)
 }
 
-fn bench(file: &str, weights: &BTreeMap<String, Tensor>) -> Bench {
+pub(crate) fn bench(file: &str, weights: &BTreeMap<String, Tensor>) -> Bench {
     let bench = Bench::new(file);
     save_safetensors(&bench.out("mobilenet_v2.safetensors"), weights, &BTreeMap::new()).unwrap();
     bench
@@ -69,7 +69,7 @@ fn refused(bench: &Bench, more: &[&str]) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
-fn cell(run: &Path) -> std::path::PathBuf {
+pub(crate) fn cell(run: &Path) -> std::path::PathBuf {
     std::fs::read_dir(run.join("cells")).unwrap().next().unwrap().unwrap().path()
 }
 

@@ -1,6 +1,9 @@
-//! What the whole-program tests of Transplant share: data in memory, small networks, and a short way to train.
+//! What the whole-program tests of Transplant share: data in memory, small networks, a short way to train, and weights
+//! as PyTorch writes them.
 #![allow(missing_docs, reason = "this crate serves tests only")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this crate serves tests only")]
+
+mod torch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +19,8 @@ use transplant_core::{
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
+
+pub use torch::save_torch;
 
 /// A data set in memory. With `whole`, a batch holds all rows and selects those asked about, as a graph does.
 pub struct Memory {

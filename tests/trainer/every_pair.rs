@@ -15,7 +15,7 @@ use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
 use transplant_trainer::{Data, Model, Parts};
 
 /// Networks for tokens.
-const TEXTS: [&str; 4] = ["bert", "distilbert", "text_cnn", "word_bag"];
+const TEXTS: [&str; 5] = ["bert", "distilbert", "text_cnn", "text_gru", "word_bag"];
 
 /// A strategy that keeps the gradients of the last step, and the loss of the batch as a function of the parameters.
 struct Spy {

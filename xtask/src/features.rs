@@ -20,6 +20,9 @@ const HUB: &str = "hub";
 /// What makes tokens of texts by the rules of a pretrained network.
 const TOKENIZERS: &str = "tokenizers";
 
+/// Networks of texts: what a repository of the hub has beside the weights of one makes tokens.
+const OF_TOKENS: [&str; 2] = ["bert", "distilbert"];
+
 /// Files whose name ends so need a reader that stands behind a feature.
 const PARQUET: &str = "parquet";
 const PARQUET_FILES: [&str; 2] = [".parquet", ".parquet.brotli"];
@@ -123,6 +126,8 @@ pub(crate) struct Tags {
     words: BTreeSet<String>,
     /// What the file itself names, as `scans` in `[datasets.scans]`: a reference to one of these is no tag.
     names: BTreeSet<String>,
+    /// Whether a repository of the hub is named.
+    on_hub: bool,
 }
 
 impl Tags {
@@ -159,9 +164,10 @@ impl Tags {
     /// The features that the tags ask for.
     pub(crate) fn features(&self) -> Vec<&'static str> {
         let gated = GATED.iter().filter(|(tag, _)| self.words.contains(*tag)).map(|(_, feature)| *feature);
-        let hub = hub_assets().iter().any(|name| self.words.contains(name)).then_some(HUB);
+        let hub = (self.on_hub || hub_assets().iter().any(|name| self.words.contains(name))).then_some(HUB);
         let mut texts = tokenizer_assets().into_iter();
-        let tokenizers = texts.any(|name| self.words.contains(&name)).then_some(TOKENIZERS);
+        let of_tokens = self.on_hub && OF_TOKENS.iter().any(|tag| self.words.contains(*tag));
+        let tokenizers = (of_tokens || texts.any(|name| self.words.contains(&name))).then_some(TOKENIZERS);
         let mut tables = parquet_assets().into_iter();
         let parquet = self.words.iter().any(|word| is_parquet(word)) || tables.any(|name| self.words.contains(&name));
         gated
@@ -188,6 +194,8 @@ impl Tags {
             for value in array {
                 self.add_item(key, &Item::Value(value.clone()));
             }
+        } else if key == "hub" {
+            self.on_hub = true;
         } else if let Some(text) = item.as_str()
             && (key == "type" || (key != "name" && !self.names.contains(text)))
         {
@@ -233,6 +241,13 @@ mod tests {
     fn a_transform_that_needs_a_tokenizer_turns_it_on() {
         let file = "[datasets.a]\ntype = \"csv\"\ntransforms = [{ type = \"tokenise\", asset = \"all_minilm_l6_v2\" }]";
         assert_eq!(features(file), ["tokenizers"]);
+    }
+
+    #[test]
+    fn a_repository_of_the_hub_needs_its_client_and_for_texts_their_tokens() {
+        let file = "[weights.w]\nhub = \"us/thing\"\n[steps.a]\nbackbone = ";
+        assert_eq!(features(&format!("{file}\"resnet\"")), ["hub"]);
+        assert_eq!(features(&format!("{file}\"bert\"")), ["hub", "tokenizers"]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! An [`Architecture`] says what a network is made of and builds it through a `Scope`, so that freezing, adapters and taps
 //! work on it without a line of its own: [`ConvNet`] for small images, [`Mlp`] for vectors, [`ResNet`], [`ConvNeXt`],
-//! [`EfficientNetLite`], [`MobileNetV2`] and [`ViT`] for photographs, [`Bert`], [`DistilBert`], [`TextCnn`] and [`WordBag`] for
-//! text, and [`RawText`] for heads that read texts themselves.
+//! [`EfficientNetLite`], [`MobileNetV2`] and [`ViT`] for photographs, [`Bert`], [`DistilBert`], [`TextCnn`], [`TextGru`] and
+//! [`WordBag`] for text, and [`RawText`] for heads that read texts themselves.
 #![forbid(unsafe_code)]
 
 mod bert;
@@ -21,6 +21,7 @@ mod raw_text;
 mod resnet;
 mod text;
 mod text_cnn;
+mod text_gru;
 mod vit;
 pub mod weights;
 mod word_bag;
@@ -38,6 +39,7 @@ pub use raw_text::{RawText, RawTextOptions};
 pub use resnet::{ResNet, ResNetDepth, ResNetOptions, ResNetStem};
 pub use text::TextPooling;
 pub use text_cnn::{TextCnn, TextCnnOptions};
+pub use text_gru::{TextGru, TextGruOptions, TextGruPooling};
 pub use vit::{ViT, ViTOptions, ViTSize};
 pub use word_bag::{WordBag, WordBagOptions};
 
@@ -55,6 +57,7 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Architecture, RawText>();
     p.add::<dyn Architecture, ResNet>();
     p.add::<dyn Architecture, TextCnn>();
+    p.add::<dyn Architecture, TextGru>();
     p.add::<dyn Architecture, ViT>();
     p.add::<dyn Architecture, WordBag>();
 }

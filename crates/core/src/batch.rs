@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{Acts, Error, Result};
 
@@ -19,6 +19,20 @@ impl Target {
     /// A target whose values are all known.
     pub fn known(values: Tensor) -> Self {
         Self { values, present: None }
+    }
+
+    /// Classes of rows, `None` where they are missing. On the CPU.
+    ///
+    /// # Errors
+    /// When the tensor cannot be made.
+    pub fn classes(labels: &[Option<u32>]) -> Result<Self> {
+        let values = labels.iter().map(|l| l.unwrap_or_default()).collect();
+        let mut target = Self::known(Tensor::from_vec(values, labels.len(), &Device::Cpu)?);
+        if labels.contains(&None) {
+            let present = labels.iter().map(|l| f32::from(u8::from(l.is_some()))).collect();
+            target.present = Some(Tensor::from_vec(present, labels.len(), &Device::Cpu)?);
+        }
+        Ok(target)
     }
 
     /// Targets of rows, one after another.

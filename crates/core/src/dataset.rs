@@ -56,6 +56,9 @@ pub enum Field {
     Number,
 }
 
+/// A SHA-256 by which rows are told apart.
+pub type Fingerprint = [u8; 32];
+
 /// Fields by name.
 pub type Schema = BTreeMap<String, Field>;
 
@@ -101,6 +104,13 @@ pub trait Dataset: Send + Sync {
 
     /// A hash of the content, for the lock file and caches.
     fn content_hash(&self) -> String;
+
+    /// A fingerprint of a row's inputs, where it is known without reading them: that of another row is the same when its inputs
+    /// are, and only then. `None`: the inputs have to be read.
+    fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
+        let _ = row;
+        None
+    }
 
     /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.
     fn licence(&self) -> Option<String> {

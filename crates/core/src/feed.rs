@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::{Batch, Result, Schema, Test, Train, Unlabelled, Validation};
+use crate::{Batch, Field, Fingerprint, Result, Schema, Targets, Test, Train, Unlabelled, Validation};
 
 /// Batches of a stream. What a batch holds is a function of its position alone, so any position can be reached at once,
 /// from any thread.
@@ -46,9 +46,40 @@ pub trait Feed: Send + Sync {
     /// When a row cannot be read or a transform fails.
     fn plain(&self, rows: &[u64]) -> Result<Batch>;
 
+    /// What is known of these rows as [`plain`](Self::plain) would give them, without reading their inputs; `None`: nothing.
+    ///
+    /// # Errors
+    /// When targets cannot be read.
+    fn known(&self, rows: &[u64]) -> Result<Option<Known>> {
+        let _ = rows;
+        Ok(None)
+    }
+
     /// How many views of a row there are: epoch e shows view e modulo this. `Some(1)` without random transforms, `None` when
     /// each epoch shows another.
     fn views(&self) -> Option<u64>;
+}
+
+/// What is known of rows before their inputs are read.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Fingerprints of their inputs, transforms included, in the order of the rows.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Their targets.
+    pub targets: Targets,
+}
+
+/// Rows to read at a time where all are gone through: some megabytes of inputs, so that the next ones find memory that these
+/// have used; a multiple of 32.
+pub fn rows_at_a_time(inputs: &Schema) -> usize {
+    const VALUES: usize = 4 << 20;
+    let values = |field: &Field| match field {
+        Field::Image { channels, height, width } => channels * height * width,
+        Field::Vector { width } => *width,
+        _ => 0,
+    };
+    let of_row = inputs.values().map(values).sum::<usize>();
+    (VALUES / of_row.max(1) / 32 * 32).clamp(32, 256)
 }
 
 /// A role that rows may have.

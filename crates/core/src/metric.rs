@@ -74,6 +74,33 @@ impl Predictions {
         Ok(())
     }
 
+    /// The mean of what was said of the same rows several times, such as of several views of them. Labels are those of the
+    /// first.
+    ///
+    /// # Errors
+    /// When there are none, or kinds, class names or numbers of rows differ.
+    pub fn mean(all: Vec<Self>) -> Result<Self> {
+        let count = all.len() as f32;
+        let mut all = all.into_iter();
+        let mut sum = all.next().ok_or_else(|| Error::contract("the mean of no predictions"))?;
+        for more in all {
+            let (into, from) = match (&mut sum, &more) {
+                (Self::Class { names, scores, .. }, Self::Class { names: n, scores: s, .. }) if names == n => {
+                    (scores, s)
+                }
+                (Self::Number { values, .. }, Self::Number { values: v, .. }) => (values, v),
+                _ => return Err(Error::contract("predictions of different kinds have no mean")),
+            };
+            if into.len() != from.len() {
+                return Err(Error::contract("predictions of different numbers of rows have no mean"));
+            }
+            into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+        }
+        let (Self::Class { scores: v, .. } | Self::Number { values: v, .. }) = &mut sum;
+        v.iter_mut().for_each(|v| *v /= count);
+        Ok(sum)
+    }
+
     /// For classes: label and scores of each row that has a label.
     ///
     /// # Errors
@@ -111,5 +138,27 @@ pub trait Metric: Send + Sync {
     fn row_scores(&self, p: &Predictions) -> Result<Option<Vec<f64>>> {
         let _ = p;
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_of_what_is_said_of_the_same_rows() -> Result<()> {
+        let said = |scores: &[f32], label| Predictions::Class {
+            names: vec!["a".into(), "b".into()],
+            labels: vec![label; scores.len() / 2],
+            scores: scores.to_vec(),
+        };
+        let mean = Predictions::mean(vec![said(&[1.0, 0.0, 0.5, 0.5], Some(1)), said(&[0.5, 0.5, 0.0, 1.0], None)])?;
+        assert_eq!(mean, said(&[0.75, 0.25, 0.25, 0.75], Some(1)));
+        let number = |values: &[f32]| Predictions::Number { labels: vec![None; values.len()], values: values.to_vec() };
+        assert_eq!(Predictions::mean(vec![number(&[1.0]), number(&[4.0]), number(&[4.0])])?, number(&[3.0]));
+        assert!(Predictions::mean(vec![number(&[1.0]), number(&[1.0, 2.0])]).is_err());
+        assert!(Predictions::mean(vec![number(&[1.0]), said(&[1.0, 0.0], None)]).is_err());
+        assert!(Predictions::mean(Vec::new()).is_err());
+        Ok(())
     }
 }

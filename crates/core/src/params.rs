@@ -69,12 +69,25 @@ impl Param {
 pub struct Params {
     map: Arc<RwLock<BTreeMap<String, Param>>>,
     device: Device,
+    /// Whether what is made in it is drawn, or all zeros.
+    drawn: bool,
 }
 
 impl Params {
     /// An empty store whose tensors live on `device`.
     pub fn new(device: &Device) -> Self {
-        Self { map: Arc::default(), device: device.clone() }
+        Self { map: Arc::default(), device: device.clone(), drawn: true }
+    }
+
+    /// [`new`](Self::new) for a network all of whose tensors will be replaced, or only looked at for their shapes: fresh ones are
+    /// zeros, since drawing them takes time.
+    pub fn blank(device: &Device) -> Self {
+        Self { drawn: false, ..Self::new(device) }
+    }
+
+    /// Whether fresh tensors are drawn.
+    pub(crate) fn draws(&self) -> bool {
+        self.drawn
     }
 
     /// Where the tensors live.

@@ -6,8 +6,12 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use rand::Rng;
+use rayon::prelude::*;
 
 use crate::{Delta, Error, NormPolicy, Origin, Params, Plan, Result, Role, Seeds, Site, Stage, Use};
+
+/// Values that a thread draws at a time.
+const TOGETHER: usize = 1 << 14;
 
 /// How a fresh weight is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -160,17 +164,25 @@ impl Scope {
 
     fn draw(&self, full: &str, shape: &Shape, init: Init) -> Result<Tensor> {
         let n = shape.elem_count();
+        let init = if self.params.draws() { init } else { Init::Const(0.0) };
         let mut rng = self.seeds.stream(&format!("init/{full}"), &[]);
         let values: Vec<f64> = match init {
             Init::Const(c) => vec![c; n],
             Init::Uniform(b) => (0..n).map(|_| rng.random_range(-1.0..1.0) * b).collect(),
             Init::Normal(std) => {
-                // Box–Muller, one draw a value: simple, and the same on every platform.
+                // Box–Muller, one draw a value: simple, and the same on every platform. Each takes four words of the stream, so
+                // that every thread knows where its values begin.
                 let normal = |rng: &mut crate::Stream| {
                     let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
                     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
                 };
-                (0..n).map(|_| normal(&mut rng) * std).collect()
+                let mut values = vec![0.0; n];
+                values.par_chunks_mut(TOGETHER).enumerate().for_each(|(i, values)| {
+                    let mut rng = rng.clone();
+                    rng.set_word_pos((4 * TOGETHER * i) as u128);
+                    values.iter_mut().for_each(|v| *v = normal(&mut rng) * std);
+                });
+                values
             }
         };
         Ok(Tensor::from_vec(values, shape.clone(), &Device::Cpu)?.to_dtype(self.dtype)?)

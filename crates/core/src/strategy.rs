@@ -235,7 +235,7 @@ pub trait Strategy: Send + Sync {
         Ok(terms)
     }
 
-    /// Whether it learns from mixed batches; of composed strategies at most one may.
+    /// Whether it learns from mixed batches; of composed strategies that do, one is asked in each step.
     fn mixes(&self) -> bool {
         false
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use transplant_core::{Batch, Dataset, Error, Frame, Invalid, Result, Roles, Schema, Seeds};
+use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds};
 
 /// How a data set is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -190,6 +190,10 @@ impl Dataset for Divided {
 
     fn content_hash(&self) -> String {
         self.dataset.content_hash()
+    }
+
+    fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
+        self.dataset.fingerprint(row)
     }
 
     fn licence(&self) -> Option<String> {

@@ -1,9 +1,10 @@
 //! Data sets, transforms, splits and the loader of Transplant; useful alone, wherever candle tensors are wanted.
 //!
-//! A data set gives rows: [`Mnist5k`] and [`Optdigits`] are part of the program, [`ImageFolder`], [`MnistIdx`] and
-//! [`Cifar10Binary`] read folders, [`TextTable`] and [`VectorTable`] files of CSV, TSV, JSONL or Parquet, and [`Emoji`] fetches its
-//! pictures. A [`Division`] gives one a test part that has none; a [`Draw`] says which rows are trained on, chosen on and tested
-//! on; a [`Loader`] makes batches of them, shuffled and transformed, every one a function of seed, epoch and index.
+//! A data set gives rows: [`Mnist5k`] and [`Optdigits`] are part of the program, [`ImageFolder`], [`MnistIdx`],
+//! [`Cifar10Binary`] and [`Cifar100Binary`] read folders, [`TextTable`] and [`VectorTable`] files of CSV, TSV, JSONL or
+//! Parquet, and [`Emoji`] fetches its pictures. A [`Division`] gives one a test part that has none; a [`Draw`] says which rows
+//! are trained on, chosen on and tested on; a [`Loader`] makes batches of them, shuffled and transformed, every one a function
+//! of seed, epoch and index.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -61,10 +62,11 @@ pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
 pub use sources::{
-    CLASS, Cifar10Binary, Cifar10BinaryOptions, Damaged, Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget,
-    EmojiVendor, Fill, ImageFolder, ImageFolderOptions, ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k,
-    Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable,
-    TextTableOptions, VectorTable, VectorTableOptions, pictures_below,
+    CLASS, Cifar10Binary, Cifar10BinaryOptions, Cifar100Binary, Cifar100BinaryOptions, Cifar100Target, Damaged,
+    Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,
+    ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits,
+    OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable, VectorTableOptions,
+    pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};
@@ -74,6 +76,7 @@ pub use table::{ParquetWriter, Values};
 /// Registers every data set and transform of this crate.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Cifar10Binary>();
+    p.add::<dyn Dataset, Cifar100Binary>();
     p.add::<dyn Dataset, Emoji>();
     p.add::<dyn Dataset, ImageFolder>();
     p.add::<dyn Dataset, ImageManifest>();

@@ -9,12 +9,10 @@ use std::collections::HashMap;
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use transplant_core::{Acts, Dataset, Error, Field, HIDDEN, Result};
+use transplant_core::{Acts, Dataset, Error, Field, Fingerprint, HIDDEN, Result, rows_at_a_time};
 
 use crate::averaged;
 
-/// Rows that are read at a time.
-const CHUNK: usize = 256;
 /// Columns and rows of the picture that is hashed.
 const GRID: [usize; 2] = [9, 8];
 /// So many of the 64 bits may differ in pictures that look alike.
@@ -59,10 +57,17 @@ impl Prints {
     }
 
     fn read(&mut self, dataset: &dyn Dataset, rows: &[u64], with_looks: bool) -> Result<()> {
+        if !with_looks {
+            let known = |row: &u64| Some((*row, cut(&dataset.fingerprint(*row)?)));
+            self.exact.extend(rows.iter().filter_map(known));
+        }
         let new: Vec<u64> = rows.iter().copied().filter(|r| !self.exact.contains_key(r)).collect();
-        for rows in new.chunks(CHUNK) {
+        for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
             let batch = dataset.batch(rows)?;
-            self.exact.extend(rows.iter().copied().zip(hashes(&batch.inputs, rows.len())?));
+            let read = hashes(&batch.inputs, rows.len())?;
+            let known = rows.iter().map(|row| dataset.fingerprint(*row));
+            let exact = known.zip(read).map(|(known, read)| cut(&known.unwrap_or(read)));
+            self.exact.extend(rows.iter().copied().zip(exact));
             if with_looks {
                 let looks = rows.iter().copied().zip(looks(batch.inputs.get(HIDDEN)?)?);
                 self.looks.extend(looks.filter(|(_, l)| (FEWEST_BITS..=64 - FEWEST_BITS).contains(&l.count_ones())));
@@ -97,8 +102,14 @@ impl Prints {
     }
 }
 
-/// SHA-256 of each row of the inputs, cut to 16 bytes. Texts are compared without what fills them up.
-fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<[u8; 16]>> {
+fn cut(print: &Fingerprint) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&print[..16]);
+    out
+}
+
+/// SHA-256 of each row of the inputs. Texts are compared without what fills them up.
+fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<Fingerprint>> {
     let mut all = vec![Sha256::new(); rows];
     for (name, t) in inputs.iter() {
         let shape = format!("{name} {:?} ", t.dtype());
@@ -125,12 +136,7 @@ fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<[u8; 16]>> {
             hash.update(bytes);
         });
     }
-    let cut = |hash: Sha256| {
-        let mut out = [0; 16];
-        out.copy_from_slice(&hash.finalize()[..16]);
-        out
-    };
-    Ok(all.into_iter().map(cut).collect())
+    Ok(all.into_iter().map(|hash| hash.finalize().into()).collect())
 }
 
 /// The difference hash of each picture of `f32 [rows, channels, height, width]`.

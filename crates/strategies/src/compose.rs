@@ -1,12 +1,14 @@
 //! Several strategies as one: `strategy = ["lora", "l2_sp"]`.
 //!
 //! What they need is joined, their plans are merged phase by phase and their loss terms added up; the supervised terms,
-//! which each brings along, count once. A part that mixes batches does so for all of them. Where two of them want to decide the same thing, it is an error that names both.
+//! which each brings along, count once. A part that mixes batches does so for all of them; several that do take turns. Where
+//! two of them want to decide the same thing, it is an error that names both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::TensorId;
+use rand::Rng;
 use transplant_core::{
     Boundary, Gradients, HeadFit, Invalid, Load, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step,
     Strategy, Term, Until, Update,
@@ -18,14 +20,15 @@ struct Composed {
     parts: Vec<(String, Box<dyn Strategy>)>,
     needs: Needs,
     combiner: Option<usize>,
-    mixer: Option<usize>,
+    /// Those that mix batches: in each step one of them, each as often as another.
+    mixers: Vec<usize>,
 }
 
 /// Makes one strategy of several; names are for errors. A single one is returned as it is.
 ///
 /// # Errors
-/// When there is none, one stands there twice, one wants fresh weights where another loads them, or two bring a head,
-/// combine gradients or mix batches.
+/// When there is none, one stands there twice, one wants fresh weights where another loads them, or two bring a head or
+/// combine gradients.
 pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn Strategy>> {
     if parts.len() < 2 {
         return parts.pop().map(|(_, s)| s).ok_or_else(|| Invalid::new("needs at least one strategy").into());
@@ -37,7 +40,7 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
     }
     only_one(&parts, "bring a head", |s| s.head().is_some())?;
     let combiner = only_one(&parts, "combine gradients", |s| s.combines())?;
-    let mixer = only_one(&parts, "mix batches", |s| s.mixes())?;
+    let mixers = (0..parts.len()).filter(|i| parts[*i].1.mixes()).collect();
     let fresh = parts.iter().find(|(_, s)| s.needs().fresh);
     let loads = parts.iter().find(|(_, s)| s.needs().load != Load::Nothing || s.needs().source_required);
     if let (Some((a, _)), Some((b, _))) = (fresh, loads) {
@@ -52,7 +55,7 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
         join(&mut needs.unlabelled, n.unlabelled);
         join(&mut needs.taps, n.taps);
     }
-    Ok(Box::new(Composed { parts, needs, combiner, mixer }))
+    Ok(Box::new(Composed { parts, needs, combiner, mixers }))
 }
 
 fn rank(load: Load) -> u8 {
@@ -114,8 +117,8 @@ impl Strategy for Composed {
                 }
             }
         }
-        if let (Some(mixer), true) = (self.mixer, phases.iter().all(|p| p.until == Until::Now)) {
-            let (mixer, owner) = (&self.parts[mixer].0, &self.parts[owner].0);
+        if let (Some(mixer), true) = (self.mixers.first(), phases.iter().all(|p| p.until == Until::Now)) {
+            let (mixer, owner) = (&self.parts[*mixer].0, &self.parts[owner].0);
             return Err(Invalid::new(format!("`{mixer}` mixes batches, and `{owner}` learns from none")).into());
         }
         Ok(phases)
@@ -169,11 +172,12 @@ impl Strategy for Composed {
     }
 
     fn mixes(&self) -> bool {
-        self.mixer.is_some()
+        !self.mixers.is_empty()
     }
 
     fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
-        self.mixer.map_or(Ok(None), |i| self.parts[i].1.mix(stream, step))
+        let turn = step.seeds().child(stream).stream("turn", &[]).random_range(0..self.mixers.len().max(1));
+        self.mixers.get(turn).map_or(Ok(None), |i| self.parts[*i].1.mix(stream, step))
     }
 
     fn combines(&self) -> bool {
@@ -205,11 +209,12 @@ impl Strategy for Composed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mixing::tests::{OneBatch, batch};
     use crate::weights::tests::model;
-    use crate::{Cutmix, Feature, Lora, Mixup, Parameter, Structure};
-    use candle_core::{Device, Tensor};
+    use crate::{Cutmix, CutmixOptions, Feature, Lora, Mixup, MixupOptions, Parameter, Structure};
+    use candle_core::{DType, Device, Tensor};
     use std::rc::Rc;
-    use transplant_core::{Acts, Batch, Ctx, Error, Forward, Params, Progress, Seeds, Targets, Use};
+    use transplant_core::{Acts, Batch, Ctx, Error, Forward, HIDDEN, Params, Progress, Seeds, Targets, Use};
 
     /// Adds a term of its own to the supervised ones, and remembers nothing.
     struct Extra {
@@ -311,6 +316,24 @@ mod tests {
     }
 
     #[test]
+    fn several_that_mix_take_turns() -> Result<()> {
+        // Means of one-hot pictures have two values a row, swapped boxes keep whole pixels.
+        let pictures = Tensor::eye(4, DType::F32, &Device::Cpu)?.reshape((4, 1, 4, 1))?.repeat((1, 1, 1, 4))?;
+        let mixup = Mixup::new(MixupOptions { alpha: 1.0, ..Default::default() })?;
+        let cutmix = Cutmix::new(CutmixOptions { alpha: 1.0, ..Default::default() })?;
+        let both = of(vec![("mixup", Box::new(mixup)), ("cutmix", Box::new(cutmix))])?;
+        assert!(both.mixes());
+        let whole = |step: u64| -> Result<bool> {
+            let mixed = both.mix("target", &OneBatch(Rc::new(batch(pictures.clone())), step))?.unwrap();
+            let values = mixed.inputs.get(HIDDEN)?.flatten_all()?.to_vec1::<f32>()?;
+            Ok(values.iter().all(|v| *v == 0.0 || *v == 1.0))
+        };
+        let cut = (0..200).filter(|step| whole(*step).unwrap()).count();
+        assert!((70..=130).contains(&cut), "{cut}");
+        Ok(())
+    }
+
+    #[test]
     fn two_that_want_to_decide_the_same_are_both_named() {
         let parameter = || -> Box<dyn Strategy> { Box::<Parameter>::default() };
         let e = fails(vec![("structure", Box::new(Structure)), ("parameter", parameter())]);
@@ -320,8 +343,6 @@ mod tests {
         let e = fails(vec![("a", extra(1.0, 2)), ("b", extra(1.0, 3))]);
         assert!(e.contains("`a` and `b` both own the phases"), "{e}");
         let mixup = || -> Box<dyn Strategy> { Box::<Mixup>::default() };
-        let e = fails(vec![("mixup", mixup()), ("cutmix", Box::<Cutmix>::default())]);
-        assert_eq!(e, "`mixup` and `cutmix` both mix batches; at most one may");
         let e = fails(vec![("fitted", Box::new(AtOnce)), ("mixup", mixup())]);
         assert_eq!(e, "`mixup` mixes batches, and `fitted` learns from none");
         assert!(fails(vec![("a", parameter()), ("a", parameter())]).contains("`a` stands there twice"));

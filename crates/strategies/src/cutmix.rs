@@ -16,7 +16,7 @@ use crate::mixing;
 /// CutMix: puts a rectangle of another image into each, and learns both labels.
 ///
 /// For images. Use it beside another strategy, `strategy = ["parameter", "cutmix"]`, when training longer on photographs
-/// overfits; alone it trains fresh weights. Yun et al. 2019.
+/// overfits; alone it trains fresh weights. Beside `mixup` each step takes one of the two. Yun et al. 2019.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CutmixOptions {

@@ -15,7 +15,7 @@ use crate::mixing;
 /// Mixup: learns from weighted means of two rows each, and of their losses.
 ///
 /// For images and vectors. Use it beside another strategy, `strategy = ["parameter", "mixup"]`, when training longer
-/// overfits; alone it trains fresh weights. Zhang et al. 2018.
+/// overfits; alone it trains fresh weights. Beside `cutmix` each step takes one of the two. Zhang et al. 2018.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixupOptions {

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::DType;
-use transplant_core::{Fed, Feed, Predictions, Result, RowRole, Target};
+use transplant_core::{Batch, Fed, Feed, Forward, Predictions, Result, RowRole, Target, rows_at_a_time};
 
 use crate::data::Io;
 use crate::keeper::keep_features;
 use crate::kept::Kept;
 use crate::model::Model;
-
-/// Rows that are read at a time; it has no influence on the outcome.
-const CHUNK: usize = 256;
 
 /// What a model said about the rows of a split.
 #[derive(Debug, Clone)]
@@ -30,22 +27,65 @@ pub fn evaluate<R: RowRole>(model: &Model, feed: &Fed<R>) -> Result<Evaluation> 
     evaluate_kept(model, &**feed, None)
 }
 
-/// [`evaluate`] of a model that was fitted with this `io`: what a frozen backbone made of the rows in an earlier cell or run is
-/// taken from its cache. `name` is what the split is called in events.
+/// [`evaluate`], where what the model says of a row is the mean over the row as it is and so many views of it that random
+/// transforms make: test-time augmentation (Krizhevsky et al. 2012). Which views is a matter of the feed's seeds.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_views<R: RowRole>(model: &Model, feed: &Fed<R>, views: u64) -> Result<Evaluation> {
+    with_views(model, &**feed, views, evaluate(model, feed)?)
+}
+
+/// [`evaluate_views`] of a model that was fitted with this `io`: what a frozen backbone made of the rows in an earlier cell or
+/// run is taken from its cache. `name` is what the split is called in events.
 ///
 /// # Errors
 /// As [`evaluate`], and [`Error::Interrupted`](transplant_core::Error::Interrupted) when `io.stop` was set.
-pub fn evaluate_in<R: RowRole>(io: &mut Io<'_>, name: &str, model: &Model, feed: &Fed<R>) -> Result<Evaluation> {
+pub fn evaluate_in<R: RowRole>(
+    io: &mut Io<'_>,
+    name: &str,
+    model: &Model,
+    feed: &Fed<R>,
+    views: u64,
+) -> Result<Evaluation> {
     let kept = keep_features(model, name, &**feed, io)?;
-    evaluate_kept(model, &**feed, kept.as_ref())
+    with_views(model, &**feed, views, evaluate_kept(model, &**feed, kept.as_ref())?)
+}
+
+/// The mean of what was said of the rows as they are and of what the model says of views of them.
+fn with_views(model: &Model, feed: &dyn Feed, views: u64, plain: Evaluation) -> Result<Evaluation> {
+    let mut all: BTreeMap<String, Vec<Predictions>> =
+        plain.predictions.into_iter().map(|(name, p)| (name, vec![p])).collect();
+    for view in 0..views {
+        for (name, p) in predictions(model, feed, |rows| {
+            let batch = feed.view(rows, view)?;
+            let forward = model.run_plain(&batch)?;
+            Ok((batch, forward))
+        })? {
+            all.entry(name).or_default().push(p);
+        }
+    }
+    let means = all.into_iter().map(|(name, all)| Ok((name, Predictions::mean(all)?)));
+    Ok(Evaluation { rows: plain.rows, predictions: means.collect::<Result<_>>()? })
 }
 
 /// [`evaluate`], where the output of the first stages may have been kept.
 pub(crate) fn evaluate_kept(model: &Model, feed: &dyn Feed, kept: Option<&Kept>) -> Result<Evaluation> {
+    let predictions = predictions(model, feed, |rows| model.run_kept(kept, feed, rows))?;
+    Ok(Evaluation { rows: feed.rows().to_vec(), predictions })
+}
+
+/// What `run` makes of all rows of a feed, by task, with their labels.
+fn predictions(
+    model: &Model,
+    feed: &dyn Feed,
+    run: impl Fn(&[u64]) -> Result<(Batch, Forward)>,
+) -> Result<BTreeMap<String, Predictions>> {
     let info = model.info();
     let mut predictions: BTreeMap<String, Predictions> = BTreeMap::new();
-    for rows in feed.rows().chunks(CHUNK) {
-        let (batch, forward) = model.run_kept(kept, feed, rows)?;
+    // How many are read at a time has no influence on the outcome.
+    for rows in feed.rows().chunks(rows_at_a_time(feed.inputs())) {
+        let (batch, forward) = run(rows)?;
         for (name, task) in model.tasks() {
             let mut p = task.decode(&forward.outputs[name], &info.tasks[name])?;
             if let Some(t) = batch.targets.get(task.target()) {
@@ -57,7 +97,7 @@ pub(crate) fn evaluate_kept(model: &Model, feed: &dyn Feed, kept: Option<&Kept>)
             }
         }
     }
-    Ok(Evaluation { rows: feed.rows().to_vec(), predictions })
+    Ok(predictions)
 }
 
 /// Puts the known targets beside predictions.

@@ -7,17 +7,16 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
-use transplant_core::{Acts, Batch, Error, Event, Feed, KeptIn, Listener, Mode, Result, Target, Targets};
+use transplant_core::{
+    Acts, Batch, Error, Event, Feed, KeptIn, Known, Listener, Mode, Result, Target, Targets, rows_at_a_time,
+};
 
-use crate::cache::{Cache, Layout, RowKey, Store, prefix_key, row_keys};
+use crate::cache::{Cache, Layout, RowKey, Store, known_keys, prefix_key, row_keys};
 use crate::data::{Data, Io};
 use crate::fetched::streams;
 use crate::kept::{AllKept, Kept, Place, Shared, picked};
 use crate::model::{Model, Network, on_device};
 use crate::prefix::{TILE, Tiles, joined};
-
-/// Rows that are read at a time.
-const CHUNK: usize = TILE * 8;
 
 /// Keeps the output of the first `prefix` stages for all streams of a phase, in the epochs that `shown` tells of them, and for
 /// the validation part.
@@ -100,12 +99,15 @@ impl Keeper<'_> {
             // A first tile alone tells how much room the output takes.
             let first = if epoch == seen.start { TILE.min(feed.rows().len()) } else { 0 };
             let (first, others) = feed.rows().split_at(first);
-            for rows in first.chunks(TILE).chain(others.chunks(CHUNK)) {
+            for rows in first.chunks(TILE).chain(others.chunks(rows_at_a_time(feed.inputs()))) {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                let batch = if tiles.mode == Mode::Eval { feed.plain(rows)? } else { feed.view(rows, epoch)? };
-                if !filling.take(batch, epoch == seen.start)? {
+                let plain = tiles.mode == Mode::Eval;
+                // Rows that are known need only be read when something of them is missing.
+                let known = if plain && filling.store.is_some() { feed.known(rows)? } else { None };
+                let read = || if plain { feed.plain(rows) } else { feed.view(rows, epoch) };
+                if !filling.take(rows, known, read, epoch == seen.start)? {
                     self.tell();
                     return Ok(None);
                 }
@@ -168,18 +170,36 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Takes in some rows; `false` when all of them would take too much room.
-    fn take(&mut self, batch: Batch, with_targets: bool) -> Result<bool> {
-        if batch.select.is_some() {
-            return Ok(false);
-        }
-        let keys = self.store.as_ref().map(|_| row_keys(&batch.inputs, self.tiles.mode)).transpose()?;
-        let keys = keys.unwrap_or_default();
-        let batch = on_device(batch, &self.device)?;
-        let n = batch.rows.len();
-        let (mut values, missing) = match &self.store {
-            Some(store) => store.borrow_mut().read(&keys),
-            None => (Vec::new(), (0..n).collect()),
+    /// Takes in some rows, which are read unless the file has all of those that are known; `false` when all of them would take
+    /// too much room.
+    fn take(
+        &mut self,
+        rows: &[u64],
+        known: Option<Known>,
+        read: impl FnOnce() -> Result<Batch>,
+        with_targets: bool,
+    ) -> Result<bool> {
+        let keys = known.as_ref().map(|k| known_keys(&k.fingerprints, self.tiles.mode));
+        let found = |(keys, store): (&Vec<RowKey>, &Shared)| store.borrow_mut().read(keys);
+        let whole = keys.as_ref().zip(self.store.as_ref()).map(found).filter(|(_, missing)| missing.is_empty());
+        let n = rows.len();
+        let (batch, keys, (mut values, missing)) = match (whole, keys, known) {
+            (Some(whole), Some(keys), Some(known)) => {
+                (on_device(Batch::new(Acts::new(), known.targets, rows.to_vec()), &self.device)?, keys, whole)
+            }
+            (_, keys, _) => {
+                let batch = read()?;
+                if batch.select.is_some() {
+                    return Ok(false);
+                }
+                let keys = match (keys, &self.store) {
+                    (Some(keys), _) => keys,
+                    (None, Some(_)) => row_keys(&batch.inputs, self.tiles.mode)?,
+                    (None, None) => Vec::new(),
+                };
+                let found = self.store.as_ref().map(|store| store.borrow_mut().read(&keys));
+                (on_device(batch, &self.device)?, keys, found.unwrap_or_else(|| (Vec::new(), (0..n).collect())))
+            }
         };
         self.computed += missing.len();
         let computed = if missing.is_empty() { None } else { Some(self.compute(&batch, &missing)?) };

@@ -27,7 +27,7 @@ mod update;
 
 pub use cache::{Cache, CacheEntry, CacheFiles, Cleared, clear_cache, list_cache};
 pub use data::{Data, Io, Recipe};
-pub use evaluate::{Evaluation, evaluate, evaluate_in, metrics_of};
+pub use evaluate::{Evaluation, evaluate, evaluate_in, evaluate_views, metrics_of};
 pub use fit::{Fit, fit};
 pub use ledger::LedgerRow;
 pub use model::{Model, Parts};

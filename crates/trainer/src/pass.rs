@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use transplant_core::{Error, Event, Features, Feed, HIDDEN, ModelInfo, Params, Pass, Result, Seeds, Target, Targets};
+use transplant_core::{
+    Error, Event, Features, Feed, HIDDEN, ModelInfo, Params, Pass, Result, Seeds, Target, Targets, rows_at_a_time,
+};
 
 use crate::data::{Data, Io};
 use crate::keeper::keep_features;
 use crate::model::Model;
-
-/// Rows whose features are computed at a time.
-const CHUNK: usize = 256;
 
 /// A boundary between phases or epochs.
 pub(crate) struct BoundaryPass<'a, 'io> {
@@ -51,7 +50,7 @@ impl Pass for BoundaryPass<'_, '_> {
 fn features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Result<Features> {
     let kept = keep_features(model, stream, feed, io)?;
     let (mut values, mut targets) = (Vec::new(), BTreeMap::<String, Vec<Target>>::new());
-    for rows in feed.rows().chunks(CHUNK) {
+    for rows in feed.rows().chunks(rows_at_a_time(feed.inputs())) {
         let (batch, forward) = model.run_kept(kept.as_ref(), feed, rows)?;
         values.push(forward.features.get(HIDDEN)?.clone());
         for (name, t) in batch.targets {

@@ -3,6 +3,7 @@
 
 mod file;
 mod kept;
+mod known;
 
 use std::fs;
 use std::path::{Path, PathBuf};

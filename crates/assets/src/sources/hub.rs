@@ -1,9 +1,10 @@
 //! `hub`: a file of a repository of the model hub, by the hub's own client, whose cache other programs share.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use transplant_core::Invalid;
+use transplant_core::{Invalid, Result};
 
 use super::{check_member, check_word};
 use crate::Clients;
@@ -29,12 +30,17 @@ impl Hub {
         check_member(&self.file).map_err(|_| Invalid::key("file", "must be the path of a file in the repository"))
     }
 
-    #[cfg(not(feature = "hub"))]
-    pub(crate) fn copy(&self, _: &Clients, _: &mut dyn Write) -> Result<(), String> {
-        Err("this build lacks the cargo feature `hub`".to_owned())
+    /// The file in the hub's cache, downloaded when it is not there and the hub may be asked. The client tells a whole download
+    /// from one that was cut, and goes on where it was.
+    ///
+    /// # Errors
+    /// When the repository, the revision or the path cannot be one, or the file is neither in the cache nor to be had; when this
+    /// build lacks the cargo feature `hub`.
+    pub fn fetch(&self, clients: &Clients) -> Result<PathBuf> {
+        self.check()?;
+        Ok(self.cached(clients).map_err(|e| Invalid::new(format!("hub {}: {e}", self.repo)))?)
     }
 
-    #[cfg(feature = "hub")]
     pub(crate) fn copy(&self, clients: &Clients, out: &mut dyn Write) -> Result<(), String> {
         let path = self.cached(clients)?;
         let shown = |e| format!("{}: {e}", path.display());
@@ -43,9 +49,13 @@ impl Hub {
         Ok(())
     }
 
-    /// The file in the hub's cache, downloaded when it is not there and the hub may be asked.
+    #[cfg(not(feature = "hub"))]
+    fn cached(&self, _: &Clients) -> Result<PathBuf, String> {
+        Err("this build lacks the cargo feature `hub`".to_owned())
+    }
+
     #[cfg(feature = "hub")]
-    fn cached(&self, clients: &Clients) -> Result<std::path::PathBuf, String> {
+    fn cached(&self, clients: &Clients) -> Result<PathBuf, String> {
         use hf_hub::api::sync::ApiBuilder;
         use hf_hub::{Cache, Repo, RepoType};
 

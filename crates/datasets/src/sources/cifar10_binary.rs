@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Dataset, Invalid, Plugins, Result};
 
-use super::folder::{Files, Loader, check_labels, check_length};
+use super::folder::{Files, Loader, check_folder, check_labels, check_length};
 use super::images::{Images, Layout};
 
 /// A label and 32 x 32 pixels in red, green and blue.
@@ -64,7 +64,7 @@ impl Component<dyn Dataset> for Cifar10Binary {
     type Options = Options;
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
-        if o.folder.as_os_str().is_empty() { Err(Invalid::key("folder", "must not be empty")) } else { Ok(()) }
+        check_folder(&o.folder)
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

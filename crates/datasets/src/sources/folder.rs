@@ -1,4 +1,5 @@
-//! What the sources that read a folder share: whole files with their hash, and pixels through `candle-datasets`.
+//! What the sources that read a folder share: whole files with their hash, checks, the official parts, and pixels through
+//! `candle-datasets`.
 //!
 //! Files are checked here with the standard library alone, so that a damaged one is met when a pipeline is opened, with
 //! its name and row; the pixels are read by candle's local loaders, which come with the cargo feature `candle-datasets`.
@@ -6,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use transplant_core::{Error, Result, Roles};
+use transplant_core::{Error, Invalid, Result, Roles};
 
 use super::images::{Images, Layout, hex};
 
@@ -41,8 +42,7 @@ impl Files {
         loader: Loader,
     ) -> Result<Images> {
         let labels: Vec<_> = labels.iter().map(|l| Some(u32::from(*l))).collect();
-        let (train, rows) = (train as u64, labels.len() as u64);
-        let roles = Roles { pool: (0..train).collect(), test: (train..rows).collect(), ..Roles::default() };
+        let roles = official_parts(train, labels.len());
         let hash = hex(&self.hash.finalize());
         candle::images(tag, self.folder, layout, labels, roles, hash, loader)
     }
@@ -55,6 +55,17 @@ pub(crate) enum Loader {
     MnistIdx,
     /// Six files of 10,000 records.
     Cifar10,
+}
+
+/// The first `train` of so many rows are the pool, the others the test part.
+pub(crate) fn official_parts(train: usize, rows: usize) -> Roles {
+    let (train, rows) = (train as u64, rows as u64);
+    Roles { pool: (0..train).collect(), test: (train..rows).collect(), ..Roles::default() }
+}
+
+/// Checks that the option `folder` names one.
+pub(crate) fn check_folder(folder: &Path) -> Result<(), Invalid> {
+    if folder.as_os_str().is_empty() { Err(Invalid::key("folder", "must not be empty")) } else { Ok(()) }
 }
 
 /// Checks that every label is one of `classes`; `path` and row are named.
@@ -115,7 +126,6 @@ mod candle {
 #[cfg(not(feature = "candle-datasets"))]
 mod candle {
     use super::*;
-    use transplant_core::Invalid;
 
     /// This build cannot read the pixels.
     pub(super) fn images(

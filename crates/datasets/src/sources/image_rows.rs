@@ -100,12 +100,7 @@ impl ImageRows {
         });
         let images = Tensor::from_vec(values, (rows.len(), channels, height, width), &Device::Cpu)?;
         let labels: Vec<_> = rows.iter().map(|r| self.labels[*r as usize]).collect();
-        let classes = labels.iter().map(|l| l.unwrap_or_default()).collect();
-        let mut target = Target::known(Tensor::from_vec(classes, rows.len(), &Device::Cpu)?);
-        if labels.contains(&None) {
-            let present = labels.iter().map(|l| if l.is_some() { 1f32 } else { 0. }).collect();
-            target.present = Some(Tensor::from_vec(present, rows.len(), &Device::Cpu)?);
-        }
+        let target = Target::classes(&labels)?;
         Ok(Batch::new(Acts::hidden(images), BTreeMap::from([(CLASS.to_owned(), target)]), rows.to_vec()))
     }
 }

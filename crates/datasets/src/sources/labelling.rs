@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use transplant_core::{Error, Field, Invalid, Result, Roles, Schema, Target, Targets, nearest};
 
@@ -272,13 +271,7 @@ impl Labels {
             label.copied().ok_or_else(|| Error::data(dataset, Some(*row), format!("no such row: there are {there}")))
         };
         let labels = rows.iter().map(label).collect::<Result<Vec<_>>>()?;
-        let classes = labels.iter().map(|l| l.unwrap_or_default()).collect();
-        let mut target = Target::known(Tensor::from_vec(classes, rows.len(), &Device::Cpu)?);
-        if labels.contains(&None) {
-            let present = labels.iter().map(|l| if l.is_some() { 1f32 } else { 0. }).collect();
-            target.present = Some(Tensor::from_vec(present, rows.len(), &Device::Cpu)?);
-        }
-        Ok(BTreeMap::from([(CLASS.to_owned(), target)]))
+        Ok(BTreeMap::from([(CLASS.to_owned(), Target::classes(&labels)?)]))
     }
 }
 

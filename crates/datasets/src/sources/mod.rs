@@ -1,5 +1,6 @@
 //! Data sets, one file each: pictures over the shared [`Images`] and [`Pictures`], rows of tables over `labelling` and `tables`.
 
+mod cifar100_binary;
 mod cifar10_binary;
 mod embedded;
 mod emoji;
@@ -19,6 +20,7 @@ mod tables;
 mod text_table;
 
 pub use cifar10_binary::{Cifar10Binary, Options as Cifar10BinaryOptions};
+pub use cifar100_binary::{Cifar100Binary, Cifar100Target, Options as Cifar100BinaryOptions};
 pub use emoji::{Emoji, EmojiGroup, EmojiTarget, EmojiVendor, Options as EmojiOptions};
 pub use image_folder::{ImageFolder, Options as ImageFolderOptions};
 pub use image_manifest::{ImageManifest, Options as ImageManifestOptions};

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use transplant_core::{Batch, Dataset, Error, Frame, Result, Roles, Schema};
+use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Result, Roles, Schema};
 
 use super::image_rows::ImageRows;
 use super::images::hex;
@@ -106,12 +106,15 @@ pub struct Pictures {
     /// The first rows, decoded.
     kept: Arc<Vec<u8>>,
     damaged: Vec<(u64, String)>,
+    /// Of every row, as it was decoded.
+    fingerprints: Arc<[Fingerprint]>,
     hash: String,
     licence: Option<String>,
 }
 
-/// What came of one picture when the data set was opened: its hash, and why it is damaged.
-type Opened = ([u8; 32], Option<String>);
+/// What came of one picture when the data set was opened: the hash of its file, and that of what was decoded, or why it is
+/// damaged.
+type Opened = (Fingerprint, Result<Fingerprint, String>);
 
 impl Pictures {
     /// Decodes every picture once, on all threads.
@@ -142,7 +145,8 @@ impl Pictures {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
-        let why = opened.into_iter().map(|(_, why)| why);
+        let fingerprints = opened.iter().map(|(_, decoded)| decoded.clone().unwrap_or_default()).collect();
+        let why = opened.into_iter().map(|(_, decoded)| decoded.err());
         let damaged: Vec<(u64, String)> = (0..).zip(why).filter_map(|(row, why)| Some((row, why?))).collect();
         if !damaged.is_empty() {
             let message = told(&damaged, &pictures);
@@ -156,7 +160,7 @@ impl Pictures {
             }
         }
         let (kept, pictures, hash) = (Arc::new(kept), pictures.into(), hex(&hash.finalize()));
-        Ok(Self { rows, frame, pictures, kept, damaged, hash, licence: set.licence })
+        Ok(Self { rows, frame, pictures, kept, damaged, fingerprints, hash, licence: set.licence })
     }
 
     /// The pictures that could not be decoded, by row and with the reason.
@@ -188,17 +192,16 @@ impl Pictures {
 fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>) -> Opened {
     let content = match picture.content() {
         Ok(content) => content,
-        Err(why) => return (Default::default(), Some(why)),
+        Err(why) => return (Default::default(), Err(why)),
     };
-    let sum = Sha256::digest(&content).into();
-    match (decode(&content, frame), out) {
-        (Err(why), _) => (sum, Some(why)),
-        (Ok(bytes), Some(out)) => {
+    let decoded = decode(&content, frame).map(|bytes| {
+        if let Some(out) = out {
             out.copy_from_slice(&bytes);
-            (sum, None)
         }
-        (Ok(_), None) => (sum, None),
-    }
+        let size = [frame.channels, frame.height, frame.width].map(|n| (n as u64).to_le_bytes());
+        Sha256::new_with_prefix(size.as_flattened()).chain_update(&bytes).finalize().into()
+    });
+    (Sha256::digest(&content).into(), decoded)
 }
 
 /// Which pictures are damaged, and why.
@@ -250,6 +253,11 @@ impl Dataset for Pictures {
 
     fn content_hash(&self) -> String {
         self.hash.clone()
+    }
+
+    fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
+        let whole = self.damaged.binary_search_by_key(&row, |(row, _)| *row).is_err();
+        self.fingerprints.get(row as usize).filter(|_| whole).copied()
     }
 
     fn licence(&self) -> Option<String> {
@@ -314,6 +322,29 @@ mod tests {
         assert_eq!(again.content_hash(), kept.content_hash());
         assert_eq!((kept.frame(), kept.licence()), (Some(set(&[]).frame), Some("CC0".into())));
         assert!(kept.batch(&[6]).unwrap_err().to_string().contains("six, row 6"));
+        Ok(())
+    }
+
+    #[test]
+    fn fingerprints_are_those_of_what_was_decoded() -> Result<()> {
+        // Row 5 is row 3 in another format, and everything is seen in another size, too.
+        let ppm = [b"P6 2 1 255\n".as_slice(), &[153; 6]].concat();
+        let mut pictures = set(&[1]).pictures;
+        pictures[5] = Picture::bytes("picture 5", ppm);
+        let of = |frame: Frame, memory_mb| {
+            let damaged = Damaged::Skip;
+            Pictures::open(PictureSet { pictures: pictures.clone(), frame, damaged, memory_mb, ..set(&[1]) })
+        };
+        let (kept, again) = (of(set(&[]).frame, 1)?, of(set(&[]).frame, 0)?);
+        let print = |p: &Pictures, row| p.fingerprint(row);
+        assert_eq!(print(&kept, 5), print(&kept, 3));
+        assert_ne!(print(&kept, 3), print(&kept, 4));
+        assert_eq!((print(&kept, 1), print(&kept, 6)), (None, None));
+        let turned = of(Frame { height: 2, width: 1, ..set(&[]).frame }, 1)?;
+        for row in [0, 2, 3, 4, 5] {
+            assert_eq!(print(&again, row), print(&kept, row));
+            assert_ne!(print(&turned, row), print(&kept, row));
+        }
         Ok(())
     }
 

@@ -70,6 +70,7 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         from: None,
         weights: draft.weights.clone(),
         test: draft.test.unwrap_or(step.last),
+        test_views: draft.test_views,
     }
 }
 

@@ -179,6 +179,21 @@ fn offer_shared(mut e: Invalid, tag: &str, plugins: &Plugins) -> Invalid {
 
 /// Checks where pretrained weights come from.
 fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
+    let of_hub = [("file", &w.file), ("revision", &w.revision)];
+    if let Some((key, _)) = of_hub.into_iter().find(|(_, value)| w.hub.is_none() && value.is_some()) {
+        return Err(Invalid::key(key, "belongs to a repository").help("give its name in `hub`"));
+    }
+    if w.hub.is_some() && (w.asset.is_some() || w.path.is_some()) {
+        return Err(Invalid::key("hub", "stands instead of `asset` and `path`: give one of them"));
+    }
+    let digits = |sum: &String| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
+    match &w.sha256 {
+        Some(sum) if !digits(sum) => return Err(Invalid::key("sha256", "must be 64 hexadecimal digits")),
+        Some(_) if w.asset.is_some() => {
+            return Err(Invalid::key("sha256", "is known for what is in the catalogue").help("leave it out"));
+        }
+        _ => {}
+    }
     match (&w.asset, &w.path) {
         (_, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
         (Some(name), _) => {
@@ -191,7 +206,11 @@ fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
             }
         }
         (None, Some(_)) => {}
-        (None, None) => return Err(Invalid::new("missing key `asset`").help("or `path`, for a file of your own")),
+        (None, None) if w.hub.is_some() => {}
+        (None, None) => {
+            let e = Invalid::new("missing key `asset`");
+            return Err(e.help("or `hub`, for a repository of the hub, or `path`, for a file of your own"));
+        }
     }
     Ok(w.clone())
 }

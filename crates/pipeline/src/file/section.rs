@@ -85,6 +85,10 @@ pub(crate) struct StepSection {
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
     /// Whether the test part is read at the end; left out: when no other step starts from this one.
     pub(crate) test: Option<bool>,
+    /// Views of each row that the random transforms of the data set make when the finished model is tested or predicts, from
+    /// 0: what it says is the mean over them and the row as it is (test-time augmentation).
+    #[serde(default)]
+    pub(crate) test_views: u64,
     /// One run for each combination: keys of this step (`strategy`, `"trainer.epochs"`) or `seed`, each with a list of
     /// values. A seed re-runs the whole chain of steps up to this one.
     #[serde(default, rename = "sweep")]

@@ -42,6 +42,7 @@ pub(crate) struct Draft {
     pub(crate) trainer: TrainerSpec,
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
     pub(crate) test: Option<bool>,
+    pub(crate) test_views: u64,
     /// The pretrained weights it starts from.
     pub(crate) weights: Option<String>,
     /// The step as it could have been written, every default spelled out.
@@ -167,6 +168,7 @@ fn draft(
     let full = json!({
         "type": step.kind, "dataset": step.dataset, "from": step.from, "backbone": backbone_full, "tasks": tasks,
         "strategy": strategy_full, "draw": step.draw, "fold": step.fold, "metrics": metrics_full, "test": step.test,
+        "test_views": step.test_views,
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
             "schedule": spelled(&trainer.schedule), "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate,
@@ -176,7 +178,8 @@ fn draft(
         },
     });
     let full = full.as_object().cloned().unwrap_or_default();
-    let (dataset, draw, fold, test) = (step.dataset.clone(), step.draw, step.fold, step.test);
+    let (dataset, draw, fold) = (step.dataset.clone(), step.draw, step.fold);
+    let (test, test_views) = (step.test, step.test_views);
     let weights = step.from.clone().filter(|from| sections.weights.contains_key(from));
     let pick = Vec::new();
     Ok(Draft {
@@ -191,6 +194,7 @@ fn draft(
         trainer,
         metrics,
         test,
+        test_views,
         weights,
         full,
         origins,

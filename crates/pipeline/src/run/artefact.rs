@@ -40,6 +40,12 @@ pub struct Manifest {
     pub frame: Option<Frame>,
     /// Deterministic transforms.
     pub transforms: Vec<Spec<dyn Transform>>,
+    /// Random transforms that make views of a row, where there are `test_views`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<Spec<dyn Transform>>,
+    /// Views of a row, beside the row as it is, over which the mean of what is said is taken.
+    #[serde(default)]
+    pub test_views: u64,
     /// SHA-256 of the files that transforms read, by name.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
@@ -72,11 +78,12 @@ pub struct Artefact {
     pub manifest: Manifest,
     /// The model.
     pub model: Model,
-    /// The transforms that act in use.
+    /// The transforms that act in use, with those that make views.
     pub transforms: Chain,
 }
 
-/// Saves a model with the files that its `transforms`, those of the manifest, cannot do without; loads it again and compares every tensor and the outputs for `rows`, bit by bit.
+/// Saves a model with the files that its `transforms`, those of the manifest, cannot do without; loads it again and compares
+/// every tensor and the outputs for `rows`, bit by bit.
 pub(crate) fn save(
     folder: &Path,
     mut manifest: Manifest,
@@ -136,11 +143,12 @@ pub fn load(folder: &Path, plugins: &Plugins, device: &Device) -> Result<Artefac
     let (tensors, _) = load_safetensors(&weights, device)?;
     let cx = BuildCx { plugins, base: folder, seeds: Seeds::new(0) };
     let model = rebuild(&manifest, &tensors, device, &cx)?;
-    let transforms = Chain::new(data::make(&manifest.transforms, "transforms", &cx)?, Vec::new())?;
+    let made = |specs, key| data::make(specs, key, &cx);
+    let transforms = Chain::new(made(&manifest.transforms, "transforms")?, made(&manifest.augment, "augment")?)?;
     Ok(Artefact { manifest, model, transforms })
 }
 
-/// The model that a manifest describes, with fresh weights.
+/// The model that a manifest describes, before its weights are there.
 pub(super) fn fresh(m: &Manifest, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
     let tasks = m.tasks.iter().map(|(n, s)| Ok((n.clone(), cx.make(s)?.into()))).collect::<Result<_>>()?;
     let strategies = m.strategies.iter().map(|s| Ok((s.tag.clone(), cx.make(s)?))).collect::<Result<Vec<_>>>()?;
@@ -150,7 +158,7 @@ pub(super) fn fresh(m: &Manifest, device: &Device, cx: &BuildCx<'_>) -> Result<M
         tasks,
         targets: m.targets.clone(),
         strategy: transplant_strategies::compose(strategies)?.into(),
-        params: Params::new(device),
+        params: Params::blank(device),
         seeds: cx.seeds,
     })
 }

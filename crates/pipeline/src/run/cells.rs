@@ -6,20 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use transplant_core::{BuildCx, Event, Fed, Listener, Predictions, Result, RowRole, Seeds, load_safetensors};
+use serde_json::json;
+use transplant_core::{BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, load_safetensors};
 use transplant_datasets::{Loader, LoaderOptions, Prints};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::Folder;
-use super::peers::Peers;
+use super::peers::{Peers, Vectors};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
 use super::{cache, hash, parts, peers, shape};
+use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
 const VALIDATION: &str = "validation";
@@ -49,6 +51,8 @@ pub(crate) struct Session<'a> {
     pub(crate) prints: RefCell<BTreeMap<String, Prints>>,
     /// Peers that were computed.
     pub(crate) peers: RefCell<BTreeMap<Rows, Peers>>,
+    /// Rows as peers see them, by data set and its transforms.
+    pub(crate) vectors: RefCell<BTreeMap<String, Vectors>>,
 }
 
 impl Session<'_> {
@@ -133,8 +137,8 @@ impl Session<'_> {
     /// The model as it is before training.
     fn model(&self, ready: &Ready) -> Result<Model> {
         let open = &ready.open;
-        let parts =
-            shape::parts(&ready.components, &open.inputs, open.dataset.targets(), &self.run.device, seeds(ready));
+        let (inputs, params) = (&open.inputs, Params::new(&self.run.device));
+        let parts = shape::parts(&ready.components, inputs, open.dataset.targets(), params, seeds(&ready.cell));
         let mut model = Model::new(parts)?;
         if let Some(upstream) = ready.from.map(|i| &self.run.cells[i].cell) {
             let weights = self.folder.cell(&upstream.id).join(WEIGHTS);
@@ -150,7 +154,7 @@ impl Session<'_> {
 
     fn loader(&self, ready: &Ready) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
-        let options = ready.open.loader(trainer.batch_size, seeds(ready));
+        let options = ready.open.loader(trainer.batch_size, seeds(&ready.cell));
         LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, ..options }
     }
 
@@ -171,7 +175,7 @@ impl Session<'_> {
         (name, feed): (&str, &Fed<R>),
         io: &mut Io<'_>,
     ) -> Result<SplitPredictions> {
-        let e = evaluate_in(io, name, model, feed)?;
+        let e = evaluate_in(io, name, model, feed, ready.cell.test_views)?;
         let groups = ready.open.dataset.groups();
         let groups = groups.map(|g| e.rows.iter().map(|r| g[*r as usize]).collect()).unwrap_or_default();
         Ok(SplitPredictions { rows: e.rows, groups, tasks: e.predictions })
@@ -194,6 +198,8 @@ impl Session<'_> {
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
             transforms: ready.spec.transforms.clone(),
+            augment: if cell.test_views > 0 { ready.spec.augment.clone() } else { Vec::new() },
+            test_views: cell.test_views,
             files: BTreeMap::new(),
             inputs: open.inputs.clone(),
             targets: open.dataset.targets().clone(),
@@ -216,7 +222,9 @@ impl Session<'_> {
             return Ok(known.clone());
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let peers = peers::peers(ready, &ready.open, test, &cx)?;
+        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
+        let mut vectors = self.vectors.borrow_mut();
+        let peers = peers::peers(ready, &ready.open, test, vectors.entry(chain).or_default(), &cx)?;
         self.peers.borrow_mut().insert(rows, peers.clone());
         Ok(peers)
     }
@@ -273,8 +281,8 @@ impl Finished {
 }
 
 /// All randomness of a cell but the choice of its rows: the seed of the chain, apart for each step.
-pub(super) fn seeds(ready: &Ready) -> Seeds {
-    Seeds::new(ready.cell.seed).child(&ready.cell.step)
+pub(super) fn seeds(cell: &Cell) -> Seeds {
+    Seeds::new(cell.seed).child(&cell.step)
 }
 
 /// The metrics of some predictions. What is not finite (no row has a label) is left out.

@@ -19,6 +19,8 @@ pub struct Opened {
     pub transforms: Vec<Arc<dyn Transform>>,
     /// Random transforms.
     pub augment: Vec<Arc<dyn Transform>>,
+    /// The deterministic transforms as the file, or weights, list them, where they depend on nothing else.
+    pub identity: Option<String>,
     /// Whether training batches pass through random transforms.
     pub random: bool,
     /// What the network is given, transforms included.
@@ -31,13 +33,14 @@ impl Opened {
         let transforms = [self.transforms.clone(), make(more, "transforms", cx)?].concat();
         let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
         let (dataset, hash, augment) = (self.dataset.clone(), self.hash.clone(), self.augment.clone());
-        Ok(Self { dataset, hash, transforms, augment, random: self.random, inputs })
+        let identity = self.identity.as_ref().and_then(|before| Some(before.clone() + &identity(more, &transforms)?));
+        Ok(Self { dataset, hash, transforms, augment, identity, random: self.random, inputs })
     }
 
     /// How batches are made of it.
     pub fn loader(&self, batch_size: usize, seeds: Seeds) -> LoaderOptions {
         let (transforms, augment) = (self.transforms.clone(), self.augment.clone());
-        LoaderOptions { transforms, augment, seeds, ..LoaderOptions::new(batch_size) }
+        LoaderOptions { transforms, augment, seeds, identity: self.identity.clone(), ..LoaderOptions::new(batch_size) }
     }
 }
 
@@ -54,7 +57,16 @@ pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened, Inval
     }
     let random = chain.random();
     let hash = dataset.content_hash();
-    Ok(Opened { dataset, hash, transforms, augment, random, inputs })
+    let identity = identity(&spec.transforms, &transforms);
+    Ok(Opened { dataset, hash, transforms, augment, identity, random, inputs })
+}
+
+/// What tells transforms from others: their options; `None` when one of them reads a file, too.
+fn identity(specs: &[Spec<dyn Transform>], made: &[Arc<dyn Transform>]) -> Option<String> {
+    if made.iter().any(|t| t.carried().is_some()) {
+        return None;
+    }
+    serde_json::to_string(specs).ok()
 }
 
 /// Builds transforms.

@@ -3,7 +3,7 @@
 use candle_core::Device;
 use transplant_core::{BuildCx, Error, Plugins, Result, Seeds};
 use transplant_datasets::Loader;
-use transplant_trainer::evaluate;
+use transplant_trainer::evaluate_views;
 
 use super::compare::TEST;
 use super::folder::Folder;
@@ -64,6 +64,8 @@ fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device)
     let components = parts::build(cell, open.dataset.targets(), &cx)?;
     let parts = data::split(cell, &record.dataset, &open, &components)?;
     let artefact = artefact::load(&folder.cell(&cell.id).join("model"), plugins, device)?;
-    let feed = Loader::test(&parts.test, open.loader(cell.trainer.batch_size, cx.seeds)).map_err(at("test"))?;
-    cells::metrics(&components.measures, &evaluate(&artefact.model, &feed)?.predictions)
+    let loader = open.loader(cell.trainer.batch_size, cells::seeds(cell));
+    let feed = Loader::test(&parts.test, loader).map_err(at("test"))?;
+    let said = evaluate_views(&artefact.model, &feed, cell.test_views)?;
+    cells::metrics(&components.measures, &said.predictions)
 }

@@ -156,7 +156,7 @@ fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
 
 /// The first training pictures of the first epoch, random transforms applied, side by side as a PNG.
 fn sheet(ready: &Ready, path: &Path) -> Result<()> {
-    let options = ready.open.loader(SHEET * SHEET, super::cells::seeds(ready));
+    let options = ready.open.loader(SHEET * SHEET, super::cells::seeds(&ready.cell));
     let feed = Loader::train(&ready.parts.train, options)?;
     let images = feed.batch(0, 0)?.inputs.get(HIDDEN)?.to_dtype(DType::F32)?;
     let (n, channels, height, width) = images.dims4()?;

@@ -14,6 +14,7 @@ mod events;
 mod export;
 mod folder;
 mod hash;
+mod hub;
 mod inspect;
 mod ledger;
 mod lock;
@@ -78,7 +79,15 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
     folder.create()?;
     let mut log = Log::open(&folder.file("events.jsonl"), resume, listener)?;
     folder.write("pipeline.toml", &run.pipeline.text)?;
-    let session = Session { run, folder, resume, stop, prints: RefCell::default(), peers: RefCell::default() };
+    let session = Session {
+        run,
+        folder,
+        resume,
+        stop,
+        prints: RefCell::default(),
+        peers: RefCell::default(),
+        vectors: RefCell::default(),
+    };
     let mut done = Vec::new();
     let outcome = all_cells(&session, &mut log, &mut done).and_then(|()| finish(run, &done));
     if let Err(e) = &outcome {

@@ -3,13 +3,13 @@
 //! The most frequent class, the nearest labelled input, and a logistic regression on the inputs. A strategy that loses to
 //! one of them is flagged in the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Acts, Batch, BuildCx, Ctx, Features, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema,
-    Scope, Seeds, Spec, TEXT, Target,
+    Acts, Batch, BuildCx, Ctx, Error, Features, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result,
+    Schema, Scope, Seeds, Spec, TEXT, rows_at_a_time,
 };
 use transplant_datasets::{Loader, LoaderOptions, averaged};
 
@@ -24,27 +24,36 @@ const MOST_ROWS: usize = 2_000;
 const WIDEST: usize = 4_096;
 /// Pictures that are wider are looked at as a grid of so many means a side.
 const GRID: usize = 16;
-/// Rows that are read at a time.
-const CHUNK: usize = 256;
 
 /// Metrics by peer.
 pub(crate) type Peers = BTreeMap<String, Metrics>;
 
-/// The peers of a cell, on its test rows.
-pub(crate) fn peers(ready: &Ready, open: &Opened, test: &SplitPredictions, cx: &BuildCx<'_>) -> Result<Peers> {
+/// The peers of a cell, on its test rows; `seen` holds what earlier cells made of rows of the same data set under the same
+/// transforms.
+pub(crate) fn peers(
+    ready: &Ready,
+    open: &Opened,
+    test: &SplitPredictions,
+    seen: &mut Vectors,
+    cx: &BuildCx<'_>,
+) -> Result<Peers> {
     let mut out =
         Peers::from([("majority class".to_owned(), metrics(&ready.components.measures, &majority(ready, test)?)?)]);
     let inputs = match texts(ready, open)? {
         Some(texts) => Some(texts),
-        None => vectors(ready, open)?,
+        None => vectors(ready, open, seen)?,
     };
     let Some(inputs) = inputs else { return Ok(out) };
-    // Strength and scaling are fixed: nothing is tuned for a peer, as nothing is for the strategies.
+    // Strength and scaling are fixed: nothing is tuned for a peer, as nothing is for the strategies. Neighbouring means of
+    // pictures say nearly the same, so that more of a pull makes the better peer.
     let fits = match inputs.field {
         Field::Text => vec![("TF-IDF + logistic regression".to_owned(), Spec::new("tfidf_logistic_regression"))],
         _ => vec![
             (format!("1-NN on {}", inputs.what), Spec::new("knn")),
-            (format!("logistic regression on {}", inputs.what), Spec::new("logistic_regression").with("c", vec![1.0])),
+            (
+                format!("logistic regression on {}", inputs.what),
+                Spec::new("logistic_regression").with("c", vec![if inputs.coarse { 0.01 } else { 1.0 }]),
+            ),
         ],
     };
     for (name, spec) in fits {
@@ -82,10 +91,12 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
 struct Inputs {
     /// What it is, in words.
     what: String,
+    /// Whether they are means of pictures.
+    coarse: bool,
     /// What a row of it is.
     field: Field,
-    /// The labelled rows.
-    train: Features,
+    /// The training rows.
+    train: Tensor,
     /// The test rows.
     test: Tensor,
 }
@@ -96,16 +107,15 @@ fn texts(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
         return Ok(None);
     }
     // All rows in one batch, so that all are filled up to one width.
-    let whole = |feed: &dyn Feed| feed.plain(feed.rows());
-    let options = LoaderOptions::new(CHUNK);
+    let whole = |feed: &dyn Feed| Ok::<_, Error>(feed.plain(feed.rows())?.inputs.get(TEXT)?.clone());
+    let options = LoaderOptions::new(1);
     let train = whole(&*Loader::train(&ready.parts.train, options.clone())?)?;
-    let test = whole(&*Loader::test(&ready.parts.test, options)?)?.inputs.get(TEXT)?.clone();
-    let train = Features { values: train.inputs.get(TEXT)?.clone(), targets: train.targets, rows: train.rows };
-    Ok(Some(Inputs { what: "texts".to_owned(), field: Field::Text, train, test }))
+    let test = whole(&*Loader::test(&ready.parts.test, options)?)?;
+    Ok(Some(Inputs { what: "texts".to_owned(), coarse: false, field: Field::Text, train, test }))
 }
 
 /// Inputs as plain vectors; `None` when they are none, or too many.
-fn vectors(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
+fn vectors(ready: &Ready, open: &Opened, seen: &mut Vectors) -> Result<Option<Inputs>> {
     let (width, picture) = match open.inputs.get(HIDDEN) {
         Some(Field::Image { channels, height, width }) => (channels * height * width, true),
         Some(Field::Vector { width }) => (*width, false),
@@ -122,25 +132,34 @@ fn vectors(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
         Ok(x.flatten_from(1)?)
     };
     let what = if coarse { format!("{GRID}×{GRID} means of inputs") } else { "inputs".to_owned() };
-    let options = open.loader(CHUNK, Seeds::new(0));
-    let train = Loader::train(&ready.parts.train, options.clone())?;
-    let train = gathered(&*train, &flat)?;
-    let test = Loader::test(&ready.parts.test, options)?;
-    let test = gathered(&*test, &flat)?.values;
-    Ok(Some(Inputs { what, field: Field::Vector { width: test.dim(1)? }, train, test }))
+    let options = open.loader(1, Seeds::new(0));
+    let train = seen.of(&*Loader::train(&ready.parts.train, options.clone())?, &flat)?;
+    let test = seen.of(&*Loader::test(&ready.parts.test, options)?, &flat)?;
+    Ok(Some(Inputs { what, coarse, field: Field::Vector { width: test.dim(1)? }, train, test }))
 }
 
-/// What `vectors` makes of all rows of a feed, read some at a time, and their targets.
-fn gathered(feed: &dyn Feed, vectors: &dyn Fn(&Batch) -> Result<Tensor>) -> Result<Features> {
-    let (mut values, mut targets) = (Vec::new(), BTreeMap::<String, Vec<Target>>::new());
-    for rows in feed.rows().chunks(CHUNK) {
-        let batch = feed.plain(rows)?;
-        values.push(vectors(&batch)?);
-        batch.targets.into_iter().for_each(|(name, t)| targets.entry(name).or_default().push(t));
+/// What was made of the rows of one data set under one chain of transforms: cells that draw other rows of it, such as those
+/// of folds, read none again.
+#[derive(Debug, Default)]
+pub(crate) struct Vectors {
+    /// The place of each row among the values.
+    places: HashMap<u64, usize>,
+    /// The values, row after row.
+    values: Vec<f32>,
+}
+
+impl Vectors {
+    /// What `flat` makes of all rows of a feed: `f32 [rows, width]`. Rows that are not known yet are read, some at a time.
+    fn of(&mut self, feed: &dyn Feed, flat: &dyn Fn(&Batch) -> Result<Tensor>) -> Result<Tensor> {
+        let new: Vec<u64> = feed.rows().iter().copied().filter(|r| !self.places.contains_key(r)).collect();
+        for rows in new.chunks(rows_at_a_time(feed.inputs())) {
+            self.values.extend(flat(&feed.plain(rows)?)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
+            rows.iter().for_each(|row| _ = self.places.insert(*row, self.places.len()));
+        }
+        let width = self.values.len() / self.places.len().max(1);
+        let rows = feed.rows().iter().flat_map(|row| &self.values[self.places[row] * width..][..width]);
+        Ok(Tensor::from_vec(rows.copied().collect(), (feed.rows().len(), width), &Device::Cpu)?)
     }
-    let joined = |(name, parts): (String, Vec<Target>)| Ok((name, Target::joined(&parts)?));
-    let targets = targets.into_iter().map(joined).collect::<Result<_>>()?;
-    Ok(Features { values: Tensor::cat(&values, 0)?, targets, rows: feed.rows().to_vec() })
 }
 
 /// A head fitted on the inputs themselves; `labelled` holds the test rows' labels.
@@ -155,7 +174,12 @@ fn fitted(
     let task = &ready.components.tasks[name];
     let field = &open.dataset.targets()[task.target()];
     let Field::Class { names } = field else { return Ok(labelled.clone()) };
-    let (known, target) = inputs.train.known(task.target())?;
+    let classes = open.dataset.classes_of(task.target())?;
+    let class = |(at, row): (u32, &u64)| Some((at, *row, classes[*row as usize]?));
+    let known: Vec<(u32, u64, u32)> = (0..).zip(ready.parts.train.rows()).filter_map(class).collect();
+    let of = |pick: fn(&(u32, u64, u32)) -> u32| Tensor::from_iter(known.iter().map(pick), &Device::Cpu);
+    let (values, target) = (inputs.train.index_select(&of(|k| k.0)?, 0)?, of(|k| k.2)?);
+    let known = Features { values, targets: BTreeMap::new(), rows: known.iter().map(|k| k.1).collect() };
     let params = Params::new(inputs.test.device());
     for (tensor, value) in head.fit(&known, &target, names.len(), &BTreeMap::new())? {
         params.insert(&tensor, &value, transplant_core::Role::Buffer, transplant_core::Origin::Fresh)?;

@@ -152,6 +152,13 @@ impl Prepared<'_> {
         let section = format!("datasets.{}", cell.dataset);
         let in_section = |e: Invalid| self.pipeline.locate(e.under(&section));
         let tasks = serde_json::to_string(&cell.tasks).unwrap_or_default();
+        if cell.test_views > 0 && !open.random {
+            let e = Invalid::key(
+                "test_views",
+                format!("data set `{}` has no random transform that makes views", cell.dataset),
+            );
+            return Err(here(e.help(format!("list some under `datasets.{}.augment`, such as `flip`", cell.dataset))));
+        }
         let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
         let parts = match known.parts.get(&draw) {
             Some(parts) => parts.clone(),
@@ -233,7 +240,8 @@ impl Prepared<'_> {
             "schema": super::record::SCHEMA, "code": self.code, "device": self.device_name, "step": cell.step,
             "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
-            "metrics": cell.metrics, "test": cell.test, "from": upstream,
+            "metrics": cell.metrics, "test": cell.test,
+            "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all).map_err(at(""))
     }

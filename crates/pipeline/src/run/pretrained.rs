@@ -51,6 +51,8 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
         raw_inputs: inputs.clone(),
         frame: Some(frame),
         transforms: vec![plugins.check(&normalise(image, channels))?],
+        augment: Vec::new(),
+        test_views: 0,
         files: BTreeMap::new(),
         inputs,
         targets: Schema::from([(CLASS.to_owned(), Field::Class { names })]),

@@ -57,7 +57,7 @@ pub(crate) fn shape(
         return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")));
     }
     c.architecture.features(inputs).map_err(at("backbone"))?;
-    let parts = parts(c, inputs, targets, &Device::Cpu, Seeds::new(0));
+    let parts = parts(c, inputs, targets, Params::blank(&Device::Cpu), Seeds::new(0));
     let mut model = Model::new(parts).map_err(at("backbone"))?;
     // A network without weights is the same wherever it comes from.
     let blank = model.info().weights().all(|w| w.stage.is_none());
@@ -107,14 +107,14 @@ pub(crate) fn shape(
 }
 
 /// What a model is made of.
-pub(crate) fn parts(c: &Components, inputs: &Schema, targets: &Schema, device: &Device, seeds: Seeds) -> Parts {
+pub(crate) fn parts(c: &Components, inputs: &Schema, targets: &Schema, params: Params, seeds: Seeds) -> Parts {
     Parts {
         architecture: c.architecture.clone(),
         inputs: inputs.clone(),
         tasks: c.tasks.clone(),
         targets: targets.clone(),
         strategy: Arc::clone(&c.strategy) as Arc<dyn Strategy>,
-        params: Params::new(device),
+        params,
         seeds,
     }
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
-use transplant_assets::{Asset, Preprocessing, Role, Store, classes, find};
+use transplant_assets::{Asset, Clients, Preprocessing, Role, Store, classes, find};
 use transplant_backbones::weights;
 use transplant_core::{Error, Field, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform};
 use transplant_trainer::Model;
 
 use super::hash;
+use super::hub::OnHub;
 use crate::resolved::{DatasetSpec, WeightsSpec};
 use crate::{at, decimal};
 
@@ -29,8 +30,8 @@ pub struct OpenWeights {
     pub licence: Option<String>,
     /// How images were prepared when they were trained, where it is known.
     image: Option<Preprocessing>,
-    /// The asset whose rules make tokens of a text as they learned them.
-    tokenizer: Option<String>,
+    /// What makes tokens of a text as they learned them.
+    tokenizer: Option<Spec<dyn Transform>>,
     /// The classes that they tell apart, where the names are known.
     classes: Vec<String>,
 }
@@ -39,20 +40,28 @@ impl OpenWeights {
     /// Reads the file, whose path starts at `base` where it is relative. Key paths of errors start at the section.
     pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self, Invalid> {
         let asset = spec.asset.as_ref().map(|name| find(name).map_err(at("asset"))).transpose()?;
+        let on_hub = spec.hub.as_ref().map(|repo| OnHub::fetch(repo, spec, &Clients::from_env())).transpose()?;
         // What was fetched has been compared with the catalogue's hash and need not be hashed again.
-        let (key, path, known) = match (&spec.path, asset) {
-            (Some(path), _) => ("path", base.join(path), None),
-            (None, Some(asset)) => {
+        let (key, path, known) = match (&spec.path, asset, &on_hub) {
+            (Some(path), ..) => ("path", base.join(path), None),
+            (None, Some(asset), _) => {
                 let pinned = asset.file(Role::Weights).and_then(|f| f.sha256.clone());
                 ("asset", fetch(asset).map_err(at("asset"))?, pinned)
             }
-            (None, None) => return Err(Invalid::key("asset", "no weights are named")),
+            (None, None, Some(on_hub)) => ("hub", on_hub.weights.clone(), None),
+            (None, None, None) => return Err(Invalid::key("asset", "no weights are named")),
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let tensors = weights::read(&path).map_err(at(key))?;
-        let image = asset.and_then(|a| a.image.clone());
-        let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| a.name.clone());
+        let image = asset.and_then(|a| a.image.clone()).or_else(|| on_hub.as_ref()?.image.clone());
+        let tokenise = |key: &str, value: String| Spec::new("tokenise").with(key, value);
+        let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| tokenise("asset", a.name.clone()));
+        let tokenizer = tokenizer.or_else(|| Some(tokenise("path", on_hub.as_ref()?.tokenizer()?)));
         let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
+        if let Some(wanted) = spec.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&hash)) {
+            let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
+            return Err(Invalid::key("sha256", message));
+        }
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
         let classes = classes.into_iter().map(str::to_owned).collect();
         Ok(Self { tensors, hash, licence, image, tokenizer, classes })
@@ -66,8 +75,8 @@ impl OpenWeights {
         if let (Some(Field::Image { channels, .. }), Some(image), false) = (inputs.get(HIDDEN), &self.image, said) {
             out.push(normalise(image, *channels));
         }
-        if let (Some(Field::Text), Some(asset)) = (inputs.get(TEXT), &self.tokenizer) {
-            out.push(Spec::new("tokenise").with("asset", asset.clone()));
+        if let (Some(Field::Text), Some(tokenizer)) = (inputs.get(TEXT), &self.tokenizer) {
+            out.push(tokenizer.clone());
         }
         out
     }

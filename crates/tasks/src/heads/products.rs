@@ -1,17 +1,19 @@
 //! Products of a tall matrix with a few vectors, in `f64`, over all threads.
 //!
 //! Every sum is made in one fixed order, so the number of threads does not change a bit; nor do the machine's vectors, which
-//! the compiler fills from sums that stand side by side.
+//! hold sums that stand side by side.
 
 use std::ops::Range;
 
-use pulp::NullaryFnOnce;
+use pulp::{NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Rows;
 
 /// Sums side by side in a product of two vectors.
-const LANES: usize = 16;
+const LANES: usize = 8;
+/// Rows whose products are made together, each with two vectors.
+const FEW: usize = 4;
 /// Rows that one thread takes at a time.
 const ROWS: usize = 64;
 /// Sums over rows that threads make by themselves.
@@ -60,8 +62,7 @@ pub(super) fn over_chunks(out: &mut [f64], size: usize, work: usize, each: impl 
     }
 }
 
-/// The products of rows from number `from` on: as many as `out [rows × count]` has room for. It is compiled for every kind of
-/// vectors, as is what it calls, since that is inlined.
+/// The products of rows from number `from` on: as many as `out [rows × count]` has room for.
 struct RowProducts<'a> {
     x: &'a Rows,
     from: usize,
@@ -70,58 +71,69 @@ struct RowProducts<'a> {
     out: &'a mut [f64],
 }
 
-impl NullaryFnOnce for RowProducts<'_> {
+impl WithSimd for RowProducts<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn with_simd<S: Simd>(self, s: S) {
         let Self { x, from, t, count, out } = self;
-        for (row, out) in out.chunks_exact_mut(count).enumerate() {
-            let row = x.row(from + row);
-            let (fours, rest) = out.as_chunks_mut::<4>();
-            let (t_fours, t_rest) = t.split_at(4 * fours.len() * x.width);
-            fours.iter_mut().zip(t_fours.chunks_exact(4 * x.width)).for_each(|(o, t)| *o = four_products(row, t));
-            rest.iter_mut().zip(t_rest.chunks_exact(x.width)).for_each(|(o, t)| *o = product(row, t));
+        let (rows, width) = (out.len() / count, x.width);
+        for row in (0..rows).step_by(FEW) {
+            // Where rows or vectors run out, the last ones stand in for those that are missing.
+            let a = std::array::from_fn(|i| x.row(from + (row + i).min(rows - 1)));
+            for k in (0..count).step_by(2) {
+                let b = std::array::from_fn(|j| (k + j).min(count - 1)).map(|k| &t[k * width..(k + 1) * width]);
+                let sums = eight_products(s, a, b);
+                for (i, sums) in sums.iter().enumerate().take(rows - row) {
+                    for (j, sum) in sums.iter().enumerate().take(count - k) {
+                        out[(row + i) * count + k + j] = *sum;
+                    }
+                }
+            }
         }
     }
 }
 
-/// The product of two vectors.
+/// The products of four vectors with each of two, which share what is read of them.
 #[inline(always)]
-fn product(a: &[f64], b: &[f64]) -> f64 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks(), b.as_chunks());
-    let mut sums = [0.0; LANES];
-    for (a, b) in a.iter().zip(b) {
-        add_product(&mut sums, a, b);
+fn eight_products<S: Simd>(s: S, a: [&[f64]; FEW], b: [&[f64]; 2]) -> [[f64; 2]; FEW] {
+    // A narrow machine makes the sums that stand side by side in turns.
+    let turns = LANES / S::F64_LANES;
+    let width = a[0].len();
+    let whole = width / LANES * turns;
+    let [a0, a1, a2, a3] = a.map(|v| &S::as_simd_f64s(v).0[..whole]);
+    let [p, q] = b.map(|v| &S::as_simd_f64s(v).0[..whole]);
+    let mut lanes = [[[0.0; LANES]; 2]; FEW];
+    for turn in 0..turns {
+        let [mut p0, mut p1, mut p2, mut p3, mut q0, mut q1, mut q2, mut q3] = [s.splat_f64s(0.0); 8];
+        let mut at = turn;
+        while at < whole {
+            p0 = s.add_f64s(p0, s.mul_f64s(a0[at], p[at]));
+            q0 = s.add_f64s(q0, s.mul_f64s(a0[at], q[at]));
+            p1 = s.add_f64s(p1, s.mul_f64s(a1[at], p[at]));
+            q1 = s.add_f64s(q1, s.mul_f64s(a1[at], q[at]));
+            p2 = s.add_f64s(p2, s.mul_f64s(a2[at], p[at]));
+            q2 = s.add_f64s(q2, s.mul_f64s(a2[at], q[at]));
+            p3 = s.add_f64s(p3, s.mul_f64s(a3[at], p[at]));
+            q3 = s.add_f64s(q3, s.mul_f64s(a3[at], q[at]));
+            at += turns;
+        }
+        let from = turn * S::F64_LANES;
+        for (lanes, sums) in lanes.iter_mut().zip([[p0, q0], [p1, q1], [p2, q2], [p3, q3]]) {
+            for (lanes, sum) in lanes.iter_mut().zip(sums) {
+                lanes[from..from + S::F64_LANES].copy_from_slice(pulp::bytemuck::cast_slice(&[sum]));
+            }
+        }
     }
-    total(sums, a_rest, b_rest)
-}
-
-/// The products of one vector with each of four, which share what is read of it.
-#[inline(always)]
-fn four_products(a: &[f64], b: &[f64]) -> [f64; 4] {
-    let (a, a_rest) = a.as_chunks();
-    let [p, q, r, s] = std::array::from_fn(|k| b[k * (b.len() / 4)..(k + 1) * (b.len() / 4)].as_chunks());
-    let [mut p_sums, mut q_sums, mut r_sums, mut s_sums] = [[0.0; LANES]; 4];
-    for (a, ((p, q), (r, s))) in a.iter().zip(p.0.iter().zip(q.0).zip(r.0.iter().zip(s.0))) {
-        add_product(&mut p_sums, a, p);
-        add_product(&mut q_sums, a, q);
-        add_product(&mut r_sums, a, r);
-        add_product(&mut s_sums, a, s);
+    let done = width / LANES * LANES;
+    let mut out = [[0.0; 2]; FEW];
+    for i in 0..FEW {
+        for j in 0..2 {
+            let rest = a[i][done..].iter().zip(&b[j][done..]).map(|(a, b)| a * b).sum::<f64>();
+            out[i][j] = lanes[i][j].iter().sum::<f64>() + rest;
+        }
     }
-    [total(p_sums, a_rest, p.1), total(q_sums, a_rest, q.1), total(r_sums, a_rest, r.1), total(s_sums, a_rest, s.1)]
-}
-
-#[inline(always)]
-fn add_product(sums: &mut [f64; LANES], a: &[f64; LANES], b: &[f64; LANES]) {
-    for i in 0..LANES {
-        sums[i] += a[i] * b[i];
-    }
-}
-
-#[inline(always)]
-fn total(sums: [f64; LANES], a: &[f64], b: &[f64]) -> f64 {
-    sums.iter().sum::<f64>() + a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
+    out
 }
 
 /// Adds some rows, times what `r` says of them, to `sums [count × width]`.

@@ -1,8 +1,7 @@
 //! Hashes by which outputs of a prefix are found.
 
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use transplant_core::{Acts, Mode, Result};
+use transplant_core::{Acts, Fingerprint, Mode, Result};
 
 use super::{Layout, RowKey};
 use crate::model::Model;
@@ -50,15 +49,21 @@ fn instructions() -> &'static str {
     ""
 }
 
+/// A key for each row whose fingerprint is known, in this mode.
+pub(crate) fn known_keys(fingerprints: &[Fingerprint], mode: Mode) -> Vec<RowKey> {
+    let frame = Sha256::new_with_prefix(format!("{mode:?} by fingerprint"));
+    fingerprints.iter().map(|print| cut(frame.clone().chain_update(print))).collect()
+}
+
+fn cut(hash: Sha256) -> RowKey {
+    let mut key = RowKey::default();
+    key.copy_from_slice(&hash.finalize()[..size_of::<RowKey>()]);
+    key
+}
+
 /// A key for each row of some inputs, as the prefix sees them in this mode.
 pub(crate) fn row_keys(inputs: &Acts, mode: Mode) -> Result<Vec<RowKey>> {
     let layout = Layout::of(inputs)?;
-    let bytes = layout.encode(inputs)?;
     let frame = Sha256::new_with_prefix(format!("{mode:?} {layout:?}"));
-    let key = |row: &[u8]| {
-        let mut key = RowKey::default();
-        key.copy_from_slice(&frame.clone().chain_update(row).finalize()[..size_of::<RowKey>()]);
-        key
-    };
-    Ok(bytes.par_chunks_exact(layout.bytes().max(1)).map(key).collect())
+    layout.of_rows(inputs, |row| cut(frame.clone().chain_update(row)))
 }

@@ -1,8 +1,10 @@
 //! [`Layout`]: named tensors as bytes, a row at a time.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use transplant_core::{Acts, Error, Memory, Result};
 
@@ -51,20 +53,22 @@ impl Layout {
         self.0.iter().fold(0, |n, p| n.saturating_add(p.bytes()))
     }
 
+    /// What `f` makes of the bytes of each row of some tensors of this layout, on all threads.
+    pub(crate) fn of_rows<R: Send>(&self, acts: &Acts, f: impl Fn(&[u8]) -> R + Sync) -> Result<Vec<R>> {
+        let values = |p: &Part| Ok((p.bytes(), Values::of(&p.memory().raw(acts.get(&p.name)?)?)?));
+        let parts = self.0.iter().map(values).collect::<Result<Vec<_>>>()?;
+        let rows = acts.iter().next().map_or(0, |(_, t)| t.dims().first().copied().unwrap_or_default());
+        let row = |bytes: &mut Vec<u8>, row: usize| {
+            bytes.clear();
+            parts.iter().for_each(|(size, values)| values.append(row * size..(row + 1) * size, bytes));
+            f(bytes)
+        };
+        Ok((0..rows).into_par_iter().map_init(|| Vec::with_capacity(self.bytes()), row).collect())
+    }
+
     /// The rows of some tensors of this layout, one after the other.
     pub(crate) fn encode(&self, acts: &Acts) -> Result<Vec<u8>> {
-        let (mut out, mut start) = (Vec::new(), 0);
-        for part in &self.0 {
-            let mut bytes = Vec::new();
-            part.memory().raw(acts.get(&part.name)?)?.to_device(&Device::Cpu)?.write_bytes(&mut bytes)?;
-            let size = part.bytes().max(1);
-            out.resize(bytes.len() / size * self.bytes(), 0);
-            for (row, of) in out.chunks_exact_mut(self.bytes().max(1)).zip(bytes.chunks_exact(size)) {
-                row[start..start + size].copy_from_slice(of);
-            }
-            start += size;
-        }
-        Ok(out)
+        Ok(self.of_rows(acts, <[u8]>::to_vec)?.concat())
     }
 
     /// The tensors again.
@@ -81,6 +85,39 @@ impl Layout {
             start += size;
         }
         Ok(out)
+    }
+}
+
+/// The values of a tensor, those of most kinds as the bytes that they are written as.
+enum Values {
+    F32(Vec<f32>),
+    Bytes(Vec<u8>),
+}
+
+impl Values {
+    fn of(t: &Tensor) -> Result<Self> {
+        let t = t.to_device(&Device::Cpu)?;
+        if t.dtype() == DType::F32 {
+            return Ok(Self::F32(t.flatten_all()?.to_vec1()?));
+        }
+        let mut bytes = Vec::new();
+        t.write_bytes(&mut bytes)?;
+        Ok(Self::Bytes(bytes))
+    }
+
+    /// Appends the bytes of a range, which starts and ends with a value.
+    fn append(&self, range: Range<usize>, to: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(bytes) => to.extend_from_slice(&bytes[range]),
+            Self::F32(values) => {
+                const SIZE: usize = size_of::<f32>();
+                let start = to.len();
+                to.resize(start + range.len(), 0);
+                let values = &values[range.start / SIZE..range.end / SIZE];
+                let (places, _) = to[start..].as_chunks_mut();
+                places.iter_mut().zip(values).for_each(|(place, v): (&mut [u8; SIZE], _)| *place = v.to_le_bytes());
+            }
+        }
     }
 }
 

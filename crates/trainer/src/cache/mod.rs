@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use folder::{CacheEntry, Cleared, clear_cache, list_cache};
 pub(crate) use format::RowKey;
-pub(crate) use keys::{prefix_key, row_keys};
+pub(crate) use keys::{known_keys, prefix_key, row_keys};
 pub(crate) use layout::Layout;
 pub(crate) use store::Store;
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::sync_channel;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde_json::Value;
-use transplant_core::{Acts, Error, Field, Invalid, Plugins, Result, Schema, TEXT};
+use transplant_core::{Acts, Error, Field, Invalid, Plugins, Predictions, Result, Schema, Seeds, TEXT};
 use transplant_datasets::{Chain, read_image, read_picture};
 
 use super::artefact::{self, Artefact, Manifest};
@@ -150,11 +150,13 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
             } else {
                 said.unread.extend(unread.into_iter().map(|(name, e)| told(&name, &e)));
             }
-            if let Some(acts) = acts? {
+            if !names.is_empty() {
                 let rows: Vec<u64> = (said.done as u64..).take(names.len()).collect();
-                let outputs = model.predict(acts, &rows)?;
+                let views = acts?.into_iter().map(|acts| model.predict(acts, &rows)).collect::<Result<Vec<_>>>()?;
                 for (name, task) in model.tasks() {
-                    writer.write(&answers::answers(&names, name, &task.decode(&outputs[name], &fields[name])?))?;
+                    let views = views.iter().map(|outputs| task.decode(&outputs[name], &fields[name]));
+                    let mean = Predictions::mean(views.collect::<Result<_>>()?)?;
+                    writer.write(&answers::answers(&names, name, &mean))?;
                 }
                 said.done += names.len();
             }
@@ -215,18 +217,18 @@ struct Reader<'a> {
     manifest: &'a Manifest,
 }
 
-/// The names of what could be read, its tensors, if any, and what could not be read.
-type Chunk = (Vec<String>, Result<Option<Acts>>, Vec<(String, Error)>);
+/// The names of what could be read, its tensors as they are and in each view, and what could not be read.
+type Chunk = (Vec<String>, Result<Vec<Acts>>, Vec<(String, Error)>);
 
 impl Reader<'_> {
     fn read(&self, items: &[Item]) -> Chunk {
         let (mut names, mut rows, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-        let read: Vec<Result<Acts>> = items.par_iter().map(|item| self.one(item)).collect();
+        let read: Vec<Result<Vec<Acts>>> = items.par_iter().map(|item| self.one(item)).collect();
         for (item, acts) in items.iter().zip(read) {
             match acts {
-                Ok(acts) => {
+                Ok(views) => {
                     names.push(item.name.clone());
-                    rows.push(acts);
+                    rows.push(views);
                 }
                 Err(e) => unread.push((item.name.clone(), e)),
             }
@@ -234,8 +236,8 @@ impl Reader<'_> {
         (names, joined(&rows), unread)
     }
 
-    /// One input, as the network is given it.
-    fn one(&self, item: &Item) -> Result<Acts> {
+    /// One input, as the network is given it: as it is, then its views.
+    fn one(&self, item: &Item) -> Result<Vec<Acts>> {
         let acts = match (&item.content, &self.takes) {
             (Content::Picture(path), Takes::Pictures { input, channels }) => self.picture(path, input, *channels)?,
             (Content::Text(text), _) => {
@@ -243,7 +245,11 @@ impl Reader<'_> {
             }
             _ => return Err(Error::contract("a picture for a model of texts")),
         };
-        self.transforms.plain(acts, &[0])
+        let plain = self.transforms.plain(acts.clone(), &[0]);
+        // The same views of an input, whatever stands beside it.
+        let views =
+            (0..self.manifest.test_views).map(|view| self.transforms.train(acts.clone(), &[0], view, Seeds::new(0)));
+        std::iter::once(plain).chain(views).collect()
     }
 
     fn picture(&self, path: &Path, input: &str, channels: usize) -> Result<Acts> {
@@ -268,9 +274,10 @@ impl Reader<'_> {
     }
 }
 
-/// Rows one after another.
-fn joined(rows: &[Acts]) -> Result<Option<Acts>> {
-    let Some(first) = rows.first() else { return Ok(None) };
-    let all = |name: &str| rows.iter().map(|r| r.get(name).cloned()).collect::<Result<Vec<_>>>();
-    first.map(|name, _| Ok(Tensor::cat(&all(name)?, 0)?)).map(Some)
+/// Rows one after another, for each of their views.
+fn joined(rows: &[Vec<Acts>]) -> Result<Vec<Acts>> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let all = |view: usize, name: &str| rows.iter().map(|r| r[view].get(name).cloned()).collect::<Result<Vec<_>>>();
+    let view = |(view, acts): (usize, &Acts)| acts.map(|name, _| Ok(Tensor::cat(&all(view, name)?, 0)?));
+    first.iter().enumerate().map(view).collect()
 }

@@ -1,12 +1,13 @@
 //! [`Loader`]: seeded, shuffled, transformed batches of one part of a data set, at any position.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rand::seq::SliceRandom;
+use sha2::{Digest, Sha256};
 use transplant_core::{
-    Batch, Dataset, Error, Fed, Feed, Field, Invalid, Result, RowRole, Schema, Seeds, Test, Train, Transform,
-    Unlabelled, Validation,
+    Batch, Dataset, Error, Fed, Feed, Field, Fingerprint, Invalid, Known, Result, RowRole, Schema, Seeds, Target, Test,
+    Train, Transform, Unlabelled, Validation,
 };
 
 use crate::Chain;
@@ -25,6 +26,9 @@ pub struct LoaderOptions {
     /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class alike):
     /// a class of n rows is drawn from in proportion to n to the power of 1 less this.
     pub class_balance: f64,
+    /// What tells these deterministic transforms from others: rows that the data set knows the fingerprint of need not be read
+    /// to find what was made of them before. `None`: they always are.
+    pub identity: Option<String>,
     /// Where shuffling and random transforms get their numbers from.
     pub seeds: Seeds,
 }
@@ -38,6 +42,7 @@ impl LoaderOptions {
             augment: Vec::new(),
             views: None,
             class_balance: 0.,
+            identity: None,
             seeds: Seeds::new(0),
         }
     }
@@ -56,7 +61,10 @@ pub struct Loader {
     chain: Chain,
     batches: u64,
     views: Option<u64>,
+    identity: Option<String>,
     seeds: Seeds,
+    /// The class of every row, by target, once it was asked for.
+    labels: OnceLock<BTreeMap<String, Vec<Option<u32>>>>,
     /// Where classes are balanced: the rows of each, and how often one of them is drawn in an epoch.
     classes: Vec<(Vec<u64>, usize)>,
     /// The order of the epoch that was asked for last.
@@ -127,7 +135,9 @@ impl Loader {
             views: if chain.random() { o.views } else { Some(1) },
             chain,
             batches: rows.len().div_ceil(o.batch_size) as u64,
+            identity: o.identity,
             seeds: o.seeds,
+            labels: OnceLock::new(),
             order: Mutex::new(None),
             dataset: dataset.clone(),
         };
@@ -231,6 +241,28 @@ impl Feed for Loader {
         Ok(batch)
     }
 
+    fn known(&self, rows: &[u64]) -> Result<Option<Known>> {
+        let Some(identity) = &self.identity else { return Ok(None) };
+        let of_row = |row: &u64| {
+            let inputs = self.dataset.fingerprint(*row)?;
+            Some(Sha256::new_with_prefix(identity).chain_update(inputs).finalize().into())
+        };
+        let Some(fingerprints) = rows.iter().map(of_row).collect::<Option<Vec<Fingerprint>>>() else { return Ok(None) };
+        if self.targets.values().any(|field| !matches!(field, Field::Class { .. })) {
+            return Ok(None);
+        }
+        if self.labels.get().is_none() {
+            let of_target = |name: &String| Ok((name.clone(), self.dataset.classes_of(name)?));
+            let _ = self.labels.set(self.targets.keys().map(of_target).collect::<Result<_>>()?);
+        }
+        let labels = self.labels.get().into_iter().flatten();
+        let target = |(name, labels): (&String, &Vec<Option<u32>>)| {
+            let labels: Vec<Option<u32>> = rows.iter().map(|row| labels[*row as usize]).collect();
+            Ok((name.clone(), Target::classes(&labels)?))
+        };
+        Ok(Some(Known { fingerprints, targets: labels.map(target).collect::<Result<_>>()? }))
+    }
+
     fn views(&self) -> Option<u64> {
         self.views
     }
@@ -244,160 +276,4 @@ impl std::fmt::Debug for Loader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transforms::{Affine, Flip, Pad, affine, flip, pad};
-    use crate::{Draw, Optdigits, Parts};
-    use transplant_core::HIDDEN;
-
-    fn parts(k: usize) -> Parts {
-        let dataset: Arc<dyn Dataset> = Arc::new(Optdigits::load().unwrap());
-        let draw = Draw { labels_per_class: Some(k), ..Draw::default() };
-        draw.parts(&dataset, "class", Seeds::new(0)).unwrap()
-    }
-
-    fn augmented(batch_size: usize) -> LoaderOptions {
-        let o = affine::Options { rotate_degrees: 20., ..affine::Options::default() };
-        let p = pad::Options { height: Some(10), width: Some(12), ..pad::Options::default() };
-        let mut options = LoaderOptions::new(batch_size);
-        options.transforms = vec![Arc::new(Pad::new(p).unwrap())];
-        options.augment =
-            vec![Arc::new(Affine::new(o).unwrap()), Arc::new(Flip::new(flip::Options::default()).unwrap())];
-        options
-    }
-
-    fn bits(batch: &Batch) -> Vec<f32> {
-        batch.inputs.get(HIDDEN).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn balanced_classes_are_drawn_alike_and_no_row_twice_before_all_of_its_class() -> Result<()> {
-        let dataset: Arc<dyn Dataset> = Arc::new(Optdigits::load()?);
-        let labels = dataset.classes_of("class")?;
-        let of = |class: u32, n: usize| {
-            let all = dataset.roles().pool.iter().copied().filter(|r| labels[*r as usize] == Some(class));
-            all.take(n).collect::<Vec<_>>()
-        };
-        let rows = [of(0, 60), of(1, 15), of(2, 5)].concat();
-        let train = Train::new(dataset.clone(), rows.clone());
-        let counts = |balance: f64, epoch: u64| -> Result<Vec<usize>> {
-            let feed = Loader::train(&train, LoaderOptions { class_balance: balance, ..LoaderOptions::new(16) })?;
-            let drawn = (0..feed.batches()).map(|i| feed.order(epoch, i)).collect::<Result<Vec<_>>>()?.concat();
-            assert_eq!((drawn.len(), feed.batches()), (80, 5));
-            let times = |row: &u64| drawn.iter().filter(|r| *r == row).count();
-            for class in [&rows[..60], &rows[60..75], &rows[75..]] {
-                let times: Vec<usize> = class.iter().map(times).collect();
-                assert!(times.iter().max().unwrap() - times.iter().min().unwrap() <= 1, "{times:?}");
-            }
-            let of_class = |class: &[u64]| class.iter().map(times).sum();
-            Ok(vec![of_class(&rows[..60]), of_class(&rows[60..75]), of_class(&rows[75..])])
-        };
-        assert_eq!(counts(0., 0)?, [60, 15, 5]);
-        assert_eq!(counts(1., 0)?, [27, 26, 27]);
-        // The roots of 60, 15 and 5 are as 7.75, 3.87 and 2.24.
-        assert_eq!(counts(0.5, 0)?, [45, 22, 13]);
-        assert_eq!(counts(1., 3)?, [27, 26, 27]);
-        let wrong = LoaderOptions { class_balance: 1.5, ..LoaderOptions::new(16) };
-        assert!(Loader::train(&train, wrong).err().unwrap().to_string().starts_with("class_balance: must be"));
-        Ok(())
-    }
-
-    #[test]
-    fn an_epoch_holds_every_row_once_in_batches_of_like_size() -> Result<()> {
-        let parts = parts(5);
-        for batch_size in [1, 7, 49, 50, 64] {
-            let feed = Loader::train(&parts.train, LoaderOptions::new(batch_size))?;
-            assert_eq!(feed.batches(), 50u64.div_ceil(batch_size as u64));
-            let mut rows = Vec::new();
-            for i in 0..feed.batches() {
-                let batch = feed.batch(3, i)?;
-                let n = batch.rows.len();
-                assert!(n <= batch_size && n >= 50 / feed.batches() as usize, "{n} of {batch_size}");
-                rows.extend(batch.rows);
-            }
-            assert_ne!(rows, feed.rows());
-            rows.sort_unstable();
-            assert_eq!(rows, feed.rows());
-            assert!(feed.batch(0, feed.batches()).is_err());
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_batch_is_a_function_of_seed_epoch_and_index() -> Result<()> {
-        let parts = parts(5);
-        let feed = Loader::train(&parts.train, augmented(16))?;
-        let wanted = feed.batch(4, 2)?;
-        for other in 0..4 {
-            feed.batch(other, other)?;
-        }
-        assert_eq!((bits(&feed.batch(4, 2)?), feed.batch(4, 2)?.rows), (bits(&wanted), wanted.rows.clone()));
-        let again = Loader::train(&parts.train, augmented(16))?.batch(4, 2)?;
-        assert_eq!((bits(&again), again.rows), (bits(&wanted), wanted.rows.clone()));
-        let other = Loader::train(&parts.train, LoaderOptions { seeds: Seeds::new(1), ..augmented(16) })?;
-        assert_ne!(other.batch(4, 2)?.rows, wanted.rows);
-        assert_ne!(feed.batch(5, 2)?.rows, wanted.rows);
-        Ok(())
-    }
-
-    #[test]
-    fn views_come_round_while_the_order_goes_on() -> Result<()> {
-        let parts = parts(5);
-        let feed = Loader::train(&parts.train, LoaderOptions { views: Some(3), ..augmented(16) })?;
-        let rows = feed.order(1, 0)?;
-        let view = |epoch| feed.view(&rows, epoch).map(|b| bits(&b));
-        assert_eq!((view(1)?, view(2)?), (view(4)?, view(8)?));
-        assert!(view(0)? != view(1)? && view(1)? != view(2)? && feed.order(4, 0)? != rows);
-        let endless = Loader::train(&parts.train, augmented(16))?;
-        assert_eq!(bits(&endless.view(&rows, 2)?), view(2)?);
-        assert_ne!(bits(&endless.view(&rows, 4)?), view(4)?);
-        assert_eq!((feed.views(), endless.views()), (Some(3), None));
-        assert_eq!(Loader::train(&parts.train, LoaderOptions::new(16))?.views(), Some(1));
-        assert!(Loader::train(&parts.train, LoaderOptions { views: Some(0), ..augmented(16) }).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn threads_change_nothing() -> Result<()> {
-        let feed = Loader::train(&parts(20).train, augmented(64))?;
-        let with = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| feed.batch(1, 1)).map(|b| bits(&b))
-        };
-        assert_eq!(with(1)?, with(3)?);
-        Ok(())
-    }
-
-    #[test]
-    fn plain_rows_are_transformed_but_not_augmented() -> Result<()> {
-        let parts = parts(2);
-        let feed = Loader::validation(&Validation::new(parts.train.dataset().clone(), vec![8, 3]), augmented(4))?;
-        assert_eq!(feed.views(), None);
-        let batch = feed.plain(&[3, 8])?;
-        assert_eq!((batch.rows.as_slice(), batch.inputs.get(HIDDEN)?.dims()), (&[3, 8][..], &[2, 1, 10, 12][..]));
-        let raw = parts.train.dataset().batch(&[3])?;
-        assert_eq!(bits(&batch).iter().sum::<f32>() > 0., bits(&raw).iter().sum::<f32>() > 0.);
-        let middle = batch.inputs.get(HIDDEN)?.get(0)?.narrow(1, 1, 8)?.narrow(2, 2, 8)?;
-        assert_eq!(middle.flatten_all()?.to_vec1::<f32>()?, bits(&raw));
-        assert_eq!(batch.target("class")?.values.dims(), [2]);
-        Ok(())
-    }
-
-    #[test]
-    fn unlabelled_rows_have_no_targets() -> Result<()> {
-        let feed = Loader::unlabelled(&parts(2).unlabelled, LoaderOptions::new(32))?;
-        assert!(feed.targets().is_empty());
-        for batch in [feed.batch(0, 0)?, feed.plain(&feed.rows()[..3])?] {
-            assert!(batch.targets.is_empty() && batch.target("class").is_err());
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn nothing_to_load_is_an_error() {
-        let parts = parts(2);
-        assert!(Loader::test(&parts.test, LoaderOptions::new(0)).is_err());
-        let empty = Test::new(parts.test.dataset().clone(), Vec::new());
-        assert!(Loader::test(&empty, LoaderOptions::new(4)).err().unwrap().to_string().contains("at least one row"));
-    }
-}
+mod tests;
