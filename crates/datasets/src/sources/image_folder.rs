@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
 
+use super::folder::check_folder;
 use super::picture_tree::{Found, Part, scan};
 use super::pictures::{Damaged, Picture, PictureSet, Pictures};
 
@@ -129,9 +130,7 @@ impl Component<dyn Dataset> for ImageFolder {
     type Options = Options;
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
-        if o.folder.as_os_str().is_empty() {
-            return Err(Invalid::key("folder", "must not be empty"));
-        }
+        check_folder(&o.folder)?;
         o.frame().check()
     }
 

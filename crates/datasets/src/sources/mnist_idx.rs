@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Dataset, Error, Invalid, Plugins, Result};
 
-use super::folder::{Files, Loader, check_labels, check_length};
+use super::folder::{Files, Loader, check_folder, check_labels, check_length};
 use super::images::{Images, Layout};
 
 const IMAGES_MAGIC: u32 = 0x0803;
@@ -104,7 +104,7 @@ impl Component<dyn Dataset> for MnistIdx {
     type Options = Options;
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
-        if o.folder.as_os_str().is_empty() { Err(Invalid::key("folder", "must not be empty")) } else { Ok(()) }
+        check_folder(&o.folder)
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
