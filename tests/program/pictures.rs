@@ -103,6 +103,52 @@ fn a_folder_is_learned_and_the_model_classifies_new_pictures_without_it() {
     assert!(!bench.out("none.csv").exists() && !bench.out("none.csv.part").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_read_or_written_is_named() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+
+    let bench = bench(FILE);
+    let allow = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let program = bench.out("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_transplant-under-test"), &program).unwrap();
+    allow(&program, 0o755);
+    allow(bench.dir.path(), 0o755);
+    let run = || {
+        let mut c = bench.command("out", &[]);
+        let arguments: Vec<_> = c.get_args().map(|a| a.to_owned()).collect();
+        c = std::process::Command::new(&program);
+        c.args(arguments).current_dir(bench.dir.path()).env("HOME", bench.dir.path());
+        // To who may do everything nothing is forbidden.
+        if bench.dir.path().metadata().unwrap().uid() == 0 {
+            c.uid(65534).gid(65534);
+        }
+        let said = c.output().unwrap();
+        assert_eq!(said.status.code(), Some(2), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8_lossy(&said.stderr).into_owned()
+    };
+    let secret = bench.out("pictures/red/01.jpg");
+    allow(&secret, 0o000);
+    let e = run();
+    assert!(e.contains("01.jpg: Permission denied"), "{e}");
+    allow(&secret, 0o644);
+    allow(bench.dir.path(), 0o555);
+    let e = run();
+    assert!(e.contains("Permission denied") && e.contains("out"), "{e}");
+    allow(bench.dir.path(), 0o755);
+
+    // A device that has no room says so, and is still a device.
+    let full = Path::new("/dev/full");
+    if full.metadata().is_ok_and(|m| m.file_type().is_char_device()) {
+        let model = bench.run("run", &[]);
+        let said = predict(&model, &[&secret], &["--output", "/dev/full"]);
+        let told = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.code() == Some(1) && told.contains("No space left"), "{told}");
+        assert!(full.metadata().unwrap().file_type().is_char_device());
+    }
+}
+
 #[test]
 fn a_broken_picture_stops_a_run_before_it_begins_or_is_skipped_and_counted() {
     let bench = bench(FILE);

@@ -103,13 +103,12 @@ fn evaluate(path: &Path, device: &str, plugins: &Plugins) -> Result<(), Failure>
 fn predict(model: &Artefact, inputs: &[PathBuf], format: Option<&str>, output: Option<&Path>) -> Result<(), Failure> {
     let ending = output.and_then(|o| o.extension()).and_then(|e| e.to_str()).filter(|e| e.parse::<Format>().is_ok());
     let format: Format = format.or(ending).unwrap_or("csv").parse().map_err(wrong)?;
-    // What is half-written when something goes wrong has another name.
-    let part = output.map(|o| PathBuf::from([o.as_os_str(), OsStr::new(".part")].into_iter().collect::<OsString>()));
-    let out: Box<dyn std::io::Write + Send> = match &part {
-        Some(part) => {
-            let file = std::fs::File::create(part).map_err(|e| wrong(format!("{}: {e}", part.display())))?;
-            Box::new(std::io::BufWriter::new(file))
-        }
+    // What is half-written when something goes wrong has another name; a pipe or a device is written to as it is.
+    let replaced = output.filter(|o| o.metadata().map_or(true, |m| m.is_file()));
+    let part = replaced.map(|o| PathBuf::from([o.as_os_str(), OsStr::new(".part")].into_iter().collect::<OsString>()));
+    let opened = |path: &Path| std::fs::File::create(path).map_err(|e| wrong(format!("{}: {e}", path.display())));
+    let out: Box<dyn std::io::Write + Send> = match part.as_deref().or(output) {
+        Some(path) => Box::new(std::io::BufWriter::new(opened(path)?)),
         None => Box::new(Quiet(std::io::stdout())),
     };
     let mut bar = Counted::new("inputs");
