@@ -1,54 +1,24 @@
 //! Weights of a repository of the model hub, from a server that answers as the hub does.
 
+#[path = "../../crates/assets/tests/common/hub.rs"]
+#[allow(dead_code, reason = "tests of the catalogue ask for the commit")]
+mod serve;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
 use candle_core::Device;
 use transplant_core::load_safetensors;
 
+use serve::serve;
+
 use crate::weights::{FILE, bench, cell, weights};
 use crate::{Bench, succeeded};
 
 const CONFIG: &str = r#"{"architecture": "mobilenetv2_100", "pretrained_cfg": {"input_size": [3, 32, 32],
     "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6], "std": [0.25, 0.25, 0.25]}}"#;
-
-/// A hub with one repository, `us/thing`, for as long as the process lives; other paths are not found there.
-fn serve(files: BTreeMap<&'static str, Vec<u8>>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            let head: Vec<String> = lines.take_while(|l| !l.is_empty()).collect();
-            let path = head[0].split(' ').nth(1).unwrap_or_default();
-            let Some(all) = path.strip_prefix("/us/thing/resolve/main/").and_then(|f| files.get(f)) else {
-                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                continue;
-            };
-            let range = head.iter().find_map(|l| l.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
-            let range = range.and_then(|r| r.split_once('-').map(|(a, b)| (a.parse(), b.parse::<usize>())));
-            let (from, to) = match range {
-                Some((Ok(from), to)) => (from, to.unwrap_or(all.len() - 1).min(all.len() - 1)),
-                _ => (0, all.len() - 1),
-            };
-            let body = &all[from..=to];
-            let head = format!(
-                "HTTP/1.1 206 Partial Content\r\nETag: \"{path}\"\r\nX-Repo-Commit: 0123\r\n\
-                 Content-Range: bytes {from}-{to}/{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                all.len(),
-                body.len()
-            );
-            let _ = stream.write_all(head.replace("/us/thing/resolve/main/", "").as_bytes());
-            let _ = stream.write_all(body);
-        }
-    });
-    address
-}
 
 fn run(bench: &Bench, endpoint: &str, more: &[&str]) -> Output {
     let mut command = bench.command("run", more);

@@ -1,5 +1,5 @@
 //! A row is predicted alike whoever stands beside it. That a frozen prefix gives the same bits whether its output was kept or
-//! not is in `cache.rs`.
+//! not is in `cache/`.
 
 use std::sync::Arc;
 

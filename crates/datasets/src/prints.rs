@@ -57,17 +57,17 @@ impl Prints {
     }
 
     fn read(&mut self, dataset: &dyn Dataset, rows: &[u64], with_looks: bool) -> Result<()> {
-        if !with_looks {
-            let known = |row: &u64| Some((*row, cut(&dataset.fingerprint(*row)?)));
-            self.exact.extend(rows.iter().filter_map(known));
-        }
-        let new: Vec<u64> = rows.iter().copied().filter(|r| !self.exact.contains_key(r)).collect();
+        let known = |row: &u64| Some((*row, cut(&dataset.fingerprint(*row)?)));
+        self.exact.extend(rows.iter().filter_map(known));
+        let new = |row: &u64| if with_looks { !self.looks.contains_key(row) } else { !self.exact.contains_key(row) };
+        let new: Vec<u64> = rows.iter().copied().filter(new).collect();
         for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
             let batch = dataset.batch(rows)?;
-            let read = hashes(&batch.inputs, rows.len())?;
-            let known = rows.iter().map(|row| dataset.fingerprint(*row));
-            let exact = known.zip(read).map(|(known, read)| cut(&known.unwrap_or(read)));
-            self.exact.extend(rows.iter().copied().zip(exact));
+            if rows.iter().any(|row| !self.exact.contains_key(row)) {
+                for (row, hash) in rows.iter().zip(hashes(&batch.inputs, rows.len())?) {
+                    self.exact.entry(*row).or_insert(cut(&hash));
+                }
+            }
             if with_looks {
                 let looks = rows.iter().copied().zip(looks(batch.inputs.get(HIDDEN)?)?);
                 self.looks.extend(looks.filter(|(_, l)| (FEWEST_BITS..=64 - FEWEST_BITS).contains(&l.count_ones())));

@@ -179,28 +179,34 @@ impl Filling<'_> {
         read: impl FnOnce() -> Result<Batch>,
         with_targets: bool,
     ) -> Result<bool> {
-        let keys = known.as_ref().map(|k| known_keys(&k.fingerprints, self.tiles.mode));
-        let found = |(keys, store): (&Vec<RowKey>, &Shared)| store.borrow_mut().read(keys);
-        let whole = keys.as_ref().zip(self.store.as_ref()).map(found).filter(|(_, missing)| missing.is_empty());
         let n = rows.len();
-        let (batch, keys, (mut values, missing)) = match (whole, keys, known) {
-            (Some(whole), Some(keys), Some(known)) => {
-                (on_device(Batch::new(Acts::new(), known.targets, rows.to_vec()), &self.device)?, keys, whole)
+        let known = known.zip(self.store.as_ref()).map(|(known, store)| {
+            let keys = known_keys(&known.fingerprints, self.tiles.mode);
+            let found = store.borrow_mut().read(&keys);
+            (known.targets, keys, found)
+        });
+        let (batch, keys, (mut values, missing)) = match known {
+            Some((targets, keys, found)) if found.1.is_empty() => {
+                (Batch::new(Acts::new(), targets, rows.to_vec()), keys, found)
             }
-            (_, keys, _) => {
+            known => {
                 let batch = read()?;
                 if batch.select.is_some() {
                     return Ok(false);
                 }
-                let keys = match (keys, &self.store) {
-                    (Some(keys), _) => keys,
-                    (None, Some(_)) => row_keys(&batch.inputs, self.tiles.mode)?,
-                    (None, None) => Vec::new(),
+                let (keys, found) = match (known, &self.store) {
+                    (Some((_, keys, found)), _) => (keys, found),
+                    (None, Some(store)) => {
+                        let keys = row_keys(&batch.inputs, self.tiles.mode)?;
+                        let found = store.borrow_mut().read(&keys);
+                        (keys, found)
+                    }
+                    (None, None) => (Vec::new(), (Vec::new(), (0..n).collect())),
                 };
-                let found = self.store.as_ref().map(|store| store.borrow_mut().read(&keys));
-                (on_device(batch, &self.device)?, keys, found.unwrap_or_else(|| (Vec::new(), (0..n).collect())))
+                (batch, keys, found)
             }
         };
+        let batch = on_device(batch, &self.device)?;
         self.computed += missing.len();
         let computed = if missing.is_empty() { None } else { Some(self.compute(&batch, &missing)?) };
         let Some((place, layout)) = self.place(computed.as_ref())? else { return Ok(false) };

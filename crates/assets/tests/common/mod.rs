@@ -1,6 +1,8 @@
 //! A world for a test: a store, packages, and scripts in place of pip and npm.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod hub;
+
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

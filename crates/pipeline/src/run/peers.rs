@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
     Acts, Batch, BuildCx, Ctx, Error, Features, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result,
-    Schema, Scope, Seeds, Spec, TEXT, rows_at_a_time,
+    Schema, Scope, Seeds, Spec, TEXT, Target, rows_at_a_time,
 };
 use transplant_datasets::{Loader, LoaderOptions, averaged};
 
@@ -175,11 +175,11 @@ fn fitted(
     let field = &open.dataset.targets()[task.target()];
     let Field::Class { names } = field else { return Ok(labelled.clone()) };
     let classes = open.dataset.classes_of(task.target())?;
-    let class = |(at, row): (u32, &u64)| Some((at, *row, classes[*row as usize]?));
-    let known: Vec<(u32, u64, u32)> = (0..).zip(ready.parts.train.rows()).filter_map(class).collect();
-    let of = |pick: fn(&(u32, u64, u32)) -> u32| Tensor::from_iter(known.iter().map(pick), &Device::Cpu);
-    let (values, target) = (inputs.train.index_select(&of(|k| k.0)?, 0)?, of(|k| k.2)?);
-    let known = Features { values, targets: BTreeMap::new(), rows: known.iter().map(|k| k.1).collect() };
+    let rows = ready.parts.train.rows();
+    let labels: Vec<Option<u32>> = rows.iter().map(|row| classes[*row as usize]).collect();
+    let targets = BTreeMap::from([(task.target().to_owned(), Target::classes(&labels)?)]);
+    let train = Features { values: inputs.train.clone(), targets, rows: rows.to_vec() };
+    let (known, target) = train.known(task.target())?;
     let params = Params::new(inputs.test.device());
     for (tensor, value) in head.fit(&known, &target, names.len(), &BTreeMap::new())? {
         params.insert(&tensor, &value, transplant_core::Role::Buffer, transplant_core::Origin::Fresh)?;
