@@ -1,4 +1,5 @@
-"""Writes crates/trainer/goldens/optim.json: PyTorch's optimisers, learning-rate schedules and clipping by norm.
+"""Writes crates/trainer/goldens/optim.json: PyTorch's optimisers, learning-rate schedules, clipping by norm and
+averages of weights.
 
     pip install torch==2.15.0
     python tests/goldens/generate_optim.py        # from the repository's root
@@ -68,6 +69,19 @@ def clip(name, max_norm):
     return {"name": name, "max_norm": max_norm, "norm": float(f"{norm:.12g}"), "clipped": clipped}
 
 
+def average(name, **options):
+    """The average after each of the steps whose weights are GRADIENTS."""
+    model = torch.nn.ParameterDict({n: torch.nn.Parameter(v.clone()) for n, v in START.items()})
+    averaged = torch.optim.swa_utils.AveragedModel(model, **options)
+    trace = []
+    for weights in GRADIENTS:
+        for n, value in weights.items():
+            model[n].data.copy_(value)
+        averaged.update_parameters(model)
+        trace.append({n: numbers(averaged.module[n].detach()) for n in SHAPES})
+    return {"name": name, "values": trace}
+
+
 def main():
     total = math.sqrt(sum(g.square().sum().item() for g in GRADIENTS[0].values()))
     golden = {
@@ -91,6 +105,10 @@ def main():
                 pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4, cycle_momentum=False,
             ),
             schedule("linear_warmup", "LinearLR", 0.1, start_factor=0.1, end_factor=1.0, total_iters=5),
+        ],
+        "averages": [
+            average("ema", multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.7)),
+            average("swa"),
         ],
         "clip_grad_norm": [clip("clips", 1.0), clip("below_the_limit", math.ceil(total) + 1.0)],
     }

@@ -180,6 +180,7 @@ pub fn recipe(epochs: u64, optimiser: &str, lr: f64) -> Recipe {
         epochs,
         optimiser: Arc::from(make(Spec::new(optimiser).with("lr", lr))),
         schedule: Arc::from(make(Spec::new("constant"))),
+        averaging: None,
         clip_norm: None,
         accumulate: 1,
         precision: Precision::F32,

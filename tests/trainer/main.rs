@@ -1,6 +1,7 @@
 //! The trainer's invariants, over the strategies and backbones of the catalogue.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod averaging;
 mod cache;
 mod every_pair;
 mod mixing;

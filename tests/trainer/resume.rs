@@ -4,20 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use transplant_core::{Acts, Ctx, Error, Event, HIDDEN, Policy, Seeds, Spec, Stage, Strategy, Validation};
+use transplant_core::{Acts, Averaging, Ctx, Error, Event, HIDDEN, Policy, Seeds, Spec, Stage, Strategy, Validation};
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, dropout_rows, relu};
 use transplant_tests::{Memory, Net, classify, loader, make, model, normal, recipe};
 use transplant_trainer::{Data, Fit, Io, Model, Recipe, fit};
 
-fn data() -> Arc<Memory> {
+pub(crate) fn data() -> Arc<Memory> {
     let mut rng = Seeds::new(8).stream("rows", &[]);
     let y: Vec<u32> = (0..90).map(|i| i % 3).collect();
     let x = y.iter().map(|c| (0..4).map(|d| normal(&mut rng) + if *c == d { 1.5 } else { 0.0 }).collect()).collect();
     Arc::new(Memory::vectors(x, &y, 3, 60))
 }
 
-fn fresh(data: &Memory) -> Model {
+pub(crate) fn fresh(data: &Memory) -> Model {
     let net = Net::new(8).stage(Stage { random: true, ..Stage::new("mlp") }, |s| {
         let layer = s.pp("fc").linear(4, 8)?;
         Ok(move |acts: Acts, cx: &mut Ctx| {
@@ -61,7 +61,12 @@ fn go(data: &Arc<Memory>, recipe: &Recipe, go: &Go<'_>) -> (Result<Fit, Error>, 
 #[test]
 fn stopping_after_any_step_changes_nothing() {
     let data = data();
-    for recipe in [recipe(5, "adamw", 0.02), Recipe { accumulate: 3, clip_norm: Some(0.5), ..recipe(5, "sgd", 0.1) }] {
+    let averaging = |spec: Spec<dyn Averaging>| Some(Arc::from(make(spec)));
+    for recipe in [
+        Recipe { averaging: averaging(Spec::new("swa").with("from", 0.5)), ..recipe(5, "adamw", 0.02) },
+        Recipe { accumulate: 3, clip_norm: Some(0.5), ..recipe(5, "sgd", 0.1) },
+        Recipe { averaging: averaging(Spec::new("ema")), ..recipe(5, "sgd", 0.1) },
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let (whole, reference) = go(&data, &recipe, &Go { folder: dir.path(), resume: false, stop_after: None });
         let whole = whole.unwrap();

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Architecture, Dataset, Error, HeadFit, Invalid, Metric, Optimiser, Policy, Result, Schedule, Seeds, Spec, Strategy,
+    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, Metric, Optimiser, Policy, Result, Schedule, Seeds, Spec, Strategy,
     Task, Transform, nearest, read_options,
 };
 
@@ -26,7 +26,8 @@ macro_rules! kinds {
 }
 kinds! {
     "dataset" => Dataset, "transform" => Transform, "backbone" => Architecture, "task" => Task, "strategy" => Strategy,
-    "head" => HeadFit, "optimiser" => Optimiser, "schedule" => Schedule, "policy" => Policy, "metric" => Metric,
+    "head" => HeadFit, "optimiser" => Optimiser, "schedule" => Schedule, "averaging" => Averaging,
+    "policy" => Policy, "metric" => Metric,
 }
 
 /// One implementation of a kind: its tag, options and how it is built.

@@ -55,7 +55,7 @@ pub use gradients::{Gradients, backward, backward_last};
 pub use memory::Memory;
 pub use metric::{Metric, Predictions};
 pub use names::{Pattern, nearest};
-pub use optimise::{InPlace, Optimiser, Progress, Schedule, UpdateAt};
+pub use optimise::{Averaging, InPlace, Optimiser, Progress, Schedule, UpdateAt};
 pub use params::{Origin, Param, Params, Role};
 pub use plan::{NormPolicy, Plan, Use};
 pub use policy::{Action, Policy, Report};

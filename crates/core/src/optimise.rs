@@ -1,4 +1,4 @@
-//! [`Optimiser`] and [`Schedule`]: pure functions; the trainer keeps their state.
+//! [`Optimiser`], [`Schedule`] and [`Averaging`]: pure functions; the trainer keeps their state.
 
 use candle_core::Tensor;
 
@@ -64,4 +64,11 @@ impl Progress {
 pub trait Schedule: Send + Sync {
     /// The factor for the step that is about to be made.
     fn factor(&self, at: Progress) -> f64;
+}
+
+/// How the weights of many steps become those of one model, which is validated, tested and kept in their place.
+pub trait Averaging: Send + Sync {
+    /// The share that the present weights have in the average after a step, from 0 (it stays) to 1 (it becomes them); the rest is
+    /// the average before. `at` counts the steps made, that one included; the average begins with the first share above 0.
+    fn share(&self, at: Progress) -> f64;
 }

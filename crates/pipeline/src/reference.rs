@@ -14,7 +14,7 @@ pub use schema::schema;
 use words::{Row, one_line, paragraphs, rows};
 
 /// The kinds and what each is for, in the order of a run.
-const KINDS: [(&str, &str); 10] = [
+const KINDS: [(&str, &str); 11] = [
     ("dataset", "where rows come from"),
     ("transform", "changes of inputs between the data set and the network"),
     ("backbone", "networks as lists of named stages"),
@@ -23,6 +23,7 @@ const KINDS: [(&str, &str); 10] = [
     ("head", "heads that are fitted in one go instead of step by step"),
     ("optimiser", "how gradients become updates"),
     ("schedule", "the learning rate's course"),
+    ("averaging", "how the weights of many steps become those of one model"),
     ("policy", "what happens after an epoch, as the validation part says"),
     ("metric", "numbers computed from predictions and labels"),
 ];

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Architecture, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
+    Architecture, Averaging, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
@@ -170,6 +170,8 @@ pub struct TrainerSpec {
     pub optimiser: Spec<dyn Optimiser>,
     /// The learning rate's course.
     pub schedule: Spec<dyn Schedule>,
+    /// How the weights of many steps become those of the model; left out: those of the last step are.
+    pub averaging: Option<Spec<dyn Averaging>>,
     /// Largest norm of the gradients, above 0; left out: unlimited.
     pub clip_norm: Option<f64>,
     /// Batches whose gradients are summed before a step, at least 1.
@@ -196,6 +198,7 @@ impl Default for TrainerSpec {
             batch_size: 64,
             optimiser: Spec::new("sgd"),
             schedule: Spec::new("constant"),
+            averaging: None,
             clip_norm: None,
             accumulate: 1,
             views: None,

@@ -51,10 +51,12 @@ impl State {
     }
 }
 
-/// The tensors of a checkpoint, apart: parameters, optimiser slots, and weights kept under a name.
+/// The tensors of a checkpoint, apart: parameters, optimiser slots, the average of weights, and weights kept under a name.
+#[derive(Default)]
 pub(crate) struct Tensors {
     pub(crate) params: BTreeMap<String, Tensor>,
     pub(crate) slots: BTreeMap<String, Tensor>,
+    pub(crate) average: BTreeMap<String, Tensor>,
     pub(crate) kept: BTreeMap<String, BTreeMap<String, Tensor>>,
 }
 
@@ -67,6 +69,7 @@ pub(crate) fn save(folder: &Path, state: &State, tensors: &Tensors) -> Result<()
     };
     put("params", &tensors.params);
     put("slots", &tensors.slots);
+    put("average", &tensors.average);
     for (name, ts) in &tensors.kept {
         put(&format!("kept:{name}"), ts);
     }
@@ -133,12 +136,13 @@ fn read(path: &Path, device: &Device) -> Result<(State, Tensors)> {
         return Err(bad("the content does not have the hash it was written with"));
     }
     let state = serde_json::from_str(text).map_err(|e| bad(&e.to_string()))?;
-    let mut tensors = Tensors { params: BTreeMap::new(), slots: BTreeMap::new(), kept: BTreeMap::new() };
+    let mut tensors = Tensors::default();
     for (name, t) in all {
         let Some((prefix, name)) = name.split_once('|') else { return Err(bad("a tensor without a place")) };
         let place = match prefix {
             "params" => &mut tensors.params,
             "slots" => &mut tensors.slots,
+            "average" => &mut tensors.average,
             other => tensors.kept.entry(other.trim_start_matches("kept:").to_owned()).or_default(),
         };
         place.insert(name.to_owned(), t);
@@ -167,7 +171,7 @@ mod tests {
         for total_steps in [1, 2, 3] {
             let position = Position { total_steps, loss_sum: 0.1 + 0.2, lr_factor: 1.0, ..Position::default() };
             let state = State::new(position, BTreeMap::new(), vec![], vec![], &params);
-            let tensors = Tensors { params: params.snapshot(|_| true)?, slots: BTreeMap::new(), kept: BTreeMap::new() };
+            let tensors = Tensors { params: params.snapshot(|_| true)?, ..Tensors::default() };
             save(dir.path(), &state, &tensors)?;
         }
         assert_eq!(files(dir.path())?.len(), 2);

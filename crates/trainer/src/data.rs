@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use transplant_core::{
-    Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation,
+    Averaging, Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation,
 };
 use transplant_ops::Precision;
 
@@ -21,6 +21,8 @@ pub struct Recipe {
     pub optimiser: Arc<dyn Optimiser>,
     /// The learning rate's course over each phase.
     pub schedule: Arc<dyn Schedule>,
+    /// How the weights of many steps of a phase become those of the model; `None`: those of the last step are.
+    pub averaging: Option<Arc<dyn Averaging>>,
     /// Largest Euclidean norm of all gradients of an update; `None`: unlimited.
     pub clip_norm: Option<f64>,
     /// Batches whose gradients are averaged for one optimiser step; at least 1.

@@ -12,6 +12,7 @@ use transplant_core::{
 use transplant_ops::Precision;
 
 use crate::ahead::Ahead;
+use crate::average::{Average, put};
 use crate::checkpoint::{self, Position, State, Tensors};
 use crate::data::{Data, Io, Recipe};
 use crate::evaluate::{evaluate_kept, metrics_of, score_of};
@@ -82,6 +83,7 @@ struct Run<'r, 'io> {
     io: &'r mut Io<'io>,
     at: Position,
     optimiser: OptimiserState,
+    average: Average,
     kept: BTreeMap<String, BTreeMap<String, Tensor>>,
     history: Vec<Report>,
     saved: Instant,
@@ -110,8 +112,8 @@ impl<'r, 'io> Run<'r, 'io> {
     fn new(model: &'r mut Model, recipe: &'r Recipe, data: &'r Data, io: &'r mut Io<'io>) -> Self {
         let optimiser = OptimiserState::new(model.params());
         let at = Position { lr_factor: 1.0, ..Position::default() };
-        let (kept, history) = Default::default();
-        Self { model, recipe, data, io, at, optimiser, kept, history, saved: Instant::now(), stopped: false }
+        let (average, kept, history) = Default::default();
+        Self { model, recipe, data, io, at, optimiser, average, kept, history, saved: Instant::now(), stopped: false }
     }
 
     /// Goes to where the newest whole checkpoint was written, if that is wanted and there is one.
@@ -133,6 +135,7 @@ impl<'r, 'io> Run<'r, 'io> {
         }
         (self.at, self.optimiser.counts, self.history, self.kept) =
             (state.position, state.counts, state.history, tensors.kept);
+        self.average.tensors = tensors.average;
         self.io.listener.on(&Event::Note { text: format!("resumed after step {}", self.at.total_steps) });
         Ok(true)
     }
@@ -147,6 +150,7 @@ impl<'r, 'io> Run<'r, 'io> {
         if phase.until != Until::Now {
             let stage = self.stage(strategy, phase)?;
             self.epochs(strategy, index, &stage)?;
+            self.average.settle(self.model.params())?;
         }
         if !self.stopped {
             self.boundary(strategy, Boundary::PhaseEnd(index))?;
@@ -269,6 +273,10 @@ impl<'r, 'io> Run<'r, 'io> {
             let (params, plan, lr) = (self.model.params(), &stage.phase.plan, optimiser.lr() * factor);
             Applied { params, plan, optimiser, update: &update.name, lr }.apply(&sum, &mut self.optimiser)?;
         }
+        if let Some(averaging) = &self.recipe.averaging {
+            let made = Progress { step: step + 1, ..progress };
+            self.average.take(self.model.params(), &stage.phase.plan, &**averaging, made)?;
+        }
         let lr = self.recipe.optimiser.lr() * factor;
         self.io.listener.on(&Event::Stepped { step: step + 1, steps: progress.steps, loss: total, lr });
         Ok(total)
@@ -343,8 +351,10 @@ impl<'r, 'io> Run<'r, 'io> {
         streams(self.data).map(fetched).collect()
     }
 
-    /// Evaluates on the validation part, asks the policies and does what they say.
+    /// Evaluates on the validation part, asks the policies and does what they say; all of it with the average in place of the
+    /// weights, where there is one.
     fn report(&mut self, stage: &Stage<'_>, train_loss: f64, seconds: f64) -> Result<()> {
+        let present = self.average.swap(self.model.params())?;
         let mut report = Report { epoch: self.at.total_epochs, train_loss, ..Report::default() };
         if let Some(feed) = &self.data.validation {
             let evaluation = evaluate_kept(self.model, &**feed, stage.kept.validation.as_ref())?;
@@ -356,7 +366,8 @@ impl<'r, 'io> Run<'r, 'io> {
         let waiting = (waited / seconds.max(f64::MIN_POSITIVE)).min(1.0);
         self.io.listener.on(&Event::EpochFinished { report: report.clone(), seconds, waiting });
         self.history.push(report);
-        self.act(actions)
+        self.act(actions)?;
+        if self.average.tensors.is_empty() { Ok(()) } else { put(self.model.params(), &present) }
     }
 
     fn act(&mut self, actions: Vec<Action>) -> Result<()> {
@@ -368,11 +379,8 @@ impl<'r, 'io> Run<'r, 'io> {
                 }
                 Action::Save { name } => drop(self.kept.insert(name, self.model.params().snapshot(|_| true)?)),
                 Action::Restore { name } => {
-                    // What a strategy kept for itself may be gone by the end.
-                    let there = |n: &str| self.model.params().find(n).is_some();
-                    for (n, t) in self.kept.get(&name).into_iter().flatten().filter(|(n, _)| there(n)) {
-                        self.model.params().set(n, t)?;
-                    }
+                    self.average = Average::default();
+                    self.kept.get(&name).map(|values| put(self.model.params(), values)).transpose()?;
                 }
                 Action::Delete { name } => drop(self.kept.remove(&name)),
                 Action::ScaleLr { factor } => self.at.lr_factor *= factor,
@@ -395,7 +403,12 @@ impl<'r, 'io> Run<'r, 'io> {
         checkpoint::save(
             folder,
             &state,
-            &Tensors { params: params.snapshot(|_| true)?, slots, kept: self.kept.clone() },
+            &Tensors {
+                params: params.snapshot(|_| true)?,
+                slots,
+                average: self.average.tensors.clone(),
+                kept: self.kept.clone(),
+            },
         )?;
         self.saved = Instant::now();
         self.io.listener.on(&Event::Checkpointed { step: self.at.total_steps });

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod average;
+pub mod averaging;
 mod cache;
 mod checkpoint;
 mod data;
@@ -36,9 +38,10 @@ pub use transplant_ops::Precision;
 
 use transplant_core::Plugins;
 
-/// Registers the optimisers, schedules and policies of this crate.
+/// Registers the optimisers, schedules, ways of averaging and policies of this crate.
 pub fn plugin(p: &mut Plugins) {
     optimisers::plugin(p);
     schedules::plugin(p);
+    averaging::plugin(p);
     policies::plugin(p);
 }

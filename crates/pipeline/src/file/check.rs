@@ -237,6 +237,7 @@ pub(crate) fn trainer(t: &TrainerSpec, plugins: &Plugins) -> Result<TrainerSpec,
     Ok(TrainerSpec {
         optimiser: component(plugins, &t.optimiser, &[]).map_err(under("optimiser"))?,
         schedule: component(plugins, &t.schedule, &[]).map_err(under("schedule"))?,
+        averaging: t.averaging.as_ref().map(|a| component(plugins, a, &[])).transpose().map_err(under("averaging"))?,
         policies: components(plugins, &t.policies).map_err(under("policies"))?,
         ..t.clone()
     })

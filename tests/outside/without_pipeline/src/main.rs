@@ -38,6 +38,7 @@ fn main() -> Result<()> {
         epochs: 20,
         optimiser: shared(&cx, Spec::new("adamw").with("lr", 3e-3))?,
         schedule: shared(&cx, Spec::new("one_cycle"))?,
+        averaging: None,
         clip_norm: None,
         accumulate: 1,
         precision: Precision::F32,
