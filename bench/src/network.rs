@@ -7,6 +7,10 @@ use transplant_backbones::{
 };
 use transplant_core::Architecture;
 
+/// All names, for the error of one that is not there.
+const NAMES: &str = "resnet18, resnet34, resnet50, tf_efficientnet_lite0, convnext_tiny, mobilenet_v2, vit_tiny_patch16_224, \
+                     vit_small_patch16_224, deit_tiny_patch16_224, deit_small_patch16_224";
+
 /// The network of this name.
 pub(crate) fn named(name: &str) -> Result<Box<dyn Architecture>> {
     let resnet = |depth| Box::new(ResNet::new(ResNetOptions { depth, ..ResNetOptions::default() }));
@@ -20,6 +24,6 @@ pub(crate) fn named(name: &str) -> Result<Box<dyn Architecture>> {
         "mobilenet_v2" => Box::new(MobileNetV2::new(MobileNetV2Options::default())),
         "vit_tiny_patch16_224" | "deit_tiny_patch16_224" => vit(ViTSize::Tiny)?,
         "vit_small_patch16_224" | "deit_small_patch16_224" => vit(ViTSize::Small)?,
-        other => bail!("there is no network `{other}` to time"),
+        other => bail!("there is no network `{other}` to time; there are {NAMES}"),
     })
 }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, Metric, Optimiser, Policy, Result, Schedule, Seeds, Spec, Strategy,
-    Task, Transform, nearest, read_options,
+    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, Metric, Optimiser, Policy, Result, Schedule, Seeds,
+    Spec, Strategy, Task, Transform, nearest, read_options,
 };
 
 /// A kind of component: a trait whose implementations can be named in a file.

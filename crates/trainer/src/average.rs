@@ -83,7 +83,8 @@ mod tests {
                 _ => Box::new(Swa(SwaOptions { from: 0.0 })),
             };
             for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-6)] {
-                let tensor = |v| Ok::<_, transplant_core::Error>(Tensor::new(numbers(v), &Device::Cpu)?.to_dtype(dtype)?);
+                let tensor =
+                    |v| Ok::<_, transplant_core::Error>(Tensor::new(numbers(v), &Device::Cpu)?.to_dtype(dtype)?);
                 let (params, mut average) = (Params::new(&Device::Cpu), Average::default());
                 for (i, expected) in case["values"].as_array().unwrap().iter().enumerate() {
                     for (name, role) in [("weight", Role::Weight), ("bias", Role::Buffer)] {
@@ -93,7 +94,8 @@ mod tests {
                     average.take(&params, &Plan::default(), &*averaging, at)?;
                     for name in ["weight", "bias"] {
                         let ours: Vec<f64> = average.tensors[name].to_dtype(DType::F64)?.to_vec1()?;
-                        let far = ours.iter().zip(numbers(&expected[name])).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                        let far =
+                            ours.iter().zip(numbers(&expected[name])).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                         assert!(far < tolerance, "{} of {name}, step {i}, {dtype:?}: {far}", case["name"]);
                     }
                 }

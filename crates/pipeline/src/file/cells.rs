@@ -27,19 +27,37 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
         let labels = (0..step.sweep.axes.len()).map(|axis| labels(step, axis));
         let labels: Vec<Vec<String>> = labels.collect::<Result<_, _>>().map_err(in_step(&step.name))?;
         for &seed in &step.seeds {
-            let from = step.from.as_ref();
-            let from = from.and_then(|from| cells.iter().find(|c| c.step == *from && c.seed == seed));
-            let from = from.map(|c| c.id.clone());
             for draft in &step.drafts {
                 let axes = step.sweep.axes.iter().zip(&draft.pick).zip(&labels);
-                let swept: Vec<_> = axes.map(|((axis, &i), labels)| (axis.name(), labels[i].clone())).collect();
+                let mut swept: Vec<_> = axes.map(|((axis, &i), labels)| (axis.name(), labels[i].clone())).collect();
+                swept.extend(followed(step, draft));
                 let id = ids.unique(id(step, seed, &swept));
                 origins.insert(id.clone(), draft.origins.clone());
-                cells.push(Cell { id, seed, from: from.clone(), ..cell(step, draft, swept, sections) });
+                let cell = Cell { id, seed, ..cell(step, draft, swept, sections) };
+                let from = step.from.as_ref();
+                let from = from.and_then(|from| cells.iter().find(|c| c.step == *from && may_start(&cell, c)));
+                let from = from.map(|c| c.id.clone());
+                cells.push(Cell { from, ..cell });
             }
         }
     }
     Ok((cells, origins))
+}
+
+/// Whether a cell may start from one of an earlier step: of the same seed and, on the same data set, of the same rows.
+fn may_start(cell: &Cell, from: &Cell) -> bool {
+    let rows = |c: &Cell| (c.draw, c.fold);
+    cell.seed == from.seed && (cell.dataset != from.dataset || rows(cell) == rows(from))
+}
+
+/// Draw and fold of a step that has several because those starting from it do.
+fn followed(step: &Step, draft: &Draft) -> Vec<(String, String)> {
+    let several = |of: fn(&Draft) -> Option<u64>| {
+        let differs = step.sweep.axes.is_empty() && step.drafts.iter().any(|d| of(d) != of(draft));
+        differs.then(|| of(draft).unwrap_or_default().to_string())
+    };
+    let both = [("draw", several(|d| d.draw)), ("fold", several(|d| d.fold))];
+    both.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
 fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sections<'_>) -> Cell {
@@ -58,8 +76,8 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         step: step.name.clone(),
         strategy,
         seed: 0,
-        draw: draft.draw,
-        fold: draft.fold,
+        draw: draft.draw.unwrap_or_default(),
+        fold: draft.fold.unwrap_or_default(),
         swept: others,
         dataset: draft.dataset.clone(),
         backbone: draft.backbone.clone(),

@@ -122,6 +122,7 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
         steps.push(step);
     }
     steps::spread_seeds(&mut steps, file.seed)?;
+    steps::spread_draws(&mut steps);
     let (cells, origins) = cells::fan_out(&steps, &sections)?;
     let text = toml::to_toml(&full(&file, &device_text, &sections, &steps));
     let (name, seed, cache) = (file.name, file.seed, file.cache);

@@ -37,8 +37,9 @@ pub(crate) struct Draft {
     /// Names of the strategies as they were written.
     pub(crate) names: Vec<String>,
     pub(crate) strategies: Vec<Spec<dyn Strategy>>,
-    pub(crate) draw: u64,
-    pub(crate) fold: u64,
+    /// Draw and fold; `None`: whichever the steps that start from this one have.
+    pub(crate) draw: Option<u64>,
+    pub(crate) fold: Option<u64>,
     pub(crate) trainer: TrainerSpec,
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
     pub(crate) test: Option<bool>,
@@ -146,12 +147,15 @@ fn draft(
         return Err(under("dataset")(unknown("dataset", &step.dataset, known)));
     }
     let folds = sections.datasets[&step.dataset].folds;
-    if step.fold >= folds.unwrap_or(1) {
+    let above = from.filter(|f| f.dataset == step.dataset);
+    let draw = one_of("draw", step.draw, above.and_then(|f| f.draw))?;
+    let fold = one_of("fold", step.fold, above.and_then(|f| f.fold))?;
+    if fold.is_some_and(|fold| fold >= folds.unwrap_or(1)) {
         let e = Invalid::key(
             "fold",
             format!(
                 "is {}, and the data set has {}",
-                step.fold,
+                fold.unwrap_or_default(),
                 folds.map_or("no `folds`".to_owned(), |n| format!("{n} folds, from 0"))
             ),
         );
@@ -167,7 +171,7 @@ fn draft(
     let metrics_full: Vec<Value> = metrics.iter().map(spelled).collect();
     let full = json!({
         "type": step.kind, "dataset": step.dataset, "from": step.from, "backbone": backbone_full, "tasks": tasks,
-        "strategy": strategy_full, "draw": step.draw, "fold": step.fold, "metrics": metrics_full, "test": step.test,
+        "strategy": strategy_full, "draw": draw, "fold": fold, "metrics": metrics_full, "test": step.test,
         "test_views": step.test_views,
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
@@ -178,7 +182,7 @@ fn draft(
         },
     });
     let full = full.as_object().cloned().unwrap_or_default();
-    let (dataset, draw, fold) = (step.dataset.clone(), step.draw, step.fold);
+    let dataset = step.dataset.clone();
     let (test, test_views) = (step.test, step.test_views);
     let weights = step.from.clone().filter(|from| sections.weights.contains_key(from));
     let pick = Vec::new();
@@ -199,6 +203,18 @@ fn draft(
         full,
         origins,
     })
+}
+
+/// The draw or fold of a step on the data set of the one it starts from, `above`: they may not differ.
+fn one_of(key: &str, own: Option<u64>, above: Option<u64>) -> Result<Option<u64>, Invalid> {
+    match (own, above) {
+        (Some(own), Some(above)) if own != above => {
+            let message = format!("is {own}, and the step this one starts from has {above} of the same data set");
+            let e = Invalid::key(key, message);
+            Err(e.help("it would be judged by rows that the other was trained on; leave one of the two out"))
+        }
+        (own, above) => Ok(own.or(above)),
+    }
 }
 
 fn backbone(
@@ -321,6 +337,8 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<(), Inv
             if let Some(axis) = steps[from].sweep.axes.first() {
                 let name = &steps[i].name;
                 let e = axis.error(0, format!("only `seed` can be swept here, because `{name}` starts from this step"));
+                let follows = ["draw", "fold"].contains(&axis.name().as_str());
+                let e = if follows { e.help(format!("sweep it in `{name}`: this step follows")) } else { e };
                 let path = e.path[..e.path.len() - 1].to_vec();
                 return Err(in_step(&steps[from].name)(Invalid { path, ..e }));
             }
@@ -340,6 +358,34 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<(), Inv
         steps[i].seeds = seeds;
     }
     Ok(())
+}
+
+/// Gives each step a run for every draw and fold that those starting from it on the same data set have, and says which they are
+/// where nobody did.
+pub(crate) fn spread_draws(steps: &mut [Step]) {
+    for i in (0..steps.len()).rev() {
+        let (earlier, later) = steps.split_at_mut(i + 1);
+        let step = &mut earlier[i];
+        let mut needed: Vec<(Option<u64>, Option<u64>)> = Vec::new();
+        for draft in later.iter().filter(|s| s.from.as_ref() == Some(&step.name)).flat_map(|s| &s.drafts) {
+            let pair = (draft.draw, draft.fold);
+            if draft.dataset == step.drafts[0].dataset && !needed.contains(&pair) {
+                needed.push(pair);
+            }
+        }
+        if !needed.is_empty() {
+            let own = &step.drafts[0];
+            step.drafts = needed.into_iter().map(|(draw, fold)| Draft { draw, fold, ..own.clone() }).collect();
+        }
+        let follows = step.sweep.axes.is_empty() && step.drafts.len() > 1;
+        for draft in &mut step.drafts {
+            for (key, value) in [("draw", &mut draft.draw), ("fold", &mut draft.fold)] {
+                let value = *value.insert(value.unwrap_or_default());
+                // Of one that follows others the file does not say which.
+                draft.full.insert(key.to_owned(), if follows { Value::Null } else { value.into() });
+            }
+        }
+    }
 }
 
 /// The value of an axis as it could have been written in full.

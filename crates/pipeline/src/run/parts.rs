@@ -48,7 +48,13 @@ pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<C
         epochs: t.epochs,
         optimiser: cx.make(&t.optimiser).map_err(at("trainer.optimiser"))?.into(),
         schedule: cx.make(&t.schedule).map_err(at("trainer.schedule"))?.into(),
-        averaging: t.averaging.as_ref().map(|a| cx.make(a)).transpose().map_err(at("trainer.averaging"))?.map(Into::into),
+        averaging: t
+            .averaging
+            .as_ref()
+            .map(|a| cx.make(a))
+            .transpose()
+            .map_err(at("trainer.averaging"))?
+            .map(Into::into),
         clip_norm: t.clip_norm,
         accumulate: t.accumulate,
         precision: t.precision,
