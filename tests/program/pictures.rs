@@ -194,11 +194,27 @@ fn data_tells_classes_parts_and_what_is_there_twice_and_paints_a_sheet() {
 
 #[test]
 fn folds_test_every_row_once_and_are_read_as_one() {
-    let file = FILE.replace("test = 0.25", "folds = 3") + "\n[steps.train.sweep]\nfold = [0, 1, 2]\n";
-    let bench = bench(&file);
+    let again = r#"
+        [steps.again]
+        type = "train"
+        dataset = "colours"
+        from = "train"
+        strategy = { type = "feature", head = "logistic_regression" }
+        sweep.fold = [0, 1, 2]
+    "#;
+    let bench = bench(&(FILE.replace("test = 0.25", "folds = 3") + again));
+    for seed in 12..16 {
+        picture(true, seed).save(bench.out(&format!("pictures/red/{seed}.png"))).unwrap();
+    }
     let run = bench.run("out", &[]);
     let summary = summary(&run);
     assert_eq!(summary["comparison"][0]["runs"], 3);
+    // The step before it goes through the folds, too: none of its runs saw what is tested.
+    let cells: Vec<_> = summary["steps"].as_array().unwrap().iter().map(|s| s["cell"].as_str().unwrap()).collect();
+    assert_eq!(cells[..4], ["train-seed0-fold0", "train-seed0-fold1", "train-seed0-fold2", "again-seed0-fold0"]);
+    // Peers are judged by all rows together, as strategies are: always red is right for 16 of 28, folds having 10, 9 and 9.
+    let majority = summary["peers"]["again"]["majority class"]["accuracy"].as_f64().unwrap();
+    assert!((majority - 16.0 / 28.0).abs() < 1e-9, "{majority}");
     let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
     let at = |name: &str| table.lines().next().unwrap().split(',').position(|h| h == name).unwrap();
     let (split, row) = (at("split"), at("row"));
@@ -210,9 +226,9 @@ fn folds_test_every_row_once_and_are_read_as_one() {
         .map(|c| c[row].parse().unwrap())
         .collect();
     rows.sort_unstable();
-    assert_eq!(rows, (0..24).collect::<Vec<_>>());
+    assert_eq!(rows, (0..28).collect::<Vec<_>>());
     // A fold that is not there, and folds beside a share.
-    for (set, words) in [("steps.train.sweep.fold=[0,3]", "fold"), ("datasets.colours.test=0.5", "folds")] {
+    for (set, words) in [("steps.again.sweep.fold=[0,3]", "fold"), ("datasets.colours.test=0.5", "folds")] {
         let said = bench.command("never", &["--set", set]).output().unwrap();
         assert_eq!(said.status.code(), Some(2), "{set}");
         assert!(String::from_utf8_lossy(&said.stderr).contains(words), "{said:?}");

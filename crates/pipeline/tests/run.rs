@@ -200,6 +200,30 @@ fn a_damaged_cell_is_trained_again() {
 }
 
 #[test]
+fn a_run_under_other_options_begins_anew_says_so_and_leaves_no_report_of_the_one_before() {
+    let bench = Bench::new(SMALL);
+    let out = bench.out("run");
+    bench.run(&out, false, None).0.unwrap();
+    let changed = SMALL.replace("epochs = 2, batch_size = 20", "epochs = 2, batch_size = 10");
+    std::fs::write(bench.out("small.toml"), &changed).unwrap();
+    assert!(matches!(bench.run(&out, false, Some(2)).0, Err(Error::Interrupted)));
+    for file in ["report.md", "ledger.md", "predictions.csv"] {
+        assert!(!out.join(file).exists(), "{file} is of a run whose cells are gone");
+    }
+    let anew = |events: &[Event]| {
+        let said = |e: &Event| matches!(e, Event::Warning { text } if text.contains("pretrain-seed0 begins anew"));
+        events.iter().any(said)
+    };
+    let (outcome, events) = bench.run(&out, true, Some(3));
+    assert!(matches!(outcome, Err(Error::Interrupted)) && !anew(&events));
+    std::fs::write(bench.out("small.toml"), SMALL).unwrap();
+    let (outcome, events) = bench.run(&out, true, None);
+    assert!(anew(&events), "{events:?}");
+    outcome.unwrap();
+    assert!(out.join("report.md").is_file());
+}
+
+#[test]
 fn what_the_data_do_not_give_is_met_at_the_door() {
     let line = |text: &str, wrong: &str, right: &str| {
         let text = text.replace(right, wrong);

@@ -197,7 +197,8 @@ fn draws_and_folds_spread_over_chains_on_one_data_set() {
     let said = chain.replace("from = \"a\", strategy = \"feature\"", "from = \"a\", strategy = \"feature\", draw = 1");
     let draws: Vec<u64> = open_text(&said, &[]).unwrap().cells.iter().map(|c| c.draw).collect();
     assert_eq!(draws, [0, 1, 1, 1, 1, 1]);
-    let e = open_text(&said.replace("\"feature\", draw = 1 }\n    c", "\"feature\", draw = 3 }\n    c"), &[]).unwrap_err();
+    let e =
+        open_text(&said.replace("\"feature\", draw = 1 }\n    c", "\"feature\", draw = 3 }\n    c"), &[]).unwrap_err();
     assert!(e.to_string().contains("steps.e.draw: is 1, and the step this one starts from has 3"), "{e}");
 }
 

@@ -13,8 +13,8 @@ use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
-use super::folder::Folder;
-use super::peers::{Peers, Vectors};
+use super::folder::{Begun, Folder};
+use super::peers::Vectors;
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
@@ -31,11 +31,15 @@ const COMPARED_ROWS: usize = 8;
 const WEIGHTS: &str = "model/model.safetensors";
 const MANIFEST: &str = "model/model.json";
 const PREDICTIONS: &str = "predictions.safetensors";
+/// What peers predict for the test rows, where there are any.
+const PEERS: &str = "peers.safetensors";
 
 /// A finished cell.
 pub(crate) struct Finished {
     pub(crate) record: Record,
     pub(crate) predictions: CellPredictions,
+    /// What peers without a network predict for the test rows, by peer.
+    pub(crate) peers: CellPredictions,
 }
 
 /// The labelled rows a cell sees: data set, rows and tasks.
@@ -50,7 +54,7 @@ pub(crate) struct Session<'a> {
     /// Fingerprints of data sets, by name.
     pub(crate) prints: RefCell<BTreeMap<String, Prints>>,
     /// Peers that were computed.
-    pub(crate) peers: RefCell<BTreeMap<Rows, Peers>>,
+    pub(crate) peers: RefCell<BTreeMap<Rows, CellPredictions>>,
     /// Rows as peers see them, by data set and its transforms.
     pub(crate) vectors: RefCell<BTreeMap<String, Vectors>>,
 }
@@ -62,12 +66,18 @@ impl Session<'_> {
         let id = ready.cell.id.clone();
         if let Some(record) = self.folder.finished(&id, &ready.key) {
             listener.on(&Event::CellReused { cell: id.clone() });
-            let predictions = predictions::load(&self.folder.cell(&id).join(PREDICTIONS))?;
-            return Ok(Finished { record, predictions });
+            let load = |file: &str| predictions::load(&self.folder.cell(&id).join(file));
+            let peers = if record.peers.is_empty() { CellPredictions::new() } else { load(PEERS)? };
+            return Ok(Finished { record, predictions: load(PREDICTIONS)?, peers });
         }
         listener.on(&Event::CellStarted { cell: id.clone(), index, of: self.run.cells.len() });
-        let resume = self.folder.begin(&id, &ready.key, self.resume)?;
-        let finished = self.train(ready, resume, listener)?;
+        let begun = self.folder.begin(&id, &ready.key, self.resume)?;
+        if begun == Begun::Changed {
+            let text =
+                format!("{id} begins anew: what it was begun with (options, data, weights or code) has changed since");
+            listener.on(&Event::Warning { text });
+        }
+        let finished = self.train(ready, begun == Begun::GoesOn, listener)?;
         let (seconds, metrics) = (finished.record.seconds, finished.record.metrics.clone());
         listener.on(&Event::CellFinished { cell: id, seconds, metrics });
         Ok(finished)
@@ -107,9 +117,13 @@ impl Session<'_> {
         }
         self.save(ready, &model, &data)?;
         predictions::save(&folder.join(PREDICTIONS), &predictions)?;
-        let record = self.record(ready, outcome, &predictions, started)?;
+        let peers = predictions.get(TEST).map(|p| self.peers(ready, p)).transpose()?.unwrap_or_default();
+        if !peers.is_empty() {
+            predictions::save(&folder.join(PEERS), &peers)?;
+        }
+        let record = self.record(ready, outcome, (&predictions, &peers), started)?;
         self.folder.end(&record)?;
-        Ok(Finished { record, predictions })
+        Ok(Finished { record, predictions, peers })
     }
 
     /// What to tell when rows that are tested are also trained on, or chosen on.
@@ -215,7 +229,7 @@ impl Session<'_> {
     }
 
     /// The peers of a cell: the same for all strategies that see the same rows, and so computed once for them.
-    fn peers(&self, ready: &Ready, test: &SplitPredictions) -> Result<Peers> {
+    fn peers(&self, ready: &Ready, test: &SplitPredictions) -> Result<CellPredictions> {
         let tasks: Vec<_> = ready.cell.tasks.keys().cloned().collect();
         let rows = (ready.cell.dataset.clone(), ready.parts.train.rows().to_vec(), tasks);
         if let Some(known) = self.peers.borrow().get(&rows) {
@@ -229,7 +243,13 @@ impl Session<'_> {
         Ok(peers)
     }
 
-    fn record(&self, ready: &Ready, fit: Fit, p: &CellPredictions, started: Instant) -> Result<Record> {
+    fn record(
+        &self,
+        ready: &Ready,
+        fit: Fit,
+        (p, peers): (&CellPredictions, &CellPredictions),
+        started: Instant,
+    ) -> Result<Record> {
         let (cell, parts) = (&ready.cell, &ready.parts);
         let open = &ready.open;
         let folder = self.folder.cell(&cell.id);
@@ -244,8 +264,11 @@ impl Session<'_> {
             (TEST, if cell.test { parts.test.rows().len() } else { 0 }),
         ];
         let tags = cell.trainer.policies.iter().map(|p| p.tag.clone());
-        let metrics = p.iter().map(|(split, p)| Ok((split.clone(), metrics(measures, &p.tasks)?)));
-        let files = [WEIGHTS, MANIFEST, PREDICTIONS].map(|f| Ok((f.to_owned(), hash::of_file(&folder.join(f))?)));
+        let measured = |p: &CellPredictions| -> Result<BTreeMap<String, Metrics>> {
+            p.iter().map(|(name, p)| Ok((name.clone(), metrics(measures, &p.tasks)?))).collect()
+        };
+        let files = [WEIGHTS, MANIFEST, PREDICTIONS].into_iter().chain((!peers.is_empty()).then_some(PEERS));
+        let files = files.map(|f| Ok((f.to_owned(), hash::of_file(&folder.join(f))?)));
         Ok(Record {
             schema: SCHEMA,
             key: ready.key.clone(),
@@ -263,12 +286,12 @@ impl Session<'_> {
             rows: rows.map(|(k, v)| (k.to_owned(), v)).into(),
             labels: parts.train.rows().len() + validation,
             unlabelled,
-            metrics: metrics.collect::<Result<_>>()?,
-            peers: p.get(TEST).map(|p| self.peers(ready, p)).transpose()?.unwrap_or_default(),
+            metrics: measured(p)?,
+            peers: measured(peers)?,
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             ledger: fit.ledger,
-            files: files.into_iter().collect::<Result<_>>()?,
+            files: files.collect::<Result<_>>()?,
         })
     }
 }
@@ -276,7 +299,8 @@ impl Session<'_> {
 impl Finished {
     /// For the comparison.
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
-        Done { record: &self.record, predictions: &self.predictions, measures: &ready.components.measures }
+        let measures = &ready.components.measures;
+        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, measures }
     }
 }
 

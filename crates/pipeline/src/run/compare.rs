@@ -10,8 +10,9 @@ use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
 use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 
+use super::cells::metrics;
 use super::predictions::CellPredictions;
-use super::record::Record;
+use super::record::{Metrics, Record};
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
 const REPLICATES: usize = 1000;
@@ -34,6 +35,8 @@ pub(crate) struct Done<'a> {
     pub record: &'a Record,
     /// Its predictions.
     pub predictions: &'a CellPredictions,
+    /// What peers without a network predicted for its test rows, by peer.
+    pub peers: &'a CellPredictions,
     /// Its metrics by the name they have in the summary.
     pub measures: &'a BTreeMap<String, Measure>,
 }
@@ -121,6 +124,45 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
         tests.iter_mut().zip(holm(&p)?).for_each(|(t, corrected)| t.p_holm = Some(corrected));
     }
     Ok(out)
+}
+
+/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together.
+///
+/// # Errors
+/// When a metric fails.
+pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<String, Metrics>>> {
+    // Cells of other strategies have the same peers; those on other data have their own.
+    type Whole<'a> = (&'a BTreeMap<String, Measure>, BTreeMap<String, Predictions>);
+    let mut seen = BTreeSet::new();
+    let mut whole = BTreeMap::<(&str, &str, (&str, usize, u64, u64)), Whole<'_>>::new();
+    for d in done {
+        let (cell, (seed, draw, fold)) = (&d.record.cell, at(d));
+        let data = (cell.dataset.as_str(), d.record.labels, seed, draw);
+        if !seen.insert((&cell.step, data, fold)) {
+            continue;
+        }
+        for (peer, p) in d.peers {
+            let (_, tasks) = whole.entry((&cell.step, peer, data)).or_insert((d.measures, BTreeMap::new()));
+            for (task, p) in &p.tasks {
+                match tasks.get_mut(task) {
+                    Some(so_far) => so_far.extend(p.clone())?,
+                    None => drop(tasks.insert(task.clone(), p.clone())),
+                }
+            }
+        }
+    }
+    let mut sums = BTreeMap::<(&str, &str, String), (f64, f64)>::new();
+    for ((step, peer, _), (measures, tasks)) in &whole {
+        for (name, value) in metrics(measures, tasks)? {
+            let sum = sums.entry((step, peer, name)).or_default();
+            *sum = (sum.0 + value, sum.1 + 1.0);
+        }
+    }
+    let mut means = BTreeMap::<String, BTreeMap<String, Metrics>>::new();
+    for ((step, peer, name), (sum, n)) in sums {
+        means.entry(step.into()).or_default().entry(peer.into()).or_default().insert(name, sum / n);
+    }
+    Ok(means)
 }
 
 fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {

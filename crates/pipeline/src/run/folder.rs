@@ -8,6 +8,11 @@ use transplant_core::{Error, Invalid, Result, write_atomically};
 use super::hash;
 use super::record::Record;
 
+/// What is written of all cells together, once they are finished.
+pub(crate) const REPORT: &str = "report.md";
+pub(crate) const LEDGER: &str = "ledger.md";
+pub(crate) const TABLE: &str = "predictions.csv";
+
 /// A run folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
@@ -58,7 +63,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes the folder. What a killed run left half-written in it is removed.
+    /// Makes the folder. What a killed run left half-written in it is removed, and what an earlier one said of its cells, which this
+    /// one may replace.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -68,6 +74,9 @@ impl Folder {
             if path.is_file() && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".tmp")) {
                 fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
             }
+        }
+        for path in [REPORT, LEDGER, TABLE].map(|name| self.file(name)) {
+            fs::remove_file(&path).or_else(missing_is_fine).map_err(|e| Error::io(&path, e))?;
         }
         Ok(())
     }
@@ -88,21 +97,23 @@ impl Folder {
         record.files.iter().all(whole).then_some(record)
     }
 
-    /// Readies the folder of a cell that is about to be trained. Whether training may go on from what is there: it may
-    /// when `resume` asks for it and the same cell, computed by the same code, was begun.
+    /// Readies the folder of a cell that is about to be trained.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn begin(&self, id: &str, key: &str, resume: bool) -> Result<bool> {
+    pub(crate) fn begin(&self, id: &str, key: &str, resume: bool) -> Result<Begun> {
         let folder = self.cell(id);
         let mark = folder.join("key");
-        if resume && fs::read_to_string(&mark).is_ok_and(|k| k == key) && !folder.join("cell.json").exists() {
-            return Ok(true);
-        }
+        let begun = fs::read_to_string(&mark).ok().filter(|_| resume && !folder.join("cell.json").exists());
+        let begun = match begun {
+            Some(k) if k == key => return Ok(Begun::GoesOn),
+            Some(_) => Begun::Changed,
+            None => Begun::Anew,
+        };
         remove(&folder)?;
         make(&folder)?;
         write_atomically(&mark, key.as_bytes())?;
-        Ok(false)
+        Ok(begun)
     }
 
     /// Ends a cell: its record is written, which makes it finished, and the training state is removed.
@@ -115,6 +126,17 @@ impl Folder {
         remove(&folder.join("checkpoints"))?;
         fs::remove_file(folder.join("key")).or_else(missing_is_fine).map_err(|e| Error::io(folder.join("key"), e))
     }
+}
+
+/// How a cell begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// From nothing.
+    Anew,
+    /// From nothing, although going on was asked for: what is there was made by other options, data or code.
+    Changed,
+    /// From its newest checkpoint.
+    GoesOn,
 }
 
 /// Makes a folder and those above it.
@@ -155,13 +177,13 @@ mod tests {
     fn a_cell_goes_on_only_when_asked_and_only_with_its_own_key() -> Result<()> {
         let dir = temp();
         let f = Folder::at(dir.path());
-        assert!(!f.begin("a", "k1", true)?);
+        assert_eq!(f.begin("a", "k1", true)?, Begun::Anew);
         fs::write(f.cell("a").join("state"), "x").unwrap();
-        assert!(f.begin("a", "k1", true)?);
+        assert_eq!(f.begin("a", "k1", true)?, Begun::GoesOn);
         assert!(f.cell("a").join("state").exists());
-        assert!(!f.begin("a", "k2", true)?, "another key");
+        assert_eq!(f.begin("a", "k2", true)?, Begun::Changed);
         assert!(!f.cell("a").join("state").exists());
-        assert!(!f.begin("a", "k2", false)?, "not asked");
+        assert_eq!(f.begin("a", "k2", false)?, Begun::Anew, "not asked");
         Ok(())
     }
 }

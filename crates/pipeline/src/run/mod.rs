@@ -113,20 +113,21 @@ fn all_cells(session: &Session<'_>, log: &mut Log<'_>, done: &mut Vec<Finished>)
 fn write_summary(run: &Prepared<'_>, status: Status, done: &[Finished]) -> Result<()> {
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     lock::write(&run.folder, run, &records)?;
-    Summary::new(&run.pipeline.name, status, &records, Vec::new()).write(&run.folder)
+    Summary::new(&run.pipeline.name, status, &records).write(&run.folder)
 }
 
 fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let name = &run.pipeline.name;
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
-    let summary = Summary::new(name, Status::Finished, &records, compare(&all)?);
+    let (comparison, peers) = (compare(&all)?, compare::peers(&all)?);
+    let summary = Summary { comparison, peers, ..Summary::new(name, Status::Finished, &records) };
     let main = Summary::main_metrics(&records);
     let tables = table::tables(&summary.comparison, &main, &summary.peers);
-    run.folder.write("report.md", &report::report(&summary, &tables, &all)?)?;
-    run.folder.write("ledger.md", &ledger::ledger(name, &records))?;
+    run.folder.write(folder::REPORT, &report::report(&summary, &tables, &all)?)?;
+    run.folder.write(folder::LEDGER, &ledger::ledger(name, &records))?;
     let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();
-    predictions::write_csv(&run.folder.file("predictions.csv"), &cells)?;
+    predictions::write_csv(&run.folder.file(folder::TABLE), &cells)?;
     lock::write(&run.folder, run, &records)?;
     summary.write(&run.folder)?;
     Ok(Outcome { summary, tables })

@@ -13,11 +13,9 @@ use transplant_core::{
 };
 use transplant_datasets::{Loader, LoaderOptions, averaged};
 
-use super::cells::metrics;
 use super::data::Opened;
-use super::predictions::SplitPredictions;
+use super::predictions::{CellPredictions, SplitPredictions};
 use super::prepare::Ready;
-use super::record::Metrics;
 
 /// With more labelled rows or wider inputs than this, fitting on raw inputs takes longer than training the network.
 const MOST_ROWS: usize = 2_000;
@@ -25,10 +23,7 @@ const WIDEST: usize = 4_096;
 /// Pictures that are wider are looked at as a grid of so many means a side.
 const GRID: usize = 16;
 
-/// Metrics by peer.
-pub(crate) type Peers = BTreeMap<String, Metrics>;
-
-/// The peers of a cell, on its test rows; `seen` holds what earlier cells made of rows of the same data set under the same
+/// What the peers of a cell predict for its test rows, by peer; `seen` holds what earlier cells made of rows of the same data set under the same
 /// transforms.
 pub(crate) fn peers(
     ready: &Ready,
@@ -36,9 +31,9 @@ pub(crate) fn peers(
     test: &SplitPredictions,
     seen: &mut Vectors,
     cx: &BuildCx<'_>,
-) -> Result<Peers> {
-    let mut out =
-        Peers::from([("majority class".to_owned(), metrics(&ready.components.measures, &majority(ready, test)?)?)]);
+) -> Result<CellPredictions> {
+    let of = |tasks| SplitPredictions { rows: test.rows.clone(), groups: test.groups.clone(), tasks };
+    let mut out = CellPredictions::from([("majority class".to_owned(), of(majority(ready, test)?))]);
     let inputs = match texts(ready, open)? {
         Some(texts) => Some(texts),
         None => vectors(ready, open, seen)?,
@@ -62,7 +57,7 @@ pub(crate) fn peers(
         for (task, labelled) in test.tasks.iter().filter(|(_, p)| matches!(p, Predictions::Class { .. })) {
             said.insert(task.clone(), fitted(&*head, ready, open, task, labelled, &inputs)?);
         }
-        out.insert(name, metrics(&ready.components.measures, &said)?);
+        out.insert(name, of(said));
     }
     Ok(out)
 }

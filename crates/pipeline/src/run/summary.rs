@@ -37,7 +37,8 @@ pub struct Summary {
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
     pub comparison: Vec<Comparison>,
-    /// What peers without a network score on the test rows: by step and peer, means over the cells.
+    /// What peers without a network score on the test rows, by step and peer: means over seeds and draws, folds taken together; empty
+    /// until the run is finished.
     pub peers: BTreeMap<String, BTreeMap<String, Metrics>>,
 }
 
@@ -72,10 +73,11 @@ pub struct StepSummary {
 }
 
 impl Summary {
-    /// The summary of these cells.
-    pub fn new(name: &str, status: Status, records: &[&Record], comparison: Vec<Comparison>) -> Self {
+    /// The summary of these cells, without comparisons.
+    pub fn new(name: &str, status: Status, records: &[&Record]) -> Self {
         let steps = records.iter().map(|r| StepSummary::new(r)).collect();
-        Self { schema: SCHEMA, status, name: name.to_owned(), steps, comparison, peers: peers(records) }
+        let (comparison, peers) = Default::default();
+        Self { schema: SCHEMA, status, name: name.to_owned(), steps, comparison, peers }
     }
 
     /// Writes it into the run folder, whole or not at all.
@@ -109,21 +111,4 @@ impl StepSummary {
             metrics: r.metrics.clone(),
         }
     }
-}
-
-fn peers(records: &[&Record]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
-    let mut sums: BTreeMap<(&str, &str, &str), (f64, f64)> = BTreeMap::new();
-    for r in records {
-        for (peer, metrics) in &r.peers {
-            for (name, value) in metrics {
-                let sum = sums.entry((&r.cell.step, peer, name)).or_default();
-                *sum = (sum.0 + value, sum.1 + 1.0);
-            }
-        }
-    }
-    let mut means: BTreeMap<String, BTreeMap<String, Metrics>> = BTreeMap::new();
-    for ((step, peer, name), (sum, n)) in sums {
-        means.entry(step.into()).or_default().entry(peer.into()).or_default().insert(name.into(), sum / n);
-    }
-    means
 }

@@ -39,36 +39,41 @@ pub(crate) fn tables(
 
 fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
     let metric = lines.first().map(|c| c.metric.clone()).unwrap_or_default();
-    let paired = lines.iter().any(|c| c.paired.is_some());
-    let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone()).unwrap_or_default();
-    let head = ["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
-    let compared = [format!("difference to {against}"), "95 % interval".into(), "p (Holm)".into(), String::new()];
-    let mut rows = vec![head.to_vec()];
-    if paired {
-        rows[0].extend(compared);
+    let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone());
+    let mut head = vec!["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
+    if let Some(against) = &against {
+        head.extend([format!("difference to {against}"), "95 % interval".into(), "p (Holm)".into()]);
     }
-    for c in lines {
+    let flags: Vec<String> = lines.iter().map(|c| flags(c, peers)).collect();
+    let width = head.len();
+    if against.is_some() || flags.iter().any(|f| !f.is_empty()) {
+        head.push(String::new());
+    }
+    let columns = head.len();
+    let mut rows = vec![head];
+    for (c, flags) in lines.iter().zip(flags) {
         let mut row = vec![label(&c.strategy, &c.swept), number(c.mean), interval(c.ci95), c.runs.to_string()];
         if let Some(p) = &c.paired {
-            let worse = if p.negative { "negative transfer" } else { "" };
-            row.extend([signed(p.difference), signed_interval(p.ci95), chance(p.p_holm), worse.to_owned()]);
+            row.extend([signed(p.difference), signed_interval(p.ci95), chance(p.p_holm)]);
         }
-        let loses = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
-        row.resize(rows[0].len(), String::new());
-        if let (Some(last), Some((peer, _))) =
-            (row.last_mut().filter(|_| paired), peers.iter().find(|(_, m)| loses(*m)))
-        {
-            let and = if last.is_empty() { "" } else { ", " };
-            last.push_str(&format!("{and}below {peer}"));
-        }
+        row.resize(width, String::new());
+        row.extend((columns > width).then_some(flags));
         rows.push(row);
     }
     for (name, m) in peers {
         let mut row = vec![name.clone(), number(*m)];
-        row.resize(rows[0].len(), String::new());
+        row.resize(columns, String::new());
         rows.push(row);
     }
     Table { title: format!("{step}: {metric} on test"), rows }
+}
+
+/// What a strategy does worse than: the reference, or a peer without a network.
+fn flags(c: &Comparison, peers: &[(String, f64)]) -> String {
+    let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
+    let loses = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
+    let below = peers.iter().find(|(_, m)| loses(*m)).map(|(peer, _)| format!("below {peer}"));
+    negative.into_iter().chain(below).collect::<Vec<_>>().join(", ")
 }
 
 impl Table {
@@ -93,12 +98,9 @@ impl Table {
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut out = format!("{}\n", self.title);
         for (i, row) in self.rows.iter().enumerate() {
+            let left = |c: usize| c == 0 || self.rows[0][c].is_empty();
             let cell = |(c, text): (usize, &String)| {
-                if c == 0 || c == 7 {
-                    format!("{text:<w$}", w = widths[c])
-                } else {
-                    format!("{text:>w$}", w = widths[c])
-                }
+                if left(c) { format!("{text:<w$}", w = widths[c]) } else { format!("{text:>w$}", w = widths[c]) }
             };
             let line = row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ");
             out.push_str(&format!("  {}\n", line.trim_end()));
@@ -187,6 +189,15 @@ mod tests {
         assert!(text.lines().any(|l| l.contains("structure") && l.ends_with("  below 1-NN on inputs")), "{text}");
         assert!(!text.lines().any(|l| l.contains("parameter") && l.contains("below")), "{text}");
         assert!(text.contains("majority class"), "{text}");
+        // A strategy that stands alone is flagged, too, and one that loses to nobody needs no column.
+        let alone =
+            |peer: f64| super::tables(&[line("feature", 0.5, None)], &main, &peers(&[("1-NN on inputs", peer)]));
+        assert!(
+            alone(0.6)[0].plain().contains("[0.480, 0.520]     9  below 1-NN on inputs\n"),
+            "{}",
+            alone(0.6)[0].plain()
+        );
+        assert_eq!(alone(0.4)[0].rows[0].len(), 4);
         let markdown = tables[0].markdown();
         assert!(
             markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  | below 1-NN on inputs |"),
