@@ -1,6 +1,7 @@
-"""Writes crates/datasets/goldens/transforms.json: what PyTorch and torchvision make of small images.
+"""Writes crates/datasets/goldens/transforms.json: what PyTorch and torchvision, and for one filter Pillow, make of small
+images.
 
-    pip install torch==2.15.0 torchvision==0.29.2
+    pip install torch==2.15.0 torchvision==0.29.2 pillow==13.0.0 numpy==2.4.6
     python tests/goldens/generate_transforms.py          # from the repository's root
 
 Images are [channels, height, width] in float32 from 0 to 1; a case's name says what is done, its numbers are the pixels that
@@ -10,9 +11,12 @@ come out. Turns, shears and shifts are read bilinearly with zeros outside.
 import json
 from pathlib import Path
 
+import numpy
+import PIL
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode, RandAugment, TrivialAugmentWide
 from torchvision.transforms.v2 import functional as T
 
@@ -49,6 +53,9 @@ def resized():
             again = T.resize(images["small"], list(size), InterpolationMode(filter), antialias=antialias)
             assert torch.equal(out[0], again)
             yield f"{filter}/{str(antialias).lower()}/{size[0]}/{size[1]}", pixels(out)
+        # PyTorch has no such filter; Pillow computes it in float32 for images of one float channel.
+        planes = [Image.fromarray(p.numpy()).resize(size[::-1], Image.Resampling.BOX) for p in images["small"]]
+        yield f"box/true/{size[0]}/{size[1]}", pixels(torch.from_numpy(numpy.stack([numpy.asarray(p) for p in planes])))
 
 
 def cropped():
@@ -136,6 +143,7 @@ golden = {
         "script": "tests/goldens/generate_transforms.py",
         "torch": torch.__version__.split("+")[0],
         "torchvision": torchvision.__version__.split("+")[0],
+        "pillow": PIL.__version__,
     },
     "images": {n: {"shape": list(i.shape), "pixels": pixels(i)} for n, i in images.items()},
     "resize": dict(resized()),

@@ -38,7 +38,6 @@ pub use rand_augment::RandAugment;
 pub use random_erasing::RandomErasing;
 pub use random_resized_crop::RandomResizedCrop;
 pub use resize::Resize;
-pub use sample::Filter;
 pub use tokenise::Tokenise;
 pub use trivial_augment::TrivialAugment;
 

@@ -7,10 +7,10 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
+    Acts, BuildCx, Component, Error, Filter, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
 };
 
-use super::sample::{Filter, resample, taps};
+use super::sample::{needs_antialias, resample, taps};
 use super::{each_image, image_schema, in_order};
 
 /// Cuts out a random part of every image and brings it to one size.
@@ -60,8 +60,8 @@ impl RandomResizedCrop {
                 return Err(Invalid::key(key, "must be between 1 and 32768"));
             }
         }
-        if o.filter == Filter::Lanczos && !o.antialias {
-            return Err(Invalid::key("antialias", "must be true for the filter `lanczos`"));
+        if needs_antialias(o.filter) && !o.antialias {
+            return Err(Invalid::key("antialias", "must be true for the filters `box` and `lanczos`"));
         }
         Ok(Self(o))
     }

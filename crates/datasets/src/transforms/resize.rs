@@ -6,10 +6,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
+    Acts, BuildCx, Component, Error, Filter, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
 };
 
-use super::sample::{Filter, resample, taps};
+use super::sample::{needs_antialias, resample, taps};
 use super::{each_image, image_schema};
 
 /// Brings images to another size.
@@ -53,10 +53,10 @@ impl Resize {
                 return Err(Invalid::key(key, format!("must be between 1 and 32768, not {size}")));
             }
         }
-        if o.filter == Filter::Lanczos && !o.antialias {
+        if needs_antialias(o.filter) && !o.antialias {
             let e = Invalid::key(
                 "antialias",
-                "must be true for the filter `lanczos`, which is not made to be read at points",
+                "must be true for the filters `box` and `lanczos`, which are not made to be read at points",
             );
             return Err(e);
         }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_and_antialias_are_those_of_pytorch() {
+    fn filters_and_antialias_are_those_of_pytorch_and_the_box_is_pillows() {
         for (name, wanted) in golden("resize") {
             let [filter, antialias, height, width] = name.split('/').collect::<Vec<_>>()[..] else { panic!("{name}") };
             let (height, width): (usize, usize) = (height.parse().unwrap(), width.parse().unwrap());
@@ -141,8 +141,9 @@ mod tests {
     fn sizes_out_of_range_are_named() {
         assert!(fault::<Resize>(json!({"height": 0, "width": 3})).starts_with("height: must be"));
         assert!(fault::<Resize>(json!({"height": 2})).contains("width"));
-        assert!(
-            fault::<Resize>(json!({"height": 2, "width": 2, "filter": "lanczos"})).starts_with("antialias: must be")
-        );
+        for filter in ["lanczos", "box"] {
+            let fault = fault::<Resize>(json!({"height": 2, "width": 2, "filter": filter}));
+            assert!(fault.starts_with("antialias: must be"), "{fault}");
+        }
     }
 }

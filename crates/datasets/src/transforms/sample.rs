@@ -5,48 +5,36 @@
 
 use std::f64::consts::PI;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use transplant_core::Filter;
 
 use super::Image;
 
-/// How a pixel is made of its neighbours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Filter {
-    /// The nearest one, for masks and pixel art; `antialias` changes nothing.
-    Nearest,
-    /// A straight line between two.
-    #[default]
-    Bilinear,
-    /// A cubic through four.
-    Bicubic,
-    /// A windowed sine over six; only with `antialias`.
-    Lanczos,
+/// Filters that are too wide, or too coarse, to be read at points.
+pub(super) fn needs_antialias(filter: Filter) -> bool {
+    matches!(filter, Filter::Box | Filter::Lanczos)
 }
 
-impl Filter {
-    /// How far it reaches, in pixels of the smaller scale.
-    fn reach(self) -> f64 {
-        match self {
-            Self::Nearest => 0.5,
-            Self::Bilinear => 1.,
-            Self::Bicubic => 2.,
-            Self::Lanczos => 3.,
-        }
+/// How far a filter reaches, in pixels of the smaller scale.
+fn reach(filter: Filter) -> f64 {
+    match filter {
+        Filter::Nearest | Filter::Box => 0.5,
+        Filter::Bilinear => 1.,
+        Filter::Bicubic => 2.,
+        Filter::Lanczos => 3.,
     }
+}
 
-    /// The weight of a pixel at this distance, before all are brought to a sum of 1.
-    fn weight(self, distance: f64, sharpness: f64) -> f64 {
-        let x = distance.abs();
-        match self {
-            Self::Nearest => f64::from(x <= 0.5),
-            Self::Bilinear => (1. - x).max(0.),
-            Self::Bicubic if x < 1. => ((sharpness + 2.) * x - (sharpness + 3.)) * x * x + 1.,
-            Self::Bicubic if x < 2. => (((x - 5.) * x + 8.) * x - 4.) * sharpness,
-            Self::Lanczos if x < 3. => sinc(x) * sinc(x / 3.),
-            Self::Bicubic | Self::Lanczos => 0.,
-        }
+/// The weight of a pixel at this distance, before all are brought to a sum of 1.
+fn weight(filter: Filter, distance: f64, sharpness: f64) -> f64 {
+    let x = distance.abs();
+    match filter {
+        // Of two pixels that the edge lies on, one counts.
+        Filter::Nearest | Filter::Box => f64::from(-0.5 < distance && distance <= 0.5),
+        Filter::Bilinear => (1. - x).max(0.),
+        Filter::Bicubic if x < 1. => ((sharpness + 2.) * x - (sharpness + 3.)) * x * x + 1.,
+        Filter::Bicubic if x < 2. => (((x - 5.) * x + 8.) * x - 4.) * sharpness,
+        Filter::Lanczos if x < 3. => sinc(x) * sinc(x / 3.),
+        Filter::Bicubic | Filter::Lanczos => 0.,
     }
 }
 
@@ -77,7 +65,7 @@ pub(super) fn taps(filter: Filter, antialias: bool, first: usize, from: usize, t
                 let tap = |k: i32| {
                     let from_there = low + f64::from(k);
                     // PyTorch's cubic is sharper without antialias: OpenCV's rather than Pillow's.
-                    (from_there.clamp(0., from as f64 - 1.) as usize, filter.weight(from_there - at, -0.75) as f32)
+                    (from_there.clamp(0., from as f64 - 1.) as usize, weight(filter, from_there - at, -0.75) as f32)
                 };
                 (-1..3).map(tap).collect()
             }
@@ -90,12 +78,12 @@ pub(super) fn taps(filter: Filter, antialias: bool, first: usize, from: usize, t
 fn wide(filter: Filter, from: usize, to: usize, i: usize) -> Taps {
     let ratio = from as f64 / to as f64;
     let stretch = ratio.max(1.);
-    let (centre, reach) = (ratio * (i as f64 + 0.5), filter.reach() * stretch);
+    let (centre, reach) = (ratio * (i as f64 + 0.5), reach(filter) * stretch);
     let start = (centre - reach + 0.5).max(0.) as usize;
     let end = ((centre + reach + 0.5) as usize).min(from);
-    let weight = |at: usize| filter.weight((at as f64 - centre + 0.5) / stretch, -0.5);
-    let sum: f64 = (start..end).map(weight).sum();
-    (start..end).map(|at| (at, (weight(at) / sum) as f32)).collect()
+    let share = |at: usize| weight(filter, (at as f64 - centre + 0.5) / stretch, -0.5);
+    let sum: f64 = (start..end).map(share).sum();
+    (start..end).map(|at| (at, (share(at) / sum) as f32)).collect()
 }
 
 /// Writes the image as read by these taps along the height and along the width.

@@ -134,10 +134,10 @@ pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<Strin
     // Cells of other strategies have the same peers; those on other data have their own.
     type Whole<'a> = (&'a BTreeMap<String, Measure>, BTreeMap<String, Predictions>);
     let mut seen = BTreeSet::new();
-    let mut whole = BTreeMap::<(&str, &str, (&str, usize, u64, u64)), Whole<'_>>::new();
+    let mut whole = BTreeMap::<(&str, &str, (&str, u64, u64)), Whole<'_>>::new();
     for d in done {
         let (cell, (seed, draw, fold)) = (&d.record.cell, at(d));
-        let data = (cell.dataset.as_str(), d.record.labels, seed, draw);
+        let data = (cell.dataset.as_str(), seed, draw);
         if !seen.insert((&cell.step, data, fold)) {
             continue;
         }
