@@ -111,7 +111,7 @@ mod tests {
         for name in ["moves", "frozen"] {
             params.insert(name, &number(0.0)?, Role::Weight, Origin::Fresh)?;
         }
-        let (plan, ema) = (Plan::frozen(["frozen"].into_iter()), Ema(EmaOptions { decay: 0.5, warmup: false }));
+        let (plan, ema) = (Plan::frozen(["frozen"]), Ema(EmaOptions { decay: 0.5, warmup: false }));
         let mut average = Average::default();
         for step in 1..=3 {
             params.set("moves", &number(step as f64)?)?;
