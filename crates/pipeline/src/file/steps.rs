@@ -175,8 +175,9 @@ fn draft(
         "test_views": step.test_views,
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
-            "schedule": spelled(&trainer.schedule), "averaging": trainer.averaging.as_ref().map(spelled), "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate,
-            "views": trainer.views, "class_balance": trainer.class_balance, "precision": trainer.precision,
+            "schedule": spelled(&trainer.schedule), "averaging": trainer.averaging.as_ref().map(spelled),
+            "clip_norm": trainer.clip_norm, "accumulate": trainer.accumulate, "views": trainer.views,
+            "class_balance": trainer.class_balance, "precision": trainer.precision,
             "policies": trainer.policies.iter().map(spelled).collect::<Vec<_>>(),
             "checkpoint_every_secs": trainer.checkpoint_every_secs,
         },

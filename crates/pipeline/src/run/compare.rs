@@ -131,18 +131,19 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
 /// # Errors
 /// When a metric fails.
 pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<String, Metrics>>> {
-    // Cells of other strategies have the same peers; those on other data have their own.
+    // Cells of other strategies have the same peers; those on other data or with other tasks have their own.
+    type Of<'a> = (&'a str, Vec<&'a String>, u64, u64);
     type Whole<'a> = (&'a BTreeMap<String, Measure>, BTreeMap<String, Predictions>);
     let mut seen = BTreeSet::new();
-    let mut whole = BTreeMap::<(&str, &str, (&str, u64, u64)), Whole<'_>>::new();
+    let mut whole = BTreeMap::<(&str, &str, Of<'_>), Whole<'_>>::new();
     for d in done {
         let (cell, (seed, draw, fold)) = (&d.record.cell, at(d));
-        let data = (cell.dataset.as_str(), seed, draw);
-        if !seen.insert((&cell.step, data, fold)) {
+        let of: Of<'_> = (&cell.dataset, cell.tasks.keys().collect(), seed, draw);
+        if !seen.insert((&cell.step, of.clone(), fold)) {
             continue;
         }
         for (peer, p) in d.peers {
-            let (_, tasks) = whole.entry((&cell.step, peer, data)).or_insert((d.measures, BTreeMap::new()));
+            let (_, tasks) = whole.entry((&cell.step, peer, of.clone())).or_insert((d.measures, BTreeMap::new()));
             for (task, p) in &p.tasks {
                 match tasks.get_mut(task) {
                     Some(so_far) => so_far.extend(p.clone())?,

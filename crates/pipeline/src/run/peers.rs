@@ -23,8 +23,8 @@ const WIDEST: usize = 4_096;
 /// Pictures that are wider are looked at as a grid of so many means a side.
 const GRID: usize = 16;
 
-/// What the peers of a cell predict for its test rows, by peer; `seen` holds what earlier cells made of rows of the same data set under the same
-/// transforms.
+/// What the peers of a cell predict for its test rows, by peer; `seen` holds what earlier cells made of rows of the same data set
+/// under the same transforms.
 pub(crate) fn peers(
     ready: &Ready,
     open: &Opened,
