@@ -53,7 +53,7 @@ fn may_start(cell: &Cell, from: &Cell) -> bool {
 /// Draw and fold of a step that has several because those starting from it do.
 fn followed(step: &Step, draft: &Draft) -> Vec<(String, String)> {
     let several = |of: fn(&Draft) -> Option<u64>| {
-        let differs = step.sweep.axes.is_empty() && step.drafts.iter().any(|d| of(d) != of(draft));
+        let differs = step.follows() && step.drafts.iter().any(|d| of(d) != of(draft));
         differs.then(|| of(draft).unwrap_or_default().to_string())
     };
     let both = [("draw", several(|d| d.draw)), ("fold", several(|d| d.fold))];

@@ -26,6 +26,13 @@ pub(crate) struct Step {
     pub(crate) last: bool,
 }
 
+impl Step {
+    /// Whether it has several runs because the steps that start from it have several draws or folds.
+    pub(crate) fn follows(&self) -> bool {
+        self.sweep.axes.is_empty() && self.drafts.len() > 1
+    }
+}
+
 /// What a run of a step is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
@@ -378,7 +385,7 @@ pub(crate) fn spread_draws(steps: &mut [Step]) {
             let own = &step.drafts[0];
             step.drafts = needed.into_iter().map(|(draw, fold)| Draft { draw, fold, ..own.clone() }).collect();
         }
-        let follows = step.sweep.axes.is_empty() && step.drafts.len() > 1;
+        let follows = step.follows();
         for draft in &mut step.drafts {
             for (key, value) in [("draw", &mut draft.draw), ("fold", &mut draft.fold)] {
                 let value = *value.insert(value.unwrap_or_default());

@@ -10,7 +10,6 @@ use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
 use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 
-use super::cells::metrics;
 use super::predictions::CellPredictions;
 use super::record::{Metrics, Record};
 
@@ -132,36 +131,29 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
 /// When a metric fails.
 pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<String, Metrics>>> {
     // Cells of other strategies have the same peers; those on other data or with other tasks have their own.
-    type Of<'a> = (&'a str, Vec<&'a String>, u64, u64);
-    type Whole<'a> = (&'a BTreeMap<String, Measure>, BTreeMap<String, Predictions>);
-    let mut seen = BTreeSet::new();
-    let mut whole = BTreeMap::<(&str, &str, Of<'_>), Whole<'_>>::new();
+    let mut alike = BTreeMap::<_, BTreeMap<At, &Done<'_>>>::new();
     for d in done {
-        let (cell, (seed, draw, fold)) = (&d.record.cell, at(d));
-        let of: Of<'_> = (&cell.dataset, cell.tasks.keys().collect(), seed, draw);
-        if !seen.insert((&cell.step, of.clone(), fold)) {
-            continue;
-        }
-        for (peer, p) in d.peers {
-            let (_, tasks) = whole.entry((&cell.step, peer, of.clone())).or_insert((d.measures, BTreeMap::new()));
-            for (task, p) in &p.tasks {
-                match tasks.get_mut(task) {
-                    Some(so_far) => so_far.extend(p.clone())?,
-                    None => drop(tasks.insert(task.clone(), p.clone())),
+        let cell = &d.record.cell;
+        let of = (cell.step.as_str(), cell.dataset.as_str(), cell.tasks.keys().collect::<Vec<_>>());
+        alike.entry(of).or_default().entry(at(d)).or_insert(d);
+    }
+    let mut sums = BTreeMap::<(&str, &str, &str), (f64, f64)>::new();
+    for ((step, ..), cells) in &alike {
+        let Some(first) = cells.values().next() else { continue };
+        for (peer, (name, m)) in first.peers.keys().flat_map(|p| first.measures.iter().map(move |m| (p, m))) {
+            let of_peer = cells.iter().filter_map(|(at, d)| Some((*at, d.peers.get(peer)?.tasks.get(&m.task)?)));
+            for (.., p) in whole(of_peer)? {
+                let value = m.metric.compute(&p)?;
+                if value.is_finite() {
+                    let sum = sums.entry((step, peer, name)).or_default();
+                    *sum = (sum.0 + value, sum.1 + 1.0);
                 }
             }
         }
     }
-    let mut sums = BTreeMap::<(&str, &str, String), (f64, f64)>::new();
-    for ((step, peer, _), (measures, tasks)) in &whole {
-        for (name, value) in metrics(measures, tasks)? {
-            let sum = sums.entry((step, peer, name)).or_default();
-            *sum = (sum.0 + value, sum.1 + 1.0);
-        }
-    }
     let mut means = BTreeMap::<String, BTreeMap<String, Metrics>>::new();
     for ((step, peer, name), (sum, n)) in sums {
-        means.entry(step.into()).or_default().entry(peer.into()).or_default().insert(name, sum / n);
+        means.entry(step.into()).or_default().entry(peer.into()).or_default().insert(name.into(), sum / n);
     }
     Ok(means)
 }
@@ -249,20 +241,28 @@ impl Group<'_> {
         cells
     }
 
-    /// The predictions for a task by seed and draw. Those for all folds together are about every row once.
-    fn whole(&self, task: &str, which: impl Fn(At) -> bool) -> Result<Vec<(u64, u64, Cow<'_, Predictions>)>> {
-        let mut out: Vec<(u64, u64, Cow<'_, Predictions>)> = Vec::new();
-        for ((seed, draw, _), p) in self.cells(task, which) {
-            match out.last_mut() {
-                Some((s, d, so_far)) if (*s, *d) == (seed, draw) => so_far.to_mut().extend(p.clone())?,
-                _ => out.push((seed, draw, Cow::Borrowed(p))),
-            }
-        }
-        Ok(out)
+    /// The predictions for a task, folds taken together.
+    fn whole(&self, task: &str, which: impl Fn(At) -> bool) -> Result<Vec<Whole<'_>>> {
+        whole(self.cells(task, which).into_iter())
     }
 }
 
-fn as_runs<'p>(whole: &'p [(u64, u64, Cow<'_, Predictions>)]) -> Vec<Run<'p>> {
+/// Seed, draw, and the predictions for all folds together, which are about every row once.
+type Whole<'p> = (u64, u64, Cow<'p, Predictions>);
+
+/// Predictions by seed and draw, of cells in order.
+fn whole<'p>(cells: impl Iterator<Item = (At, &'p Predictions)>) -> Result<Vec<Whole<'p>>> {
+    let mut out: Vec<Whole<'_>> = Vec::new();
+    for ((seed, draw, _), p) in cells {
+        match out.last_mut() {
+            Some((s, d, so_far)) if (*s, *d) == (seed, draw) => so_far.to_mut().extend(p.clone())?,
+            _ => out.push((seed, draw, Cow::Borrowed(p))),
+        }
+    }
+    Ok(out)
+}
+
+fn as_runs<'p>(whole: &'p [Whole<'_>]) -> Vec<Run<'p>> {
     whole.iter().map(|(seed, draw, p)| Run { seed: *seed, draw: *draw, predictions: p }).collect()
 }
 

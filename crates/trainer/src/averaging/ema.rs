@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{Averaging, BuildCx, Component, Invalid, Plugins, Progress, Result};
 
+use crate::optimisers::below_one;
+
 /// A moving average of the weights, in which older steps count exponentially less.
 ///
 /// Statistics of batch normalisation are averaged alike. Polyak & Juditsky 1992; Tarvainen & Valpola 2017.
@@ -43,11 +45,7 @@ impl Component<dyn Averaging> for Ema {
     type Options = EmaOptions;
 
     fn check(o: &EmaOptions, _: &Plugins) -> Result<(), Invalid> {
-        if (0.0..1.0).contains(&o.decay) {
-            Ok(())
-        } else {
-            Err(Invalid::key("decay", "must be at least 0 and below 1"))
-        }
+        below_one("decay", o.decay)
     }
 
     fn build(o: EmaOptions, _: &BuildCx<'_>) -> Result<Box<dyn Averaging>> {

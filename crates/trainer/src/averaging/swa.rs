@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{Averaging, BuildCx, Component, Invalid, Plugins, Progress, Result};
 
+use crate::optimisers::below_one;
+
 /// The mean of the weights at the ends of the last epochs.
 ///
 /// Statistics of batch normalisation are averaged alike, not taken anew. Use it with a rate that does not fall to zero;
@@ -45,7 +47,7 @@ impl Component<dyn Averaging> for Swa {
     type Options = SwaOptions;
 
     fn check(o: &SwaOptions, _: &Plugins) -> Result<(), Invalid> {
-        if (0.0..1.0).contains(&o.from) { Ok(()) } else { Err(Invalid::key("from", "must be at least 0 and below 1")) }
+        below_one("from", o.from)
     }
 
     fn build(o: SwaOptions, _: &BuildCx<'_>) -> Result<Box<dyn Averaging>> {

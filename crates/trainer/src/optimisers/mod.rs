@@ -23,7 +23,7 @@ fn not_negative(key: &str, value: f64) -> Result<(), Invalid> {
 }
 
 /// `value` lies in 0..1.
-fn below_one(key: &str, value: f64) -> Result<(), Invalid> {
+pub(crate) fn below_one(key: &str, value: f64) -> Result<(), Invalid> {
     if (0.0..1.0).contains(&value) {
         Ok(())
     } else {
