@@ -193,6 +193,38 @@ fn data_tells_classes_parts_and_what_is_there_twice_and_paints_a_sheet() {
 }
 
 #[test]
+fn what_an_earlier_step_learned_is_told_when_it_is_tested_in_another_size() {
+    let larger = r#"
+        [datasets.larger]
+        type = "image_folder"
+        folder = "pictures"
+        height = 24
+        width = 24
+        folds = 3
+        [steps.again]
+        type = "train"
+        dataset = "larger"
+        from = "train"
+        strategy = { type = "feature", head = "logistic_regression" }
+        fold = 1
+    "#;
+    let bench = bench(&(FILE.replace("test = 0.25", "folds = 3") + larger));
+    let said = bench.command("out", &[]).output().unwrap();
+    succeeded(&said);
+    let words = "8 of the 8 test rows of `larger` were training or validation rows of step `train`";
+    let (stderr, report) =
+        (String::from_utf8_lossy(&said.stderr), std::fs::read_to_string(bench.out("out/report.md")).unwrap());
+    assert!(stderr.contains(words) && report.contains(&format!("| leaks | {words}")), "{stderr}\n{report}");
+    assert!(report.contains("| tested on what it learned"), "{report}");
+    assert_eq!(summary(&bench.out("out"))["comparison"][0]["leaks"], true);
+    // Where both steps name the fold, the first has not seen what is tested.
+    let run = bench.run("both", &["--set", "steps.train.fold=1"]);
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+    assert!(report.contains("| leaks | none"), "{report}");
+    assert_eq!(summary(&run)["comparison"][0]["leaks"], false);
+}
+
+#[test]
 fn folds_test_every_row_once_and_are_read_as_one() {
     let again = r#"
         [steps.again]

@@ -15,7 +15,7 @@ just the parts the file names; later runs start at once.";
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask run configs/quickstart.toml
-  cargo xtask run configs/quickstart.toml --set steps.transfer.strategy=feature --seed 3
+  cargo xtask run configs/quickstart.toml --set 'steps.transfer.sweep.seed=[3]'
   cargo xtask run my.toml --device cpu --out runs/on_cpu
   cargo xtask check my.toml                  validate a file, train nothing
   cargo xtask data my.toml                   classes, duplicates and leaks, a sheet of pictures

@@ -112,6 +112,13 @@ pub trait Dataset: Send + Sync {
         None
     }
 
+    /// A hash of the file that a row was read from, where each row has one of its own: a picture is known by it in another size.
+    /// `None`: it has none.
+    fn file_hash(&self, row: u64) -> Option<Fingerprint> {
+        let _ = row;
+        None
+    }
+
     /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.
     fn licence(&self) -> Option<String> {
         None

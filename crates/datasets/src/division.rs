@@ -196,6 +196,10 @@ impl Dataset for Divided {
         self.dataset.fingerprint(row)
     }
 
+    fn file_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.dataset.file_hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.dataset.licence()
     }

@@ -4,7 +4,7 @@
 //! What looks alike is told by the difference hash (Krawetz, *Kind of Like That*, 2013): a picture is averaged down to 9 x 8 grey
 //! values, and each of its 64 bits says whether a value is darker than its right neighbour.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
@@ -23,16 +23,20 @@ const FEWEST_BITS: u32 = 6;
 /// Fingerprints of some rows of a data set.
 #[derive(Debug, Clone, Default)]
 pub struct Prints {
-    exact: HashMap<u64, [u8; 16]>,
+    exact: HashMap<u64, Print>,
+    files: HashMap<u64, Print>,
     looks: HashMap<u64, u64>,
 }
+
+/// The first half of a SHA-256.
+type Print = [u8; 16];
 
 /// Two rows with the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Twins {
     /// A row.
     pub row: u64,
-    /// The first other row that is like it.
+    /// The first row that is like it.
     pub like: u64,
 }
 
@@ -47,8 +51,8 @@ impl Prints {
         Ok(out)
     }
 
-    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) finds them; what pictures
-    /// look like is left out.
+    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and [`shared`](Self::shared)
+    /// find them; what pictures look like is left out.
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -59,6 +63,8 @@ impl Prints {
     fn read(&mut self, dataset: &dyn Dataset, rows: &[u64], with_looks: bool) -> Result<()> {
         let known = |row: &u64| Some((*row, cut(&dataset.fingerprint(*row)?)));
         self.exact.extend(rows.iter().filter_map(known));
+        let file = |row: &u64| Some((*row, cut(&dataset.file_hash(*row)?)));
+        self.files.extend(rows.iter().filter_map(file));
         let new = |row: &u64| if with_looks { !self.looks.contains_key(row) } else { !self.exact.contains_key(row) };
         let new: Vec<u64> = rows.iter().copied().filter(new).collect();
         for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
@@ -76,16 +82,19 @@ impl Prints {
         Ok(())
     }
 
-    /// The rows of `of` whose inputs are, bit by bit, those of a row of `with`.
+    /// The rows of `of` whose inputs are, bit by bit, those of another row, of `with`.
     pub fn same(&self, of: &[u64], with: &[u64]) -> Vec<Twins> {
-        let mut first = HashMap::new();
-        for row in with {
-            if let Some(print) = self.exact.get(row) {
-                first.entry(print).or_insert(*row);
-            }
-        }
-        let twin = |row: &u64| Some(Twins { row: *row, like: *first.get(self.exact.get(row)?)? });
-        of.iter().filter_map(twin).filter(|t| t.row != t.like).collect()
+        twins((&self.exact, of), (&self.exact, with)).into_iter().filter(|t| t.row != t.like).collect()
+    }
+
+    /// The rows of `of` that are rows of `with` in another data set: their inputs are the same bit by bit, or were read from the
+    /// same file. [`Twins::like`] is the row there.
+    pub fn shared(&self, of: &[u64], other: &Self, with: &[u64]) -> Vec<Twins> {
+        let (exact, files) =
+            (twins((&self.exact, of), (&other.exact, with)), twins((&self.files, of), (&other.files, with)));
+        let mut found: BTreeMap<u64, Twins> = files.into_iter().map(|t| (t.row, t)).collect();
+        found.extend(exact.into_iter().map(|t| (t.row, t)));
+        found.into_values().collect()
     }
 
     /// The rows of `of` that look like a row of `with` without being the same; every pair is compared.
@@ -102,7 +111,19 @@ impl Prints {
     }
 }
 
-fn cut(print: &Fingerprint) -> [u8; 16] {
+/// The rows of `of` that have the print of a row of `with`, each beside the first of them.
+fn twins((prints, of): (&HashMap<u64, Print>, &[u64]), (others, with): (&HashMap<u64, Print>, &[u64])) -> Vec<Twins> {
+    let mut first = HashMap::new();
+    for row in with {
+        if let Some(print) = others.get(row) {
+            first.entry(print).or_insert(*row);
+        }
+    }
+    let twin = |row: &u64| Some(Twins { row: *row, like: *first.get(prints.get(row)?)? });
+    of.iter().filter_map(twin).collect()
+}
+
+fn cut(print: &Fingerprint) -> Print {
     let mut out = [0; 16];
     out.copy_from_slice(&print[..16]);
     out
@@ -153,8 +174,8 @@ fn looks(images: &Tensor) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Images, Layout};
-    use transplant_core::Roles;
+    use crate::{Damaged, Images, Layout, Picture, PictureSet, Pictures};
+    use transplant_core::{Filter, Fit, Frame, Roles};
 
     /// Rows 0 and 2 are the same, row 3 is a little brighter, row 1 is another picture, rows 4 and 5 are blank.
     fn toy() -> Images {
@@ -172,6 +193,44 @@ mod tests {
         assert_eq!(prints.alike(&[2, 3], &[0, 1]), [Twins { row: 3, like: 0 }]);
         assert!(prints.alike(&[4], &[5]).is_empty(), "blank pictures look like nothing");
         assert!(prints.same(&[0], &[0]).is_empty(), "no row is its own twin");
+        Ok(())
+    }
+
+    #[test]
+    fn rows_are_known_again_in_other_data_sets() -> Result<()> {
+        // The second has the first's rows in another order, and one of them in another size.
+        let grey = |value: u8, wide: bool| {
+            let pixels = if wide { vec![value; 2] } else { vec![value] };
+            [format!("P5 {} 1 255\n", pixels.len()).as_bytes(), &pixels].concat()
+        };
+        let pictures = |files: [Vec<u8>; 3], width| {
+            let background = [0; 3];
+            let frame = Frame { height: 1, width, channels: 1, fit: Fit::Crop, filter: Filter::Bilinear, background };
+            Pictures::open(PictureSet {
+                name: "greys".into(),
+                frame,
+                pictures: files.into_iter().map(|f| Picture::bytes("grey", f)).collect(),
+                labels: vec![Some(0); 3],
+                classes: vec!["grey".into()],
+                roles: Roles { pool: vec![0, 1, 2], ..Roles::default() },
+                groups: None,
+                licence: None,
+                damaged: Damaged::Refuse,
+                memory_mb: 1,
+            })
+        };
+        let small = pictures([grey(1, true), grey(2, true), grey(3, true)], 1)?;
+        let wide = pictures([grey(9, true), grey(1, true), grey(3, false)], 2)?;
+        let (of, with) = (Prints::of(&small, &[0, 1, 2])?, Prints::of(&wide, &[0, 1, 2])?);
+        assert_eq!(of.shared(&[0, 1, 2], &with, &[0, 1, 2]), [Twins { row: 0, like: 1 }]);
+        assert!(of.shared(&[0, 1, 2], &with, &[0, 2]).is_empty(), "only rows that are asked for");
+        let again = pictures([grey(7, false), grey(7, false), grey(2, false)], 1)?;
+        let with = Prints::of(&again, &[0, 1, 2])?;
+        assert_eq!(
+            of.shared(&[0, 1, 2], &with, &[0, 1, 2]),
+            [Twins { row: 1, like: 2 }],
+            "other files, the same pixels"
+        );
         Ok(())
     }
 

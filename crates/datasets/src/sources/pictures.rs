@@ -108,6 +108,8 @@ pub struct Pictures {
     damaged: Vec<(u64, String)>,
     /// Of every row, as it was decoded.
     fingerprints: Arc<[Fingerprint]>,
+    /// Of every row's file.
+    file_hashes: Arc<[Fingerprint]>,
     hash: String,
     licence: Option<String>,
 }
@@ -145,6 +147,7 @@ impl Pictures {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
+        let file_hashes = opened.iter().map(|(sum, _)| *sum).collect();
         let fingerprints = opened.iter().map(|(_, decoded)| decoded.clone().unwrap_or_default()).collect();
         let why = opened.into_iter().map(|(_, decoded)| decoded.err());
         let damaged: Vec<(u64, String)> = (0..).zip(why).filter_map(|(row, why)| Some((row, why?))).collect();
@@ -160,7 +163,8 @@ impl Pictures {
             }
         }
         let (kept, pictures, hash) = (Arc::new(kept), pictures.into(), hex(&hash.finalize()));
-        Ok(Self { rows, frame, pictures, kept, damaged, fingerprints, hash, licence: set.licence })
+        let licence = set.licence;
+        Ok(Self { rows, frame, pictures, kept, damaged, fingerprints, file_hashes, hash, licence })
     }
 
     /// The pictures that could not be decoded, by row and with the reason.
@@ -171,6 +175,10 @@ impl Pictures {
     /// How many rows there are, all roles together and damaged ones too.
     pub fn rows(&self) -> u64 {
         self.rows.rows()
+    }
+
+    fn is_whole(&self, row: u64) -> bool {
+        self.damaged.binary_search_by_key(&row, |(row, _)| *row).is_err()
     }
 
     /// The bytes of a row: kept ones, otherwise decoded again.
@@ -256,8 +264,11 @@ impl Dataset for Pictures {
     }
 
     fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
-        let whole = self.damaged.binary_search_by_key(&row, |(row, _)| *row).is_err();
-        self.fingerprints.get(row as usize).filter(|_| whole).copied()
+        self.fingerprints.get(row as usize).filter(|_| self.is_whole(row)).copied()
+    }
+
+    fn file_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.file_hashes.get(row as usize).filter(|_| self.is_whole(row)).copied()
     }
 
     fn licence(&self) -> Option<String> {
@@ -344,7 +355,10 @@ mod tests {
         for row in [0, 2, 3, 4, 5] {
             assert_eq!(print(&again, row), print(&kept, row));
             assert_ne!(print(&turned, row), print(&kept, row));
+            assert_eq!(turned.file_hash(row), kept.file_hash(row));
         }
+        assert_ne!(kept.file_hash(3), kept.file_hash(5), "the same picture in two formats");
+        assert_eq!((kept.file_hash(1), kept.file_hash(6)), (None, None));
         Ok(())
     }
 

@@ -34,8 +34,7 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
                 let id = ids.unique(id(step, seed, &swept));
                 origins.insert(id.clone(), draft.origins.clone());
                 let cell = Cell { id, seed, ..cell(step, draft, swept, sections) };
-                let from = step.from.as_ref();
-                let from = from.and_then(|from| cells.iter().find(|c| c.step == *from && may_start(&cell, c)));
+                let from = step.from.as_ref().and_then(|from| start(&cell, cells.iter().filter(|c| c.step == *from)));
                 let from = from.map(|c| c.id.clone());
                 cells.push(Cell { from, ..cell });
             }
@@ -44,10 +43,12 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
     Ok((cells, origins))
 }
 
-/// Whether a cell may start from one of an earlier step: of the same seed and, on the same data set, of the same rows.
-fn may_start(cell: &Cell, from: &Cell) -> bool {
-    let rows = |c: &Cell| (c.draw, c.fold);
-    cell.seed == from.seed && (cell.dataset != from.dataset || rows(cell) == rows(from))
+/// The one of an earlier step's cells that a cell starts from: of the same seed, draw and fold or, on another data set, of the
+/// same seed at least.
+fn start<'c>(cell: &Cell, earlier: impl Iterator<Item = &'c Cell> + Clone) -> Option<&'c Cell> {
+    let mut of_seed = earlier.filter(|c| c.seed == cell.seed);
+    let alike = of_seed.clone().find(|c| (c.draw, c.fold) == (cell.draw, cell.fold));
+    alike.or_else(|| of_seed.find(|c| c.dataset != cell.dataset))
 }
 
 /// Draw and fold of a step that has several because those starting from it do.

@@ -250,7 +250,11 @@ fn errors_from_flags_and_variables_name_them() {
     );
     set("steps.two.draw=-1", "--set steps.two.draw=-1: invalid value: integer `-1`, expected a whole number from 0");
     set("steps.two.drw=1", "--set steps.two.drw=1: unknown key (did you mean `draw`?)");
-    set("steps.three.draw=1", "--set steps.three.draw=1: steps.three: missing key `type`");
+    set("steps.three.draw=1", "--set steps.three.draw=1: steps.three: there is no step `three` (there are: one, two)");
+    set(
+        "datasets.dd.validation=0.1",
+        "--set datasets.dd.validation=0.1: datasets.dd: there is no data set `dd` (did you mean `d`?)",
+    );
     let o = Overrides { env: true, device: Some("gpu".into()), ..Overrides::default() };
     let error = open_over(FILE, &o, &[]).unwrap_err().to_string();
     assert!(error.starts_with("--device gpu: device: there is no device `gpu`"), "{error}");
@@ -259,6 +263,15 @@ fn errors_from_flags_and_variables_name_them() {
         open_over(FILE, &o, &[]).unwrap_err().to_string(),
         format!("--seed {}: seed: must be below 2^63", u64::MAX)
     );
+    // What a sweep leaves no room for is not dropped in silence.
+    let swept = format!("{FILE}sweep = {{ seed = [1, 2], strategy = [\"parameter\", \"feature\"] }}\n");
+    let o = Overrides { env: true, seed: Some(1), ..Overrides::default() };
+    let error = open_over(&swept, &o, &[]).unwrap_err().to_string();
+    assert!(error.starts_with("--seed 1: seed: no step would run under it"), "{error}");
+    assert!(error.contains("`steps.two.sweep.seed`"), "{error}");
+    let error = shown(&swept, &["steps.two.strategy=gentle"]);
+    assert!(error.starts_with("--set steps.two.strategy=gentle: would never be used"), "{error}");
+    assert!(open_text(&swept, &["steps.two.sweep.strategy=[\"gentle\"]", "steps.two.draw=1"]).is_ok());
     let o = Overrides { env: true, ..Overrides::default() };
     let variable = |name: &str, value: &str, expected: &str| {
         let error = open_over(FILE, &o, &[(name, value)]).unwrap_err().to_string();

@@ -12,6 +12,7 @@ use transplant_core::Invalid;
 
 use crate::resolved::TrainerSpec;
 
+use super::check::unknown;
 use super::place::{FileError, Place, in_file, span_of};
 
 /// Variables that begin so set keys; two underscores separate the parts of a key path.
@@ -25,6 +26,15 @@ const NOT_OURS: [&str; 7] = [
     "TRANSPLANT_OFFLINE",
     "TRANSPLANT_PIP",
     "TRANSPLANT_NPM",
+];
+
+/// Tables of sections that have a `type`, and what such a section is.
+const SECTIONS: [(&str, &str); 5] = [
+    ("datasets", "data set"),
+    ("backbones", "backbone"),
+    ("strategies", "strategy"),
+    ("tasks", "task"),
+    ("steps", "step"),
 ];
 
 /// What is laid over a pipeline file.
@@ -117,6 +127,12 @@ impl Layers {
         Ok(())
     }
 
+    /// Whether a flag or variable set this key, or one below it.
+    pub(crate) fn laid_over(&self, path: &[String]) -> bool {
+        let over = self.layers.iter().filter(|l| matches!(l.origin, Origin::Env(_) | Origin::Flag(_)));
+        over.into_iter().any(|l| depth_of(&l.value, path).0 == path.len())
+    }
+
     /// Finds where an error stands. Its key path starts at the top of the file.
     pub(crate) fn locate(&self, error: Invalid) -> FileError {
         let key = error.message == "unknown key";
@@ -129,7 +145,18 @@ impl Layers {
             }
         }
         let origin = self.origin(&path).unwrap_or(&Origin::File);
+        let error = if matches!(origin, Origin::Env(_) | Origin::Flag(_)) { self.mistyped(error) } else { error };
         FileError::new(self.place(origin, &path, key), error)
+    }
+
+    /// A section that a flag or variable names, the file does not have and nothing gives a `type`: not a new one, but a slip.
+    fn mistyped(&self, error: Invalid) -> Invalid {
+        let [kind, name] = error.path.as_slice() else { return error };
+        let what = SECTIONS.iter().find(|(key, _)| key == kind).filter(|_| error.message == "missing key `type`");
+        let Some((_, what)) = what else { return error };
+        let file = self.layers.iter().find(|l| matches!(l.origin, Origin::File));
+        let known = file.and_then(|l| l.value.get(kind)?.as_object()).into_iter().flat_map(Map::keys);
+        Invalid { path: error.path.clone(), ..unknown(what, name, known.map(String::as_str)) }
     }
 
     /// The layer that a value came from; for a missing one, the layer of the innermost table that is there.

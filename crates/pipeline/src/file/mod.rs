@@ -75,13 +75,13 @@ fn open_with(
     plugins: &Plugins,
 ) -> Result<Pipeline, FileError> {
     let (layers, merged) = Layers::read(path, overrides, variables)?;
-    match resolve(path, &merged, plugins) {
+    match resolve(path, &merged, &layers, plugins) {
         Ok((pipeline, origins)) => Ok(Pipeline { sources: Sources { layers, origins }, ..pipeline }),
         Err(e) => Err(layers.locate(e)),
     }
 }
 
-fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Origins), Invalid> {
+fn resolve(path: &Path, root: &Value, layers: &Layers, plugins: &Plugins) -> Result<(Pipeline, Origins), Invalid> {
     match root.get("schema") {
         // A file of another version is not held against the keys of this one.
         Some(Value::Number(n)) if n.as_u64() != Some(SCHEMA) => {
@@ -121,7 +121,8 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
         let step = steps::read(&name, section, &sections, from, &named).map_err(sweep::in_step(&name))?;
         steps.push(step);
     }
-    steps::spread_seeds(&mut steps, file.seed)?;
+    let seed_taken = steps::spread_seeds(&mut steps, file.seed)?;
+    unused(&steps, seed_taken, layers)?;
     steps::spread_draws(&mut steps);
     let (cells, origins) = cells::fan_out(&steps, &sections)?;
     let text = toml::to_toml(&full(&file, &device_text, &sections, &steps));
@@ -129,6 +130,23 @@ fn resolve(path: &Path, root: &Value, plugins: &Plugins) -> Result<(Pipeline, Or
     let (datasets, weights) = (sections.datasets, sections.weights);
     let (file, sources) = (path.to_owned(), Sources::default());
     Ok((Pipeline { name, file, seed, device, cache, datasets, weights, cells, text, sources }, origins))
+}
+
+/// Refuses what a flag or variable asks for in vain, because a sweep says otherwise.
+fn unused(steps: &[Step], seed_taken: bool, layers: &Layers) -> Result<(), Invalid> {
+    let seed = ["seed".to_owned()];
+    if let (false, true, Some(step)) = (seed_taken, layers.laid_over(&seed), steps.last()) {
+        let e = Invalid::key("seed", "no step would run under it: all have seeds of their own by `sweep.seed`");
+        return Err(e.help(format!("set `steps.{}.sweep.seed` to a list", step.name)));
+    }
+    for (step, axis) in steps.iter().flat_map(|s| s.sweep.axes.iter().map(move |a| (s, a))) {
+        let path = [&["steps".to_owned(), step.name.clone()], axis.key.as_slice()].concat();
+        if layers.laid_over(&path) {
+            let e = Invalid { path, ..Invalid::new("would never be used: the step's sweep says what it is") };
+            return Err(e.help(format!("set `steps.{}.sweep.{}` to a list", step.name, axis.name())));
+        }
+    }
+    Ok(())
 }
 
 /// The whole file with every default spelled out.

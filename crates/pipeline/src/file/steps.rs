@@ -332,8 +332,9 @@ pub(crate) fn spelled<K: ?Sized + Kind>(spec: &Spec<K>) -> Value {
 }
 
 /// Says who starts from whom, and spreads seeds over the chains: a step has the seeds of its sweep, otherwise those of
-/// the step it starts from, otherwise the file's; and all that the steps starting from it need.
-pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<(), Invalid> {
+/// the step it starts from, otherwise the file's; and all that the steps starting from it need. Tells whether a step took the
+/// file's.
+pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<bool, Invalid> {
     let position = |steps: &[Step], name: &Option<String>| steps.iter().position(|s| Some(&s.name) == name.as_ref());
     let mut asked: Vec<Option<Vec<u64>>> = Vec::new();
     for i in 0..steps.len() {
@@ -352,10 +353,12 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<(), Inv
             }
         }
     }
+    let mut taken = false;
     for i in (0..steps.len()).rev() {
-        let own = steps[i].sweep.seeds.clone();
-        let own = own.or_else(|| asked[i].clone().filter(|_| steps[i].last));
-        let own = own.unwrap_or_else(|| if steps[i].last { vec![file_seed] } else { Vec::new() });
+        let own = asked[i].clone().filter(|_| steps[i].last || steps[i].sweep.seeds.is_some());
+        let takes = own.is_none() && steps[i].last;
+        taken |= takes;
+        let own = own.unwrap_or_else(|| if takes { vec![file_seed] } else { Vec::new() });
         let needed = std::mem::take(&mut steps[i].seeds);
         let mut seeds = own;
         seeds.extend(needed.into_iter().filter(|s| !seeds.contains(s)).collect::<Vec<_>>());
@@ -365,7 +368,7 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<(), Inv
         }
         steps[i].seeds = seeds;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Gives each step a run for every draw and fold that those starting from it on the same data set have, and says which they are

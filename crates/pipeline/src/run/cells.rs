@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use serde_json::json;
 use transplant_core::{BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, load_safetensors};
-use transplant_datasets::{Loader, LoaderOptions, Prints};
+use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Begun, Folder};
+use super::leaks::Leaks;
 use super::peers::Vectors;
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
@@ -51,8 +52,8 @@ pub(crate) struct Session<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) resume: bool,
     pub(crate) stop: &'a AtomicBool,
-    /// Fingerprints of data sets, by name.
-    pub(crate) prints: RefCell<BTreeMap<String, Prints>>,
+    /// Finds test rows that were learned from.
+    pub(crate) leaks: RefCell<Leaks>,
     /// Peers that were computed.
     pub(crate) peers: RefCell<BTreeMap<Rows, CellPredictions>>,
     /// Rows as peers see them, by data set and its transforms.
@@ -99,7 +100,8 @@ impl Session<'_> {
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
-        if let Some(text) = self.leak(ready)? {
+        let leaks = self.leaks.borrow_mut().of(&self.chain(ready))?;
+        for text in leaks.iter().cloned() {
             listener.on(&Event::Warning { text });
         }
         let checkpoints = Some(folder.join("checkpoints"));
@@ -121,31 +123,14 @@ impl Session<'_> {
         if !peers.is_empty() {
             predictions::save(&folder.join(PEERS), &peers)?;
         }
-        let record = self.record(ready, outcome, (&predictions, &peers), started)?;
+        let record = Record { leaks, ..self.record(ready, outcome, (&predictions, &peers), started)? };
         self.folder.end(&record)?;
         Ok(Finished { record, predictions, peers })
     }
 
-    /// What to tell when rows that are tested are also trained on, or chosen on.
-    fn leak(&self, ready: &Ready) -> Result<Option<String>> {
-        let (parts, dataset) = (&ready.parts, &ready.open.dataset);
-        if !ready.cell.test {
-            return Ok(None);
-        }
-        let labelled = [parts.train.rows(), parts.validation.as_ref().map_or(&[], |v| v.rows())].concat();
-        let test = parts.test.rows();
-        let mut prints = self.prints.borrow_mut();
-        let prints = prints.entry(ready.cell.dataset.clone()).or_default();
-        prints.add(dataset.as_ref(), &[labelled.as_slice(), test].concat())?;
-        let twins = prints.same(test, &labelled);
-        Ok(twins.first().map(|t| {
-            let (n, of, name) = (twins.len(), test.len(), &ready.cell.dataset);
-            format!(
-                "{n} of the {of} test rows of `{name}` are training or validation rows, too (row {} is row {}): what is measured on them \
-                 is memory; `data` shows them",
-                t.row, t.like
-            )
-        }))
+    /// A cell and those it builds on, the nearest first.
+    fn chain<'r>(&'r self, ready: &'r Ready) -> Vec<&'r Ready> {
+        std::iter::successors(Some(ready), |r| r.from.map(|i| &self.run.cells[i])).collect()
     }
 
     /// The model as it is before training.
@@ -197,7 +182,7 @@ impl Session<'_> {
 
     fn save(&self, ready: &Ready, model: &Model, data: &Data) -> Result<()> {
         let (cell, open) = (&ready.cell, &ready.open);
-        let chain: Vec<&Ready> = std::iter::successors(Some(ready), |r| r.from.map(|i| &self.run.cells[i])).collect();
+        let chain = self.chain(ready);
         let licences = chain.iter().filter_map(|r| r.open.dataset.licence());
         let first = chain.last().and_then(|r| self.run.weights.get(r.cell.weights.as_ref()?)?.licence.clone());
         let source = self.run.source_name(ready);
@@ -290,6 +275,7 @@ impl Session<'_> {
             peers: measured(peers)?,
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
+            leaks: Vec::new(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })

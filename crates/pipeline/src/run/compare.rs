@@ -62,6 +62,8 @@ pub struct Comparison {
     pub runs: usize,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
+    /// Whether test rows were among those that the network learned from.
+    pub leaks: bool,
     /// How it differs from the reference; none for the reference itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paired: Option<Paired>,
@@ -200,6 +202,7 @@ impl Group<'_> {
             ci95: [interval.low, interval.high],
             runs: self.runs.len(),
             higher_is_better: measure.metric.higher_is_better(),
+            leaks: self.runs.iter().any(|d| !d.record.leaks.is_empty()),
             paired,
         })
     }

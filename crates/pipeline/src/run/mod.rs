@@ -16,6 +16,7 @@ mod folder;
 mod hash;
 mod hub;
 mod inspect;
+mod leaks;
 mod ledger;
 mod lock;
 mod overview;
@@ -84,7 +85,7 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
         folder,
         resume,
         stop,
-        prints: RefCell::default(),
+        leaks: RefCell::default(),
         peers: RefCell::default(),
         vectors: RefCell::default(),
     };

@@ -59,6 +59,9 @@ pub struct Record {
     pub chosen_by: Vec<String>,
     /// The metric by which the cell is judged: the first of its first task.
     pub main_metric: Option<String>,
+    /// What there is to tell of test rows that the network has learned from.
+    #[serde(default)]
+    pub leaks: Vec<String>,
     /// What happened with each tensor.
     pub ledger: Vec<LedgerRow>,
     /// Files of the cell and their SHA-256.

@@ -96,6 +96,11 @@ fn card(done: &[Done<'_>]) -> String {
         Some(folds) => format!("one of {folds} folds of the data set"),
         None => "the same for every draw".to_owned(),
     };
+    let leaks: BTreeSet<&str> = records.iter().flat_map(|r| &r.leaks).map(String::as_str).collect();
+    let leaks = match leaks.is_empty() {
+        true => "none: no test row is, bit by bit, one of those learned from, in this step or one before it".to_owned(),
+        false => leaks.into_iter().collect::<Vec<_>>().join("; "),
+    };
     let lines: Vec<(&str, String)> = vec![
         ("data set", set(&|r| r.cell.dataset.clone())),
         ("labels", set(&budget)),
@@ -105,6 +110,7 @@ fn card(done: &[Done<'_>]) -> String {
         ("draws", set(&|r| r.cell.draw.to_string())),
         ("test rows", format!("{}, {tested}, read once a cell", set(&|r| rows(r, TEST).to_string()))),
         ("groups", if grouped { "kept on one side of every split" } else { "none, every row stands alone" }.to_owned()),
+        ("leaks", leaks),
         ("tuned", tuned.to_owned()),
         ("device", first.device.clone()),
     ];

@@ -21,7 +21,7 @@ use super::pictures::{Damaged, PictureSet, Pictures};
 /// The same 1,852 emoji drawn by four vendors: each vendor is a domain, rows and classes are the same.
 ///
 /// Rows are the emoji that all four vendors have, without skin tones and components, in the order of emoji-data 16.0.0. All are
-/// one pool; `group` keeps drawings that are nearly the same on one side of every split. Without `names` and `pictures` the files
+/// one pool; `group` keeps drawings that are nearly the same on one side of every split, an emoji by several vendors, too. Without `names` and `pictures` the files
 /// are fetched by npm once and kept as assets. The drawings belong to the vendors: those of Google are under Apache-2.0, those of
 /// Twitter under CC-BY-4.0, and those of Apple and Facebook are not free.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,9 @@ use super::pictures::{Damaged, PictureSet, Pictures};
 pub struct Options {
     /// Whose drawings are taken.
     pub vendor: EmojiVendor,
+    /// Vendors whose drawings of the same emoji come after those, all of a vendor's together.
+    #[serde(default)]
+    pub also: Vec<EmojiVendor>,
     /// What the classes are.
     #[serde(default)]
     pub target: EmojiTarget,
@@ -56,7 +59,7 @@ pub struct Options {
     /// `emoji.json` of the package `emoji-datasource`; a relative path starts at the pipeline file.
     #[serde(default)]
     pub names: Option<PathBuf>,
-    /// The vendor's package as npm has it (`.tgz`), or the folder it was unpacked into.
+    /// The vendor's package as npm has it (`.tgz`), or the folder it was unpacked into; of several vendors, the folder of all.
     #[serde(default)]
     pub pictures: Option<PathBuf>,
     /// Megabytes of decoded drawings that stay in memory; others are decoded again for each batch.
@@ -113,6 +116,10 @@ impl Options {
         let Self { height, width, channels, fit, filter, background, .. } = *self;
         Frame { height, width, channels, fit, filter, background }
     }
+
+    fn vendors(&self) -> impl Iterator<Item = EmojiVendor> {
+        std::iter::once(self.vendor).chain(self.also.iter().copied())
+    }
 }
 
 impl EmojiVendor {
@@ -126,27 +133,35 @@ impl EmojiVendor {
         }
     }
 
-    fn licence(self) -> &'static str {
+    /// Under which terms the drawings stand.
+    fn terms(self) -> &'static str {
         match self {
-            Self::Apple => "emoji-data 16.0.0, MIT; the drawings are Apple's and not licensed for commercial use",
-            Self::Google => "emoji-data 16.0.0, MIT; the drawings are Google's (Noto), Apache-2.0",
-            Self::Twitter => "emoji-data 16.0.0, MIT; the drawings are Twitter's (Twemoji), CC-BY-4.0",
-            Self::Facebook => "emoji-data 16.0.0, MIT; the drawings are Facebook's and have no clear licence",
+            Self::Apple => "the drawings are Apple's and not licensed for commercial use",
+            Self::Google => "the drawings are Google's (Noto), Apache-2.0",
+            Self::Twitter => "the drawings are Twitter's (Twemoji), CC-BY-4.0",
+            Self::Facebook => "the drawings are Facebook's and have no clear licence",
         }
     }
 }
 
-/// Emoji of a vendor.
+/// Emoji of one vendor or several.
 #[derive(Debug)]
 pub struct Emoji;
 
 impl Emoji {
-    /// The emoji listed in `names` (`emoji.json`), drawn as in `pictures` (a package of npm, or the folder it was unpacked into).
-    /// The paths in the options are not looked at.
+    /// The emoji listed in `names` (`emoji.json`), drawn as in `pictures`: for each vendor a package of npm, or the folder it was
+    /// unpacked into. The paths in the options are not looked at.
     ///
     /// # Errors
-    /// When a file cannot be read or is another, or a drawing is missing or damaged.
-    pub fn load(o: &Options, names: &Path, pictures: &Path) -> Result<Pictures> {
+    /// When a file cannot be read or is another, a drawing is missing or damaged, or a vendor has no package.
+    pub fn load(o: &Options, names: &Path, pictures: &[PathBuf]) -> Result<Pictures> {
+        let vendors: Vec<EmojiVendor> = o.vendors().collect();
+        let words: Vec<&str> = vendors.iter().map(|v| v.word()).collect();
+        let name = format!("{} of {}", Self::TYPE, words.join(", "));
+        if pictures.len() != vendors.len() {
+            let message = format!("{} packages for {} vendors", pictures.len(), vendors.len());
+            return Err(Error::data(name, None, message));
+        }
         let emoji = names::read(names)?;
         let class = |e: &names::Emoji| match o.target {
             EmojiTarget::Category => e.category.clone(),
@@ -159,15 +174,20 @@ impl Emoji {
         let (classes, labels) = numbered(emoji.iter().map(class));
         let (_, groups) = numbered(emoji.iter().map(group));
         let images: Vec<&str> = emoji.iter().map(|e| e.image.as_str()).collect();
+        let mut drawn = Vec::with_capacity(vendors.len() * images.len());
+        for (word, place) in words.iter().zip(pictures) {
+            drawn.extend(package::pictures(place, word, &images)?);
+        }
+        let terms: Vec<&str> = vendors.iter().map(|v| v.terms()).collect();
         Pictures::open(PictureSet {
-            name: format!("{} of {}", Self::TYPE, o.vendor.word()),
+            name,
             frame: o.frame(),
-            pictures: package::pictures(pictures, o.vendor.word(), &images)?,
-            labels: labels.into_iter().map(Some).collect(),
+            labels: labels.into_iter().map(Some).collect::<Vec<_>>().repeat(vendors.len()),
             classes,
-            roles: Roles { pool: (0..emoji.len() as u64).collect(), ..Roles::default() },
-            groups: Some(groups.into_iter().map(u64::from).collect()),
-            licence: Some(o.vendor.licence().to_owned()),
+            roles: Roles { pool: (0..drawn.len() as u64).collect(), ..Roles::default() },
+            groups: Some(groups.into_iter().map(u64::from).collect::<Vec<_>>().repeat(vendors.len())),
+            pictures: drawn,
+            licence: Some(format!("emoji-data 16.0.0, MIT; {}", terms.join("; "))),
             damaged: Damaged::Refuse,
             memory_mb: o.memory_mb,
         })
@@ -199,6 +219,13 @@ impl Component<dyn Dataset> for Emoji {
             let message = "must be `base` where subcategories are the classes: no class could be learned and tested";
             return Err(Invalid::key("group", message));
         }
+        let mut seen = vec![o.vendor];
+        for (i, &vendor) in o.also.iter().enumerate() {
+            if seen.contains(&vendor) {
+                return Err(Invalid::key(&format!("also.{i}"), format!("`{}` is named twice", vendor.word())));
+            }
+            seen.push(vendor);
+        }
         o.frame().check()
     }
 
@@ -207,10 +234,11 @@ impl Component<dyn Dataset> for Emoji {
             Some(path) => cx.path(path),
             None => fetched("emoji_names", Role::Table)?,
         };
-        let pictures = match &o.pictures {
-            Some(path) => cx.path(path),
-            None => fetched(&format!("emoji_{}", o.vendor.word()), Role::Archive)?,
+        let package = |vendor: EmojiVendor| match &o.pictures {
+            Some(path) => Ok(cx.path(path)),
+            None => fetched(&format!("emoji_{}", vendor.word()), Role::Archive),
         };
+        let pictures: Vec<PathBuf> = o.vendors().map(package).collect::<Result<_>>()?;
         Ok(Box::new(Self::load(&o, &names, &pictures)?))
     }
 }

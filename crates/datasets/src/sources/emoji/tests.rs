@@ -55,7 +55,7 @@ fn options(vendor: &str) -> Options {
 }
 
 fn load(world: &TempDir, o: &Options, pictures: &str) -> Result<Pictures> {
-    Emoji::load(o, &world.path().join("emoji.json"), &world.path().join(pictures))
+    Emoji::load(o, &world.path().join("emoji.json"), &[world.path().join(pictures)])
 }
 
 #[test]
@@ -72,6 +72,28 @@ fn a_package_gives_the_same_rows_packed_and_unpacked() -> Result<()> {
         assert_eq!(load(&world, &options("google"), folder)?.content_hash(), packed.content_hash(), "{folder}");
     }
     assert!(packed.licence().unwrap().contains("Apache-2.0"));
+    Ok(())
+}
+
+#[test]
+fn drawings_of_several_vendors_stay_in_the_groups_of_their_emoji() -> Result<()> {
+    let world = world();
+    let apple = world.path().join("package/img/apple/64");
+    fs::create_dir_all(&apple).unwrap();
+    for name in ["a.png", "b.png", "c.png"] {
+        fs::write(apple.join(name), drawing(255)).unwrap();
+    }
+    let o = Options { also: vec![EmojiVendor::Apple], ..options("google") };
+    let names = world.path().join("emoji.json");
+    let both = Emoji::load(&o, &names, &[world.path().join("google.tgz"), world.path().to_owned()])?;
+    let labels: Vec<_> = both.classes_of("class")?.into_iter().flatten().collect();
+    assert_eq!((labels, both.groups()), (vec![1, 0, 1, 1, 0, 1], Some(&[1, 0, 1, 1, 0, 1][..])));
+    assert_eq!(both.roles().pool, [0, 1, 2, 3, 4, 5]);
+    let x = both.batch(&[2, 5])?.inputs.get("hidden")?.flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(x, [[1., 0.4].repeat(3), [1., 1.].repeat(3)].concat());
+    assert!(both.licence().is_some_and(|l| l.contains("Google") && l.contains("Apple")), "{:?}", both.licence());
+    let said = load(&world, &o, "google.tgz").unwrap_err().to_string();
+    assert!(said.contains("emoji of google, apple: 1 packages for 2 vendors"), "{said}");
     Ok(())
 }
 
@@ -113,7 +135,9 @@ fn options_have_their_defaults_and_are_checked() {
     let said = |o: Options| Emoji::check(&o, &Plugins::new()).unwrap_err().to_string();
     let (target, group) = (EmojiTarget::Subcategory, EmojiGroup::Subcategory);
     assert!(said(Options { target, group, ..o.clone() }).starts_with("group: "));
-    assert!(said(Options { channels: 2, ..o }).starts_with("channels: "));
+    assert!(said(Options { channels: 2, ..o.clone() }).starts_with("channels: "));
+    let also = vec![EmojiVendor::Apple, EmojiVendor::Twitter];
+    assert_eq!(said(Options { also, ..o }), "also.1: `twitter` is named twice");
 }
 
 /// From the network: `cargo test -p transplant-datasets -- --ignored emoji`.
