@@ -96,7 +96,21 @@ impl DatasetSpec {
             (None, None, _) => None,
         }
     }
+
+    /// Whether a row number means the same row in both, and the same fold the same rows: they differ at most in what rows look like,
+    /// and in which of them are used.
+    pub fn same_rows(&self, other: &Self) -> bool {
+        let rows = |d: &Self| {
+            let mut options = d.source.options.clone();
+            options.retain(|key, _| !LOOKS.contains(&key.as_str()));
+            (d.source.tag.clone(), options, d.test, d.folds, d.divide)
+        };
+        rows(self) == rows(other)
+    }
 }
+
+/// Options of sources that say what rows look like.
+const LOOKS: [&str; 7] = ["height", "width", "channels", "fit", "filter", "background", "memory_mb"];
 
 /// How rows are chosen for testing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -34,7 +34,9 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
                 let id = ids.unique(id(step, seed, &swept));
                 origins.insert(id.clone(), draft.origins.clone());
                 let cell = Cell { id, seed, ..cell(step, draft, swept, sections) };
-                let from = step.from.as_ref().and_then(|from| start(&cell, cells.iter().filter(|c| c.step == *from)));
+                let from = step.from.as_ref();
+                let from =
+                    from.and_then(|from| cells.iter().find(|c| c.step == *from && may_start(&cell, c, sections)));
                 let from = from.map(|c| c.id.clone());
                 cells.push(Cell { from, ..cell });
             }
@@ -43,12 +45,10 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
     Ok((cells, origins))
 }
 
-/// The one of an earlier step's cells that a cell starts from: of the same seed, draw and fold or, on another data set, of the
-/// same seed at least.
-fn start<'c>(cell: &Cell, earlier: impl Iterator<Item = &'c Cell> + Clone) -> Option<&'c Cell> {
-    let mut of_seed = earlier.filter(|c| c.seed == cell.seed);
-    let alike = of_seed.clone().find(|c| (c.draw, c.fold) == (cell.draw, cell.fold));
-    alike.or_else(|| of_seed.find(|c| c.dataset != cell.dataset))
+/// Whether a cell may start from one of an earlier step: of the same seed and, on the same rows, of the same draw and fold.
+fn may_start(cell: &Cell, from: &Cell, sections: &Sections<'_>) -> bool {
+    let rows = |c: &Cell| (c.draw, c.fold);
+    cell.seed == from.seed && (rows(cell) == rows(from) || !sections.same_rows(&cell.dataset, &from.dataset))
 }
 
 /// Draw and fold of a step that has several because those starting from it do.

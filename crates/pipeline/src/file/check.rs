@@ -56,6 +56,12 @@ impl<'a> Sections<'a> {
         }
         Ok(Self { plugins, datasets, weights, backbones, strategies, tasks })
     }
+
+    /// Whether two data sets have the same rows in the same folds, whatever these look like.
+    pub(crate) fn same_rows(&self, one: &str, other: &str) -> bool {
+        let of = |name: &str| self.datasets.get(name);
+        one == other || of(one).zip(of(other)).is_some_and(|(a, b)| a.same_rows(b))
+    }
 }
 
 /// A list that must not be empty.

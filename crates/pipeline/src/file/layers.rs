@@ -129,8 +129,8 @@ impl Layers {
 
     /// Whether a flag or variable set this key, or one below it.
     pub(crate) fn laid_over(&self, path: &[String]) -> bool {
-        let over = self.layers.iter().filter(|l| matches!(l.origin, Origin::Env(_) | Origin::Flag(_)));
-        over.into_iter().any(|l| depth_of(&l.value, path).0 == path.len())
+        let mut over = self.layers.iter().filter(|l| matches!(l.origin, Origin::Env(_) | Origin::Flag(_)));
+        over.any(|l| depth_of(&l.value, path).0 == path.len())
     }
 
     /// Finds where an error stands. Its key path starts at the top of the file.

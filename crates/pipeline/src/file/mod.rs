@@ -123,7 +123,7 @@ fn resolve(path: &Path, root: &Value, layers: &Layers, plugins: &Plugins) -> Res
     }
     let seed_taken = steps::spread_seeds(&mut steps, file.seed)?;
     unused(&steps, seed_taken, layers)?;
-    steps::spread_draws(&mut steps);
+    steps::spread_draws(&mut steps, &sections);
     let (cells, origins) = cells::fan_out(&steps, &sections)?;
     let text = toml::to_toml(&full(&file, &device_text, &sections, &steps));
     let (name, seed, cache) = (file.name, file.seed, file.cache);

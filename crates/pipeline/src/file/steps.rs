@@ -154,7 +154,7 @@ fn draft(
         return Err(under("dataset")(unknown("dataset", &step.dataset, known)));
     }
     let folds = sections.datasets[&step.dataset].folds;
-    let above = from.filter(|f| f.dataset == step.dataset);
+    let above = from.filter(|f| sections.same_rows(&f.dataset, &step.dataset));
     let draw = one_of("draw", step.draw, above.and_then(|f| f.draw))?;
     let fold = one_of("fold", step.fold, above.and_then(|f| f.fold))?;
     if fold.is_some_and(|fold| fold >= folds.unwrap_or(1)) {
@@ -217,7 +217,7 @@ fn draft(
 fn one_of(key: &str, own: Option<u64>, above: Option<u64>) -> Result<Option<u64>, Invalid> {
     match (own, above) {
         (Some(own), Some(above)) if own != above => {
-            let message = format!("is {own}, and the step this one starts from has {above} of the same data set");
+            let message = format!("is {own}, and the step this one starts from has {above} of the same rows");
             let e = Invalid::key(key, message);
             Err(e.help("it would be judged by rows that the other was trained on; leave one of the two out"))
         }
@@ -371,16 +371,16 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<bool, I
     Ok(taken)
 }
 
-/// Gives each step a run for every draw and fold that those starting from it on the same data set have, and says which they are
-/// where nobody did.
-pub(crate) fn spread_draws(steps: &mut [Step]) {
+/// Gives each step a run for every draw and fold that those starting from it on the same rows have, and says which they are where
+/// nobody did.
+pub(crate) fn spread_draws(steps: &mut [Step], sections: &Sections<'_>) {
     for i in (0..steps.len()).rev() {
         let (earlier, later) = steps.split_at_mut(i + 1);
         let step = &mut earlier[i];
         let mut needed: Vec<(Option<u64>, Option<u64>)> = Vec::new();
         for draft in later.iter().filter(|s| s.from.as_ref() == Some(&step.name)).flat_map(|s| &s.drafts) {
             let pair = (draft.draw, draft.fold);
-            if draft.dataset == step.drafts[0].dataset && !needed.contains(&pair) {
+            if sections.same_rows(&draft.dataset, &step.drafts[0].dataset) && !needed.contains(&pair) {
                 needed.push(pair);
             }
         }

@@ -14,7 +14,7 @@ use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Begun, Folder};
-use super::leaks::Leaks;
+use super::leaks::{Leak, Leaks};
 use super::peers::Vectors;
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
@@ -100,8 +100,8 @@ impl Session<'_> {
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
-        let leaks = self.leaks.borrow_mut().of(&self.chain(ready))?;
-        for text in leaks.iter().cloned() {
+        let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;
+        for text in leak.told.iter().cloned() {
             listener.on(&Event::Warning { text });
         }
         let checkpoints = Some(folder.join("checkpoints"));
@@ -123,7 +123,7 @@ impl Session<'_> {
         if !peers.is_empty() {
             predictions::save(&folder.join(PEERS), &peers)?;
         }
-        let record = Record { leaks, ..self.record(ready, outcome, (&predictions, &peers), started)? };
+        let record = Record { leak, ..self.record(ready, outcome, (&predictions, &peers), started)? };
         self.folder.end(&record)?;
         Ok(Finished { record, predictions, peers })
     }
@@ -275,7 +275,7 @@ impl Session<'_> {
             peers: measured(peers)?,
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
-            leaks: Vec::new(),
+            leak: Leak::default(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })

@@ -62,8 +62,8 @@ pub struct Comparison {
     pub runs: usize,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
-    /// Whether test rows were among those that the network learned from.
-    pub leaks: bool,
+    /// Test rows that the network had learned from, in the run that has most of them.
+    pub leaked: usize,
     /// How it differs from the reference; none for the reference itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paired: Option<Paired>,
@@ -202,7 +202,7 @@ impl Group<'_> {
             ci95: [interval.low, interval.high],
             runs: self.runs.len(),
             higher_is_better: measure.metric.higher_is_better(),
-            leaks: self.runs.iter().any(|d| !d.record.leaks.is_empty()),
+            leaked: self.runs.iter().map(|d| d.record.leak.rows).max().unwrap_or_default(),
             paired,
         })
     }

@@ -2,65 +2,72 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use transplant_core::Result;
 use transplant_datasets::{Prints, Twins};
 
 use super::prepare::Ready;
 
-/// Fingerprints of data sets, by name, as far as they were needed.
+/// Test rows of a cell that its network has learned from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leak {
+    /// How many there are.
+    pub rows: usize,
+    /// How they came to be learned from, a sentence a step.
+    pub told: Vec<String>,
+}
+
+/// Finds leaks; keeps fingerprints of data sets, by name, as far as they were needed.
 #[derive(Default)]
 pub(crate) struct Leaks {
     prints: BTreeMap<String, Prints>,
 }
 
 impl Leaks {
-    /// What to tell of the test rows of the first cell of `chain`, each of which started from the next.
+    /// The leaks of the first cell of `chain`, each of which started from the next.
     ///
     /// # Errors
     /// When a row cannot be read.
-    pub(crate) fn of(&mut self, chain: &[&Ready]) -> Result<Vec<String>> {
-        let Some((cell, earlier)) = chain.split_first().filter(|(cell, _)| cell.cell.test) else {
-            return Ok(Vec::new());
-        };
+    pub(crate) fn of(&mut self, chain: &[&Ready]) -> Result<Leak> {
+        let mut leak = Leak::default();
+        let Some((cell, earlier)) = chain.split_first().filter(|(cell, _)| cell.cell.test) else { return Ok(leak) };
         let (test, learned) = (cell.parts.test.rows(), learned(cell));
-        self.read(cell, &[&learned, test].concat())?;
-        let own = self.prints[&cell.cell.dataset].same(test, &learned);
         let (of, name) = (test.len(), &cell.cell.dataset);
-        let mut told = Vec::new();
-        if let Some(t) = own.first() {
-            told.push(format!(
-                "{} of the {of} test rows of `{name}` are training or validation rows, too (row {} is row {}): what is measured on \
-                 them is memory; `data` shows them",
-                own.len(),
-                t.row,
-                t.like
+        self.read(cell, &[&learned, test].concat())?;
+        let own = self.prints[name].same(test, &learned);
+        if let Some(Twins { row, like }) = own.first() {
+            leak.told.push(format!(
+                "{} of the {of} test rows of `{name}` are training or validation rows, too (row {row} is row {like}): what is measured \
+                 on them is memory; `data` shows them",
+                own.len()
             ));
         }
+        let mut rows: BTreeSet<u64> = own.iter().map(|t| t.row).collect();
         for before in earlier {
-            if let Some((n, first)) = self.known(cell, before)? {
-                told.push(format!(
-                    "{n} of the {of} test rows of `{name}` were training or validation rows of step `{}`, which the network started \
-                     from ({first}): what is measured on them is memory; steps on one data set section share their rows",
-                    before.cell.step
-                ));
-            }
+            let again = self.again(cell, before)?;
+            let Some(Twins { row, like }) = again.first() else { continue };
+            let (n, step, theirs) = (again.len(), &before.cell.step, &before.cell.dataset);
+            leak.told.push(format!(
+                "{n} of the {of} test rows of `{name}` were training or validation rows of step `{step}`, which the network started from \
+                 (row {row} is row {like} of `{theirs}`): what is measured on them is memory; the two steps divide the same rows in \
+                 different ways"
+            ));
+            rows.extend(again.iter().map(|t| t.row));
         }
-        Ok(told)
+        leak.rows = rows.len();
+        Ok(leak)
     }
 
-    /// How many test rows of a cell an earlier one has learned from, and which is the first.
-    fn known(&mut self, cell: &Ready, before: &Ready) -> Result<Option<(usize, String)>> {
+    /// The test rows of a cell that an earlier one has learned from.
+    fn again(&mut self, cell: &Ready, before: &Ready) -> Result<Vec<Twins>> {
         let (test, learned) = (cell.parts.test.rows(), learned(before));
-        if cell.cell.dataset == before.cell.dataset {
-            let all: BTreeSet<u64> = learned.into_iter().collect();
-            let mut again = test.iter().filter(|row| all.contains(row));
-            return Ok(again.next().map(|first| (1 + again.count(), format!("row {first}"))));
+        let (ours, theirs) = (&cell.cell.dataset, &before.cell.dataset);
+        if ours == theirs {
+            let learned: BTreeSet<u64> = learned.into_iter().collect();
+            return Ok(test.iter().filter(|r| learned.contains(r)).map(|&row| Twins { row, like: row }).collect());
         }
         self.read(before, &learned)?;
-        let name = &before.cell.dataset;
-        let shared = self.prints[&cell.cell.dataset].shared(test, &self.prints[name], &learned);
-        let first = |t: &Twins| (shared.len(), format!("row {} is row {} of `{name}`", t.row, t.like));
-        Ok(shared.first().map(first))
+        Ok(self.prints[ours].shared(test, &self.prints[theirs], &learned))
     }
 
     fn read(&mut self, of: &Ready, rows: &[u64]) -> Result<()> {

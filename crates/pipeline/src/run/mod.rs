@@ -42,6 +42,7 @@ pub use evaluate::{Checked, check_run};
 pub use export::export;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
+pub use leaks::Leak;
 pub use overview::overview;
 pub use predict::{Asked, Format, Predicted, model_folder, model_of, predict};
 pub use prepare::{Prepared, Ready, prepare};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{Error, Result, write_atomically};
 use transplant_trainer::LedgerRow;
 
+use super::leaks::Leak;
 use crate::resolved::{Cell, DatasetSpec};
 
 /// Version of `cell.json`, `model.json` and `summary.json`.
@@ -59,9 +60,9 @@ pub struct Record {
     pub chosen_by: Vec<String>,
     /// The metric by which the cell is judged: the first of its first task.
     pub main_metric: Option<String>,
-    /// What there is to tell of test rows that the network has learned from.
+    /// Test rows that the network has learned from.
     #[serde(default)]
-    pub leaks: Vec<String>,
+    pub leak: Leak,
     /// What happened with each tensor.
     pub ledger: Vec<LedgerRow>,
     /// Files of the cell and their SHA-256.

@@ -78,14 +78,22 @@ fn card(done: &[Done<'_>]) -> String {
         records.iter().map(|r| f(r)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
     };
     let rows = |r: &Record, part: &str| r.rows.get(part).copied().unwrap_or_default();
-    let budget = |r: &Record| match r.dataset.labels_per_class {
-        Some(k) => format!("{k} a class, {} in all", r.labels),
-        None => format!("all {} of the pool", r.labels),
+    // Folds differ by a row or two.
+    let span = |of: &dyn Fn(&Record) -> usize| {
+        let (least, most) = (records.iter().map(|r| of(r)).min(), records.iter().map(|r| of(r)).max());
+        let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
+        if least == most { most.to_string() } else { format!("{least} to {most}") }
     };
+    let labels = span(&|r| r.labels);
+    let budget = |r: &Record| match r.dataset.labels_per_class {
+        Some(k) => format!("{k} a class, {labels} in all"),
+        None => format!("all {labels} of the pool"),
+    };
+    let validation = span(&|r| rows(r, "validation"));
     let selection = |r: &Record| match (rows(r, "validation"), r.chosen_by.is_empty()) {
         (0, _) => "none, a fixed recipe to its last step".to_owned(),
-        (n, true) => format!("none, although {n} of the labels are a validation part"),
-        (n, false) => format!("{} on {n} validation rows, which count as labels used", r.chosen_by.join(", ")),
+        (_, true) => format!("none, although {validation} of the labels are a validation part"),
+        (_, false) => format!("{} on {validation} validation rows, which count as labels used", r.chosen_by.join(", ")),
     };
     let transduction = |r: &Record| {
         if r.unlabelled { "unlabelled rows of the pool, no test row".to_owned() } else { "none".to_owned() }
@@ -96,7 +104,7 @@ fn card(done: &[Done<'_>]) -> String {
         Some(folds) => format!("one of {folds} folds of the data set"),
         None => "the same for every draw".to_owned(),
     };
-    let leaks: BTreeSet<&str> = records.iter().flat_map(|r| &r.leaks).map(String::as_str).collect();
+    let leaks: BTreeSet<&str> = records.iter().flat_map(|r| &r.leak.told).map(String::as_str).collect();
     let leaks = match leaks.is_empty() {
         true => "none: no test row is, bit by bit, one of those learned from, in this step or one before it".to_owned(),
         false => leaks.into_iter().collect::<Vec<_>>().join("; "),
@@ -108,7 +116,7 @@ fn card(done: &[Done<'_>]) -> String {
         ("transduction", set(&transduction)),
         ("seeds", format!("{} (each re-runs the whole chain)", set(&|r| r.cell.seed.to_string()))),
         ("draws", set(&|r| r.cell.draw.to_string())),
-        ("test rows", format!("{}, {tested}, read once a cell", set(&|r| rows(r, TEST).to_string()))),
+        ("test rows", format!("{}, {tested}, read once a cell", span(&|r| rows(r, TEST)))),
         ("groups", if grouped { "kept on one side of every split" } else { "none, every row stands alone" }.to_owned()),
         ("leaks", leaks),
         ("tuned", tuned.to_owned()),

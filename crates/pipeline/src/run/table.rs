@@ -71,7 +71,7 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
 /// What there is to say against a strategy: it has learned from what it is tested on, or does worse than the reference or than a
 /// peer without a network.
 fn flags(c: &Comparison, peers: &[(String, f64)]) -> String {
-    let leaks = c.leaks.then(|| "tested on what it learned".to_owned());
+    let leaks = (c.leaked > 0).then(|| format!("had learned {} test rows", c.leaked));
     let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
     let loses = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
     let below = peers.iter().find(|(_, m)| loses(*m)).map(|(peer, _)| format!("below {peer}"));
@@ -165,7 +165,7 @@ mod tests {
             ci95: [mean - 0.02, mean + 0.02],
             runs: 9,
             higher_is_better: true,
-            leaks: false,
+            leaked: 0,
             paired,
         }
     }
@@ -201,9 +201,9 @@ mod tests {
             alone(0.6)[0].plain()
         );
         assert_eq!(alone(0.4)[0].rows[0].len(), 4);
-        let leaking = Comparison { leaks: true, ..line("feature", 0.5, None) };
+        let leaking = Comparison { leaked: 8, ..line("feature", 0.5, None) };
         let leaking = super::tables(&[leaking], &main, &peers(&[]));
-        assert!(leaking[0].plain().contains("     9  tested on what it learned\n"), "{}", leaking[0].plain());
+        assert!(leaking[0].plain().contains("     9  had learned 8 test rows\n"), "{}", leaking[0].plain());
         let markdown = tables[0].markdown();
         assert!(
             markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  | below 1-NN on inputs |"),
