@@ -173,7 +173,7 @@ fn draws_and_folds_spread_over_chains_on_the_same_rows() {
     [datasets]
     d = { type = "mnist_5k", folds = 3 }
     other = { type = "mnist_5k" }
-    wide = { type = "mnist_5k", folds = 3, transforms = [{ type = "pad", height = 32, width = 32 }] }
+    wide = { type = "mnist_5k", folds = 3, transforms = [{ type = "pad", pixels = 2 }] }
     [steps]
     a = { type = "train", dataset = "other", backbone = "convnet", strategy = "structure" }
     b = { type = "train", dataset = "d", from = "a", strategy = "feature" }
