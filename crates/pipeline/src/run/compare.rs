@@ -62,7 +62,7 @@ pub struct Comparison {
     pub runs: usize,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
-    /// Test rows that the network had learned from, in the run that has most of them.
+    /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of them.
     pub leaked: usize,
     /// How it differs from the reference; none for the reference itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,7 +202,7 @@ impl Group<'_> {
             ci95: [interval.low, interval.high],
             runs: self.runs.len(),
             higher_is_better: measure.metric.higher_is_better(),
-            leaked: self.runs.iter().map(|d| d.record.leak.rows).max().unwrap_or_default(),
+            leaked: self.leaked(),
             paired,
         })
     }
@@ -234,6 +234,14 @@ impl Group<'_> {
             p_holm: None,
             negative: gain < 0.0,
         }))
+    }
+
+    fn leaked(&self) -> usize {
+        let mut sums = BTreeMap::<_, usize>::new();
+        for d in &self.runs {
+            *sums.entry((d.record.cell.seed, d.record.cell.draw)).or_default() += d.record.leak.rows;
+        }
+        sums.into_values().max().unwrap_or_default()
     }
 
     /// The cells with their predictions for a task, in order.
