@@ -40,6 +40,18 @@ pub struct Parts {
     pub note: Option<String>,
 }
 
+impl Parts {
+    /// Rows whose labels are chosen on; none where there is no validation part.
+    pub fn validation_rows(&self) -> &[u64] {
+        self.validation.as_ref().map_or(&[], |v| v.rows())
+    }
+
+    /// Rows whose labels are used: to learn from, and to choose on.
+    pub fn labelled_rows(&self) -> Vec<u64> {
+        [self.train.rows(), self.validation_rows()].concat()
+    }
+}
+
 impl Draw {
     /// Checks the numbers by themselves.
     ///
@@ -216,13 +228,9 @@ mod tests {
         n
     }
 
-    fn validation(parts: &Parts) -> &[u64] {
-        parts.validation.as_ref().map_or(&[], |v| v.rows())
-    }
-
     /// What holds for every draw: no row in two parts, nothing outside the data set's roles, no group on two sides.
     fn check(images: &Images, p: &Parts) {
-        let parts: [Rows; 4] = [p.train.rows(), validation(p), p.unlabelled.rows(), p.test.rows()]
+        let parts: [Rows; 4] = [p.train.rows(), p.validation_rows(), p.unlabelled.rows(), p.test.rows()]
             .map(|rows| rows.iter().copied().collect());
         assert_eq!(parts.iter().map(Rows::len).sum::<usize>(), parts.iter().flatten().collect::<BTreeSet<_>>().len());
         let pool: Rows = images.roles().pool.iter().copied().collect();
@@ -243,7 +251,7 @@ mod tests {
             let p = parts(&images, Some(k), share, 0)?;
             check(&images, &p);
             assert_eq!(count(&images, p.train.rows()), [train; 3]);
-            assert_eq!(count(&images, validation(&p)), if aside == 0 { vec![0; 3] } else { vec![aside; 3] });
+            assert_eq!(count(&images, p.validation_rows()), if aside == 0 { vec![0; 3] } else { vec![aside; 3] });
             assert_eq!(p.unlabelled.rows().len(), 62 - 3 * k);
             assert_eq!(p.note.is_some(), k < LEAST_FOR_VALIDATION);
         }
@@ -256,7 +264,7 @@ mod tests {
         let images = images(&[30, 20, 4]);
         let p = parts(&images, None, 0.2, 0)?;
         check(&images, &p);
-        assert_eq!(count(&images, validation(&p)), [6, 4, 0]);
+        assert_eq!(count(&images, p.validation_rows()), [6, 4, 0]);
         assert_eq!(count(&images, p.train.rows()), [24, 16, 4]);
         assert!(p.unlabelled.rows().is_empty() && p.note.is_none());
         assert_eq!(parts(&images, None, 0., 0)?.train.rows(), images.roles().pool);
@@ -295,11 +303,11 @@ mod tests {
         for draw in 0..50 {
             let p = parts(&images, Some(10), 0.3, draw)?;
             check(&images, &p);
-            assert_eq!((count(&images, p.train.rows()), count(&images, validation(&p))), (vec![7; 3], vec![3; 3]));
+            assert_eq!((count(&images, p.train.rows()), count(&images, p.validation_rows())), (vec![7; 3], vec![3; 3]));
             let p = parts(&images, None, 0.25, draw)?;
             check(&images, &p);
-            assert_eq!(p.train.rows().len() + validation(&p).len(), 200);
-            let aside = count(&images, validation(&p));
+            assert_eq!(p.train.rows().len() + p.validation_rows().len(), 200);
+            let aside = count(&images, p.validation_rows());
             assert!(aside.iter().zip([25, 15, 10]).all(|(n, wanted)| n.abs_diff(wanted) <= 12), "{aside:?}");
         }
         Ok(())
@@ -350,10 +358,10 @@ mod tests {
         let roles = Roles { pool: (0..20).collect(), validation: vec![20, 21], test: vec![22, 23] };
         let images = with(2, labels, roles);
         let p = parts(&images, None, 0.3, 0)?;
-        assert_eq!((p.train.rows().len(), validation(&p)), (20, &[20, 21][..]));
+        assert_eq!((p.train.rows().len(), p.validation_rows()), (20, &[20, 21][..]));
         let p = parts(&images, Some(5), 0.4, 0)?;
-        assert_eq!(count(&images, validation(&p)), [2, 2]);
-        assert!(validation(&p).iter().all(|r| *r < 20));
+        assert_eq!(count(&images, p.validation_rows()), [2, 2]);
+        assert!(p.validation_rows().iter().all(|r| *r < 20));
         assert!(parts(&images, Some(5), 0., 0)?.validation.is_none());
         Ok(())
     }

@@ -157,9 +157,8 @@ impl Pictures {
                 return Err(Error::data(rows.name, None, message));
             }
             tracing::warn!("{}: {message}; they are left out", rows.name);
-            let whole = |row: &u64| damaged.binary_search_by_key(row, |(row, _)| *row).is_err();
             for role in [&mut rows.roles.pool, &mut rows.roles.validation, &mut rows.roles.test] {
-                role.retain(whole);
+                role.retain(|row| why_damaged(&damaged, *row).is_none());
             }
         }
         let (kept, pictures, hash) = (Arc::new(kept), pictures.into(), hex(&hash.finalize()));
@@ -177,8 +176,9 @@ impl Pictures {
         self.rows.rows()
     }
 
-    fn is_whole(&self, row: u64) -> bool {
-        self.damaged.binary_search_by_key(&row, |(row, _)| *row).is_err()
+    /// A hash of a row, unless its picture is damaged.
+    fn hash_of(&self, row: u64, hashes: &[Fingerprint]) -> Option<Fingerprint> {
+        hashes.get(row as usize).filter(|_| why_damaged(&self.damaged, row).is_none()).copied()
     }
 
     /// The bytes of a row: kept ones, otherwise decoded again.
@@ -186,8 +186,8 @@ impl Pictures {
         let (at, size) = (row as usize, self.rows.size());
         let picture = &self.pictures[at];
         let fault = |why: &str| Err(Error::data(&picture.name, None, why));
-        if let Ok(i) = self.damaged.binary_search_by_key(&row, |(row, _)| *row) {
-            return fault(&self.damaged[i].1);
+        if let Some(why) = why_damaged(&self.damaged, row) {
+            return fault(why);
         }
         match self.kept.chunks_exact(size).nth(at) {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -210,6 +210,11 @@ fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>) -> Opened {
         Sha256::new_with_prefix(size.as_flattened()).chain_update(&bytes).finalize().into()
     });
     (Sha256::digest(&content).into(), decoded)
+}
+
+/// Why the picture of a row is damaged, where it is; `damaged` is in the order of the rows.
+fn why_damaged(damaged: &[(u64, String)], row: u64) -> Option<&str> {
+    damaged.binary_search_by_key(&row, |(row, _)| *row).ok().map(|i| damaged[i].1.as_str())
 }
 
 /// Which pictures are damaged, and why.
@@ -264,11 +269,11 @@ impl Dataset for Pictures {
     }
 
     fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
-        self.fingerprints.get(row as usize).filter(|_| self.is_whole(row)).copied()
+        self.hash_of(row, &self.fingerprints)
     }
 
     fn file_hash(&self, row: u64) -> Option<Fingerprint> {
-        self.file_hashes.get(row as usize).filter(|_| self.is_whole(row)).copied()
+        self.hash_of(row, &self.file_hashes)
     }
 
     fn licence(&self) -> Option<String> {

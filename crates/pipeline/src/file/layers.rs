@@ -72,6 +72,13 @@ enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// Whether it lies over the file.
+    fn is_laid_over(&self) -> bool {
+        matches!(self, Self::Env(_) | Self::Flag(_))
+    }
+}
+
 impl Layers {
     /// Reads a file, what `overrides` lays over it and, when it says so, these variables.
     pub(crate) fn read(
@@ -117,7 +124,7 @@ impl Layers {
     }
 
     fn lay(&mut self, merged: &mut Value, origin: Origin, mut value: Value) -> Result<(), FileError> {
-        if !matches!(origin, Origin::Default | Origin::File) {
+        if origin.is_laid_over() {
             name_components(&with_defaults(merged), &mut value);
         }
         let figment = Figment::from(Serialized::defaults(&*merged)).merge(Serialized::defaults(&value));
@@ -129,8 +136,7 @@ impl Layers {
 
     /// Whether a flag or variable set this key, or one below it.
     pub(crate) fn laid_over(&self, path: &[String]) -> bool {
-        let mut over = self.layers.iter().filter(|l| matches!(l.origin, Origin::Env(_) | Origin::Flag(_)));
-        over.any(|l| depth_of(&l.value, path).0 == path.len())
+        self.layers.iter().any(|l| l.origin.is_laid_over() && depth_of(&l.value, path).0 == path.len())
     }
 
     /// Finds where an error stands. Its key path starts at the top of the file.
@@ -145,7 +151,7 @@ impl Layers {
             }
         }
         let origin = self.origin(&path).unwrap_or(&Origin::File);
-        let error = if matches!(origin, Origin::Env(_) | Origin::Flag(_)) { self.mistyped(error) } else { error };
+        let error = if origin.is_laid_over() { self.mistyped(error) } else { error };
         FileError::new(self.place(origin, &path, key), error)
     }
 

@@ -353,12 +353,10 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<bool, I
             }
         }
     }
-    let mut taken = false;
+    let taken = steps.iter().zip(&asked).any(|(step, asked)| step.last && asked.is_none());
     for i in (0..steps.len()).rev() {
         let own = asked[i].clone().filter(|_| steps[i].last || steps[i].sweep.seeds.is_some());
-        let takes = own.is_none() && steps[i].last;
-        taken |= takes;
-        let own = own.unwrap_or_else(|| if takes { vec![file_seed] } else { Vec::new() });
+        let own = own.unwrap_or_else(|| if steps[i].last { vec![file_seed] } else { Vec::new() });
         let needed = std::mem::take(&mut steps[i].seeds);
         let mut seeds = own;
         seeds.extend(needed.into_iter().filter(|s| !seeds.contains(s)).collect::<Vec<_>>());

@@ -123,7 +123,7 @@ impl Session<'_> {
         if !peers.is_empty() {
             predictions::save(&folder.join(PEERS), &peers)?;
         }
-        let record = Record { leak, ..self.record(ready, outcome, (&predictions, &peers), started)? };
+        let record = self.record(ready, outcome, leak, (&predictions, &peers), started)?;
         self.folder.end(&record)?;
         Ok(Finished { record, predictions, peers })
     }
@@ -232,6 +232,7 @@ impl Session<'_> {
         &self,
         ready: &Ready,
         fit: Fit,
+        leak: Leak,
         (p, peers): (&CellPredictions, &CellPredictions),
         started: Instant,
     ) -> Result<Record> {
@@ -239,7 +240,7 @@ impl Session<'_> {
         let open = &ready.open;
         let folder = self.folder.cell(&cell.id);
         let measures = &ready.components.measures;
-        let validation = parts.validation.as_ref().map_or(0, |v| v.rows().len());
+        let validation = parts.validation_rows().len();
         let unlabelled = !ready.components.strategy.needs().unlabelled.is_empty();
         let rows = [
             ("pool", parts.train.dataset().roles().pool.len()),
@@ -275,7 +276,7 @@ impl Session<'_> {
             peers: measured(peers)?,
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
-            leak: Leak::default(),
+            leak,
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })

@@ -41,10 +41,9 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
 /// The parts that a step works with, by name.
 fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
     let p = &ready.parts;
-    let validation = p.validation.as_ref().map_or(&[][..], |v| v.rows());
     let all = [
         ("train", p.train.rows()),
-        ("validation", validation),
+        ("validation", p.validation_rows()),
         ("unlabelled", p.unlabelled.rows()),
         ("test", p.test.rows()),
     ];

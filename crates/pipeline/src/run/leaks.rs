@@ -31,7 +31,7 @@ impl Leaks {
     pub(crate) fn of(&mut self, chain: &[&Ready]) -> Result<Leak> {
         let mut leak = Leak::default();
         let Some((cell, earlier)) = chain.split_first().filter(|(cell, _)| cell.cell.test) else { return Ok(leak) };
-        let (test, learned) = (cell.parts.test.rows(), learned(cell));
+        let (test, learned) = (cell.parts.test.rows(), cell.parts.labelled_rows());
         let (of, name) = (test.len(), &cell.cell.dataset);
         self.read(cell, &[&learned, test].concat())?;
         let own = self.prints[name].same(test, &learned);
@@ -60,7 +60,7 @@ impl Leaks {
 
     /// The test rows of a cell that an earlier one has learned from.
     fn again(&mut self, cell: &Ready, before: &Ready) -> Result<Vec<Twins>> {
-        let (test, learned) = (cell.parts.test.rows(), learned(before));
+        let (test, learned) = (cell.parts.test.rows(), before.parts.labelled_rows());
         let (ours, theirs) = (&cell.cell.dataset, &before.cell.dataset);
         if ours == theirs {
             let learned: BTreeSet<u64> = learned.into_iter().collect();
@@ -73,10 +73,4 @@ impl Leaks {
     fn read(&mut self, of: &Ready, rows: &[u64]) -> Result<()> {
         self.prints.entry(of.cell.dataset.clone()).or_default().add(of.open.dataset.as_ref(), rows)
     }
-}
-
-/// The rows whose labels a cell uses.
-fn learned(of: &Ready) -> Vec<u64> {
-    let validation = of.parts.validation.as_ref().map_or(&[][..], |v| v.rows());
-    [of.parts.train.rows(), validation].concat()
 }

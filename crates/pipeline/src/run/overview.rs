@@ -60,11 +60,11 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     let rows = |n: usize, what: &str| format!("{n} {what}");
     let parts = &first.parts;
     let mut counts = vec![rows(parts.train.rows().len(), "train")];
-    counts.push(rows(parts.validation.as_ref().map_or(0, |v| v.rows().len()), "validation"));
+    counts.push(rows(parts.validation_rows().len(), "validation"));
     counts.push(rows(parts.unlabelled.rows().len(), "unlabelled"));
     counts.push(rows(if cell.test { parts.test.rows().len() } else { 0 }, "test"));
     writeln!(out, "  data set {}: {} rows; stream {}", cell.dataset, counts.join(", "), shape.streams.join(", "))?;
-    let labels = parts.train.rows().len() + parts.validation.as_ref().map_or(0, |v| v.rows().len());
+    let labels = parts.train.rows().len() + parts.validation_rows().len();
     let budget = first.spec.labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
     writeln!(out, "  label budget: {budget}, {labels} labels used")?;
     if let Some(note) = &parts.note {
