@@ -40,12 +40,14 @@ pub(crate) fn heavy_xtask(manifest: &str) -> Vec<String> {
 /// The crates that the crate in `folder` may use; `None` for a crate without a layer.
 fn allowed(folder: &str) -> Option<Vec<&'static str>> {
     match folder {
-        "core" | "allocator" => Some(vec![]),
-        "ops" | "assets" => Some(vec!["core"]),
-        "pipeline" => Some([&["core", "ops", "assets"], &SIDE_BY_SIDE[..]].concat()),
+        "core" | "allocator" | "kernels" => Some(vec![]),
+        "codecs" => Some(vec!["kernels"]),
+        "ops" => Some(vec!["kernels", "core"]),
+        "assets" => Some(vec!["core"]),
+        "pipeline" => Some([&["kernels", "codecs", "core", "ops", "assets"], &SIDE_BY_SIDE[..]].concat()),
         "cli" => Some(vec!["allocator", "core", "pipeline"]),
-        "datasets" => Some(vec!["core", "ops", "assets"]),
-        _ if SIDE_BY_SIDE.contains(&folder) => Some(vec!["core", "ops"]),
+        "datasets" => Some(vec!["kernels", "codecs", "core", "ops", "assets"]),
+        _ if SIDE_BY_SIDE.contains(&folder) => Some(vec!["kernels", "core", "ops"]),
         _ => None,
     }
 }
@@ -87,7 +89,7 @@ mod tests {
     fn layers_below_may_be_used() {
         for (folder, manifest) in [
             ("core", "[dependencies]\ncandle-core.workspace = true"),
-            ("ops", "[dependencies]\ntransplant-core.workspace = true"),
+            ("ops", "[dependencies]\ntransplant-core.workspace = true\ntransplant-kernels.workspace = true"),
             ("tasks", "[dependencies]\ntransplant-core = \"1\"\ntransplant-ops = { path = \"../ops\" }"),
             ("tasks", "[dev-dependencies]\ntransplant-metrics.workspace = true"),
             ("datasets", "[dependencies]\ntransplant-assets.workspace = true"),
@@ -102,6 +104,9 @@ mod tests {
     fn neighbours_and_layers_above_may_not() {
         for (folder, manifest) in [
             ("core", "[dependencies]\ntransplant-ops.workspace = true"),
+            ("core", "[dependencies]\ntransplant-kernels.workspace = true"),
+            ("kernels", "[dependencies]\ntransplant-core.workspace = true"),
+            ("codecs", "[dependencies]\ntransplant-core.workspace = true"),
             ("tasks", "[dependencies]\ntransplant-metrics.workspace = true"),
             ("tasks", "[dependencies.transplant-metrics]\nworkspace = true"),
             ("tasks", "[dependencies]\nother = { package = \"transplant-metrics\", version = \"1\" }"),
