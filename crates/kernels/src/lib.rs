@@ -4,3 +4,5 @@
 //! optimisation, and a change in the contracts or in an operation does not compile them again.
 
 pub mod parallel;
+pub mod peak;
+pub mod simd;
