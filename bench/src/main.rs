@@ -1,16 +1,23 @@
-//! `cargo xtask bench`: measures the engine.
+//! `cargo xtask bench`: measures the engine, by itself or beside PyTorch.
 //!
-//! `step` times one network's evaluation forward and whole training step, and prints one JSON object with the keys of
-//! `tests/peers/torch_step.py`; with `--against torch` it runs both, one after the other in turns, and prints the ratios of
-//! medians. `ops` times single operations: see `benches/ops.rs`.
+//! `step` times one network's evaluation forward and whole training step, and prints one JSON object for each number of
+//! threads; `table` runs the six networks of docs/performance.md and prints rows of Markdown; `ops` times single operations.
+//! With `--against torch` both sides run in turns, each measurement in a process of its own.
 #![allow(clippy::print_stdout, reason = "a command-line tool talks on its standard streams")]
 
 mod against;
 mod network;
+mod ops;
+mod processor;
 mod step;
+mod table;
+mod torch;
 
-use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use transplant_kernels::simd::{self, Level};
 use transplant_ops::Precision;
 
 #[derive(Parser)]
@@ -19,77 +26,86 @@ struct Cli {
     #[command(subcommand)]
     what: Option<What>,
     #[command(flatten)]
-    step: Step,
+    step: step::Flags,
 }
 
 #[derive(Subcommand)]
 enum What {
-    /// Time a network's evaluation forward and training step; print one JSON object. What is done without a subcommand
-    Step(Step),
-    /// Time single operations, those whose name contains a word that is given
-    Ops,
+    /// Time a network's evaluation forward and training step; print JSON. What is done without a subcommand
+    Step(step::Flags),
+    /// Time the six networks of docs/performance.md; print a table in Markdown
+    Table(table::Flags),
+    /// Time single operations and compare their arithmetic with the processor's peak
+    Ops(ops::Flags),
 }
 
-#[derive(Args)]
-struct Step {
-    #[command(flatten)]
-    case: Case,
-    /// Time the same step in another engine, too, in turns, and print the ratios of medians
+/// What may be used of the machine.
+#[derive(Args, Clone)]
+struct Limits {
+    /// Numbers of threads, one after the other, such as 1,2
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    threads: Vec<usize>,
+    /// Cap on the vector instructions of both sides: portable, avx2 or avx512 [default: all that the processor has]
+    #[arg(long)]
+    simd: Option<Level>,
+}
+
+impl Limits {
+    /// Caps this process.
+    fn apply(&self) {
+        if let Some(level) = self.simd {
+            simd::limit(level);
+        }
+    }
+}
+
+/// How each side is timed.
+#[derive(Args, Clone)]
+struct Timing {
+    /// Timed repetitions in a process, after two that are not timed
+    #[arg(long, default_value_t = 8)]
+    repeats: usize,
+    /// What the operands of products are rounded to, here as in PyTorch (autocast): f32 or bf16
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
+}
+
+/// The other engine.
+#[derive(Args, Clone)]
+struct Peer {
+    /// Time the same in another engine, too, in turns
     #[arg(long, value_enum)]
-    against: Option<Peer>,
-    /// The Python that has the other engine; without it there, only our side is timed
+    against: Option<Engine>,
+    /// The Python that has the other engine
     #[arg(long, default_value = "python3")]
-    python: String,
-    /// How often both sides are run
+    python: PathBuf,
+    /// How often both sides are run; medians over rounds count
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// PyTorch's settings to try, of which the best counts [default: all]
+    #[arg(long, value_delimiter = ',')]
+    settings: Vec<String>,
 }
 
 /// An engine to compare with.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Peer {
+enum Engine {
     Torch,
-}
-
-/// What is timed.
-#[derive(Args, Clone)]
-struct Case {
-    /// resnet18, resnet34 or resnet50, or another network that `--help` of the error names
-    #[arg(long, default_value = "resnet18")]
-    model: String,
-    /// Height and width of the images
-    #[arg(long, default_value_t = 32)]
-    size: usize,
-    /// Images in a batch
-    #[arg(long, default_value_t = 100)]
-    batch: usize,
-    /// Timed repetitions, after one that is not timed
-    #[arg(long, default_value_t = 8)]
-    repeats: usize,
-    /// Threads
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
-    /// What the operands of products are rounded to, here as in PyTorch (autocast): f32 or bf16
-    #[arg(long, default_value_t = Precision::F32)]
-    precision: Precision,
-    /// The last stage of the frozen part
-    #[arg(long)]
-    freeze: Option<String>,
 }
 
 fn main() -> Result<()> {
     transplant_allocator::keep_freed_memory();
     let cli = Cli::parse();
-    let step = match cli.what {
-        Some(What::Ops) => bail!("`cargo xtask bench ops` runs another program than this one"),
-        Some(What::Step(step)) => step,
-        None => cli.step,
-    };
-    match step.against {
-        Some(Peer::Torch) => against::run(&step.case, &step.python, step.rounds),
-        None => {
-            println!("{}", step::run(&step.case)?);
-            Ok(())
-        }
+    match cli.what.unwrap_or(What::Step(cli.step)) {
+        What::Step(flags) => step::run(&flags),
+        What::Table(flags) => table::run(&flags),
+        What::Ops(flags) => ops::run(&flags),
     }
+}
+
+/// The median of some figures.
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    let (low, high) = (figures.len().checked_sub(1)? / 2, figures.len() / 2);
+    Some((figures[low] + figures[high]) / 2.0)
 }

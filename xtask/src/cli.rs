@@ -82,7 +82,7 @@ pub(crate) fn command() -> Command {
             .arg(option("package", "CRATE", "Only this crate").short('p').action(ArgAction::Append))
             .arg(rest("Passed on to the test programs, such as a test's name")),
         verb("lint", "Check formatting, clippy, licences and the rules of the house (for developers)"),
-        verb("bench", "Measure the engine, by itself or against PyTorch; `bench help` says how (for developers)")
+        verb("bench", "Measure the engine, by itself or beside PyTorch; `bench --help` says how (for developers)")
             .disable_help_flag(true)
             .arg(
                 Arg::new("args")
@@ -90,7 +90,7 @@ pub(crate) fn command() -> Command {
                     .num_args(0..)
                     .trailing_var_arg(true)
                     .allow_hyphen_values(true)
-                    .help("Passed on to the bench program, such as `step --model resnet18`"),
+                    .help("Passed on to the bench program, such as `table --against torch` or `ops depthwise`"),
             ),
         verb("docs", "Build the API documentation, warnings denied (for developers)")
             .arg(flag("open", "Open it in the browser"))

@@ -1,4 +1,4 @@
-//! The verbs for people who work on Transplant: `test` and `docs`. For `lint` see lint.rs.
+//! The verbs for people who work on Transplant: `test`, `bench` and `docs`. For `lint` see lint.rs.
 
 use std::process::{Command, ExitCode};
 
@@ -31,18 +31,12 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// `cargo xtask bench`: the bench program, built as runs are; `ops` is a program of its own.
+/// `cargo xtask bench`: the bench program, built as runs are, so that it shares their artefacts.
 pub(crate) fn bench(flags: &ArgMatches) -> Result<ExitCode> {
     let args: Vec<&String> = flags.get_many("args").unwrap_or_default().collect();
-    let mut bench;
-    if let Some(("ops", words)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        bench = process::cargo("bench");
-        bench.args(["--quiet", "--package", "transplant-bench", "--bench", "ops", "--"]).args(words);
-    } else {
-        bench = process::cargo("run");
-        bench.args(["--quiet", "--release", "--package", "transplant-bench", "--"]).args(&args);
-    }
-    Ok(ExitCode::from(process::exit_code(bench.status()?)))
+    let mut bench = process::cargo("run");
+    bench.args(["--quiet", "--release", "--package", "transplant-bench", "--"]).args(&args);
+    Ok(ExitCode::from(process::exit_code(process::run(bench)?)))
 }
 
 /// `cargo xtask docs`: the API documentation with warnings denied; with `--write` the generated reference pages first.

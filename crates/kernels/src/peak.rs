@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::simd::{Level, level};
 
-/// Iterations of the loop in one sample: 10 to 50 milliseconds.
-const ITERATIONS: usize = 5_000_000;
+/// Iterations of the loop in one sample: one to a few milliseconds, so that some samples are undisturbed.
+const ITERATIONS: usize = 400_000;
 /// Samples, of which the fastest counts.
-const SAMPLES: usize = 7;
+const SAMPLES: usize = 100;
 
 /// Measures the peak of one thread in f32, in 10⁹ floating-point operations a second: a loop of nothing but multiply-adds on
 /// registers, each two operations, with more independent chains than the latency of the instruction needs.

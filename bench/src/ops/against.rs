@@ -1,0 +1,59 @@
+//! Linear layers beside PyTorch's, forward and both gradients, in turns.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use super::cases::{Case, Pass};
+use super::{Flags, arithmetic};
+use crate::{median, torch};
+
+/// Milliseconds of each round, by case and pass.
+type Times = BTreeMap<(String, String), Vec<f64>>;
+
+/// Runs both sides in turns and prints medians over rounds.
+pub(crate) fn run(flags: &Flags, cases: &[Case], peak: f64, threads: usize) -> Result<()> {
+    println!("PyTorch {}, medians of {} rounds", torch::version(&flags.peer)?, flags.peer.rounds.max(1));
+    let (mut ours, mut theirs) = (Times::new(), Times::new());
+    for _ in 0..flags.peer.rounds.max(1) {
+        for case in cases {
+            let mut own = torch::own("ops", &flags.limits, threads)?;
+            collect(&mut ours, own.arg("--json").arg(case.to_string()))?;
+            let [rows, inputs, outputs] =
+                [case.shapes[0][0], case.shapes[0][1], case.shapes[1][0]].map(|n| n.to_string());
+            let mut script = torch::script(&flags.peer, torch::LINEAR, &flags.limits, threads);
+            script.args(["--rows", &rows, "--inputs", &inputs, "--outputs", &outputs, "--case", &case.to_string()]);
+            collect(&mut theirs, &mut script)?;
+        }
+    }
+    for case in cases {
+        for &pass in case.passes() {
+            let key = (case.to_string(), pass.key().to_owned());
+            let ms = |times: &mut Times| median(times.remove(&key).unwrap_or_default());
+            let (ours, theirs) =
+                (ms(&mut ours).context("no time of ours")?, ms(&mut theirs).context("no time of PyTorch's")?);
+            let side = |ms: f64| format!("{ms:>8.3} ms {}", arithmetic(gflops(case, pass, ms), peak, threads));
+            println!(
+                "{case:<28} {threads} t  {pass:<16} ours {}   PyTorch {}   ratio {:.3}",
+                side(ours),
+                side(theirs),
+                ours / theirs
+            );
+        }
+    }
+    Ok(())
+}
+
+fn gflops(case: &Case, pass: Pass, ms: f64) -> f64 {
+    case.flops(pass).unwrap_or_default() / ms / 1e6
+}
+
+/// Adds the times that a process prints, one pass a line.
+fn collect(times: &mut Times, command: &mut std::process::Command) -> Result<()> {
+    for found in torch::objects(command)? {
+        let text = |key: &str| Some(found[key].as_str()?.to_owned());
+        let key = text("case").zip(text("pass")).with_context(|| format!("{found} names no case or pass"))?;
+        times.entry(key).or_default().push(found["ms"].as_f64().with_context(|| format!("{found} has no time"))?);
+    }
+    Ok(())
+}
