@@ -77,6 +77,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
 }
 
 fn timed(case: &Case, timing: &Timing, threads: usize) -> Result<Value> {
+    let at_start = peak_rss_mb();
     let _precision = timing.precision.enter();
     let seeds = Seeds::new(0);
     let network = network::named(&case.model)?;
@@ -131,10 +132,12 @@ fn timed(case: &Case, timing: &Timing, threads: usize) -> Result<Value> {
         count += 1;
         Ok(())
     })?;
+    let peak = peak_rss_mb();
     Ok(json!({
         "model": case.model, "size": case.size, "batch": case.batch, "threads": threads,
         "precision": timing.precision.to_string(), "simd": simd::level().to_string(),
-        "forward_ms": round(forward_ms), "train_step_ms": round(train_step_ms), "peak_rss_mb": peak_rss_mb(),
+        "forward_ms": round(forward_ms), "train_step_ms": round(train_step_ms), "peak_rss_mb": peak,
+        "above_start_mb": peak.zip(at_start).map(|(peak, start)| peak - start),
     }))
 }
 
@@ -180,7 +183,7 @@ fn round(ms: f64) -> f64 {
     (ms * 100.0).round() / 100.0
 }
 
-/// The most memory this process has held; `None` where the system does not say.
+/// The most memory this process has held so far; `None` where the system does not say.
 fn peak_rss_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;

@@ -38,8 +38,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     println!("{about}");
     for &threads in &limits.threads {
         println!("\n{threads} {}:\n", if threads == 1 { "thread" } else { "threads" });
-        println!("| network, size, batch | evaluation forward, ms | training step, ms | peak memory, MB |");
-        println!("|---|---|---|---|");
+        println!(
+            "| network, size, batch | evaluation forward, ms | training step, ms | peak memory, MB | of it after loading, MB |"
+        );
+        println!("|---|---|---|---|---|");
         let mut failures = Vec::new();
         for (model, label, size, batch) in ROWS {
             let case = Case { model: model.to_owned(), size, batch, dropout: DROPOUT, freeze: None };

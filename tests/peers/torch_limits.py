@@ -2,7 +2,7 @@
 
 Most of it must be in the environment before torch is imported: `environment` makes that for a child process.
 """
-import os
+import os, re, sys
 
 # By our name of the level: ATen's, oneDNN's and MKL's name of it, and the bits of inductor's vectors (0: none).
 LEVELS = {
@@ -43,17 +43,18 @@ def import_torch(args):
 
 
 def reason(child):
-    """Why a child process failed: the last line that it wrote, which is the exception."""
-    lines = [line for line in child.stderr.splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else f"it ended with status {child.returncode}"
+    """Why a child process failed: the last exception that it named, else the last line that it wrote."""
+    lines = [line.strip() for line in child.stderr.splitlines() if line.strip()]
+    exceptions = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Failed|NotFound)\w*:", line)]
+    return (exceptions or lines or [f"it ended with status {child.returncode}"])[-1][:300]
 
 
 def peak_rss_mb():
-    """The most memory that this process has held, in MB; children, such as compilers, do not count."""
+    """The most memory that this process has held so far, in MB; children, such as compilers, do not count."""
     try:
         with open("/proc/self/status") as status:
             lines = dict(line.split(":", 1) for line in status)
         return -(-int(lines["VmHWM"].split()[0]) // 1024)
     except (OSError, KeyError):
         import resource
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1024))

@@ -11,11 +11,14 @@ use crate::{median, torch};
 /// Milliseconds of each round, by case and pass.
 type Times = BTreeMap<(String, String), Vec<f64>>;
 
-/// Runs both sides in turns and prints medians over rounds.
+/// Runs both sides in turns and prints a table of medians in Markdown.
 pub(crate) fn run(flags: &Flags, cases: &[Case], peak: f64, threads: usize) -> Result<()> {
-    println!("PyTorch {}, medians of {} rounds", torch::version(&flags.peer)?, flags.peer.rounds.max(1));
+    let rounds = flags.peer.rounds.max(1);
+    println!("\nPyTorch {}, {threads} threads, medians of {rounds} rounds:\n", torch::version(&flags.peer)?);
+    println!("| rows x inputs, outputs x inputs | pass | ours | PyTorch | ratio of times |");
+    println!("|---|---|---|---|---|");
     let (mut ours, mut theirs) = (Times::new(), Times::new());
-    for _ in 0..flags.peer.rounds.max(1) {
+    for _ in 0..rounds {
         for case in cases {
             let mut own = torch::own("ops", &flags.limits, threads)?;
             collect(&mut ours, own.arg("--json").arg(case.to_string()))?;
@@ -32,13 +35,9 @@ pub(crate) fn run(flags: &Flags, cases: &[Case], peak: f64, threads: usize) -> R
             let ms = |times: &mut Times| median(times.remove(&key).unwrap_or_default());
             let (ours, theirs) =
                 (ms(&mut ours).context("no time of ours")?, ms(&mut theirs).context("no time of PyTorch's")?);
-            let side = |ms: f64| format!("{ms:>8.3} ms {}", arithmetic(gflops(case, pass, ms), peak, threads));
-            println!(
-                "{case:<28} {threads} t  {pass:<16} ours {}   PyTorch {}   ratio {:.3}",
-                side(ours),
-                side(theirs),
-                ours / theirs
-            );
+            let side =
+                |ms: f64| format!("{ms:.3} ms, {}", arithmetic(gflops(case, pass, ms), peak, threads).trim_start());
+            println!("| {case} | {pass} | {} | {} | {:.3} |", side(ours), side(theirs), ours / theirs);
         }
     }
     Ok(())

@@ -75,7 +75,7 @@ fn print(case: &Case, as_json: bool, threads: usize, peak: f64) -> Result<()> {
     Ok(())
 }
 
-/// Such as `  104.2 GFLOP/s  63 %`: the share is that of all threads' peak.
+/// Such as `104.2 GFLOP/s, 63 %`: the share is that of all threads' peak.
 fn arithmetic(gflops: f64, peak: f64, threads: usize) -> String {
-    format!("{gflops:>8.1} GFLOP/s {:>3.0} %", gflops / peak / threads as f64 * 100.0)
+    format!("{gflops:>8.1} GFLOP/s, {:.0} %", gflops / peak / threads as f64 * 100.0)
 }
