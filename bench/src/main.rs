@@ -109,3 +109,8 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
     let (low, high) = (figures.len().checked_sub(1)? / 2, figures.len() / 2);
     Some((figures[low] + figures[high]) / 2.0)
 }
+
+/// Such as `2 threads`.
+fn count_threads(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}

@@ -37,7 +37,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     println!("{about}");
     for &threads in &limits.threads {
-        println!("\n{threads} {}:\n", if threads == 1 { "thread" } else { "threads" });
+        println!("\n{}:\n", crate::count_threads(threads));
         println!(
             "| network, size, batch | evaluation forward, ms | training step, ms | peak memory, MB | of it after loading, MB |"
         );

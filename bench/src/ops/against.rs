@@ -14,7 +14,8 @@ type Times = BTreeMap<(String, String), Vec<f64>>;
 /// Runs both sides in turns and prints a table of medians in Markdown.
 pub(crate) fn run(flags: &Flags, cases: &[Case], peak: f64, threads: usize) -> Result<()> {
     let rounds = flags.peer.rounds.max(1);
-    println!("\nPyTorch {}, {threads} threads, medians of {rounds} rounds:\n", torch::version(&flags.peer)?);
+    let version = torch::version(&flags.peer)?;
+    println!("\nPyTorch {version}, {}, medians of {rounds} rounds:\n", crate::count_threads(threads));
     println!("| rows x inputs, outputs x inputs | pass | ours | PyTorch | ratio of times |");
     println!("|---|---|---|---|---|");
     let (mut ours, mut theirs) = (Times::new(), Times::new());
