@@ -135,7 +135,7 @@ impl Comparison {
     }
 
     /// Everything.
-    pub(crate) fn json(&self, case: &Case, threads: usize) -> Value {
+    pub(crate) fn json(&self, case: &Case, timing: &Timing, threads: usize) -> Value {
         let each = |f: &dyn Fn(&str) -> Option<Value>| -> Map<String, Value> {
             KEYS.iter().filter_map(|key| Some(((*key).to_owned(), f(key)?))).collect()
         };
@@ -145,7 +145,7 @@ impl Comparison {
         });
         json!({
             "model": case.model, "size": case.size, "batch": case.batch, "threads": threads,
-            "simd": simd::level().to_string(),
+            "precision": timing.precision.to_string(), "simd": simd::level().to_string(),
             "ours": self.ours, "torch": torch.collect::<Map<_, _>>(),
             "best": each(&|key| Some(json!(self.best(key)?.0))),
             "ratio": each(&|key| Some(json!(self.ratio(key)?))),

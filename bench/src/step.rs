@@ -65,7 +65,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let Flags { case, limits, timing, peer } = flags;
     for &threads in &limits.threads {
         let found = match peer.against {
-            Some(Engine::Torch) => against::compare(case, limits, timing, peer, threads)?.json(case, threads),
+            Some(Engine::Torch) => against::compare(case, limits, timing, peer, threads)?.json(case, timing, threads),
             None => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
                 pool.install(|| timed(case, timing, threads))?
