@@ -1,82 +1,33 @@
-//! `y = x w` where each row of `x` and `y` may lie anywhere.
-
+//! Products on vectors: tiles of a few rows and a few vectors whose sums stay in registers.
 #![allow(clippy::needless_range_loop, reason = "indices say which row and which vector of a tile is meant")]
 
 use pulp::{Simd, WithSimd};
 
 use super::pack::Values;
-use super::{Finish, Packed, Panel, Run, amx, by_panel};
-use crate::host::Element;
-use crate::simd::Side;
+use super::{Panel, Rows, Run, by_panel};
+use crate::simd::{self, Side};
 
-/// Terms summed before a tile goes on to the next: their part of a panel stays in the first-level cache.
+/// Terms summed before a tile goes on to the next, times the vectors of a panel: their part of a panel stays in the first-level
+/// cache.
 const DEPTH: usize = 512;
 
-/// Some rows of a product.
-pub(crate) struct Rows<'a, T> {
-    /// Where the left operand lies.
-    pub(crate) x: &'a [T],
-    /// Where each row begins in `x`; runs are relative to it.
-    pub(crate) starts: &'a [isize],
-    /// Where each row is written.
-    pub(crate) outs: &'a [usize],
-    /// The terms, in the order in which they are summed.
-    pub(crate) runs: &'a [Run],
-    /// The right operand.
-    pub(crate) w: &'a Packed<T>,
-    /// Panels of it to use.
-    pub(crate) panels: std::ops::Range<usize>,
-    /// Whether to add to what `y` holds.
-    pub(crate) add: bool,
-    /// What follows.
-    pub(crate) finish: Finish<'a, T>,
-}
-
-/// Computes [`Rows`] into `y`.
+/// Computes [`Rows`] on the vectors of the machine.
 ///
 /// # Safety
-/// `y + out .. y + out + columns` must be writable for each of `outs` and written by nobody else; readable where `add`.
-#[allow(unsafe_code, reason = "the inner loops of all products; bounds are checked once for all rows")]
-pub(crate) unsafe fn rows<T: Element>(job: &Rows<'_, T>, y: *mut T, y_len: usize) {
-    check(job, y_len);
-    match (&job.w.values, T::single_rows(job)) {
-        (Values::Plain(w), _) => pulp::Arch::new().dispatch(Job { job, w: w.as_slice(), y }),
-        // SAFETY: `check` has shown that every place lies inside its buffer; the caller owns the places of `y`, which are `f32`.
-        (Values::Tiles(tiles), Some(job)) => unsafe { amx::rows(job, tiles, y.cast()) },
-        (Values::Tiles(_), None) => unreachable!("tiles are packed for single precision only"),
+/// As [`super::rows`], once its checks have passed.
+pub(super) unsafe fn rows(job: &Rows<'_, f32>, y: *mut f32) {
+    if let Values::Plain(w) = &job.w.values {
+        simd::on_vectors(Job { job, w: w.as_slice(), y });
     }
 }
 
-/// Computes [`Rows`] into a slice of one's own.
-#[allow(unsafe_code, reason = "the slice is borrowed exclusively")]
-pub(crate) fn rows_into<T: Element>(job: &Rows<'_, T>, y: &mut [T]) {
-    // SAFETY: `y` is borrowed exclusively and initialised, and `rows` checks that all places lie inside.
-    unsafe { rows(job, y.as_mut_ptr(), y.len()) }
+struct Job<'a, 'b> {
+    job: &'a Rows<'b, f32>,
+    w: &'a [f32],
+    y: *mut f32,
 }
 
-/// Panics unless every element that the product touches lies inside its buffer.
-fn check<T: Element>(job: &Rows<'_, T>, y_len: usize) {
-    assert_eq!(job.starts.len(), job.outs.len(), "rows and outputs");
-    assert_eq!(job.w.lanes, crate::simd::lanes::<T>(), "packed for other vectors");
-    let panels = &job.w.panels[job.panels.clone()];
-    let (Some(&first), Some(&last)) = (job.starts.iter().min(), job.starts.iter().max()) else { return };
-    for r in job.runs.iter().filter(|r| r.len > 0) {
-        let end = last + r.delta + r.len as isize;
-        assert!(first + r.delta >= 0 && end <= job.x.len() as isize, "left operand");
-        assert!(r.k + r.len <= job.w.k, "right operand");
-    }
-    let columns = panels.iter().map(|p| p.column + p.columns).max().unwrap_or(0);
-    assert!(job.outs.iter().max().is_none_or(|o| o + columns <= y_len), "output");
-    job.finish.check(columns, y_len);
-}
-
-struct Job<'a, 'b, T> {
-    job: &'a Rows<'b, T>,
-    w: &'a [T],
-    y: *mut T,
-}
-
-impl<T: Element> WithSimd for Job<'_, '_, T> {
+impl WithSimd for Job<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -87,7 +38,7 @@ impl<T: Element> WithSimd for Job<'_, '_, T> {
     }
 }
 
-impl<T: Element> Job<'_, '_, T> {
+impl Job<'_, '_> {
     /// All rows of one panel, block of terms by block of terms.
     #[inline(always)]
     fn panel<S: Simd, const MR: usize, const NV: usize>(&self, s: S, p: &Panel) {
@@ -138,7 +89,6 @@ impl<T: Element> Job<'_, '_, T> {
         }
     }
 
-    #[allow(unsafe_code, reason = "the innermost loop")]
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NV: usize>(
         &self,
@@ -149,10 +99,10 @@ impl<T: Element> Job<'_, '_, T> {
         fresh: bool,
         last: bool,
     ) {
-        let (lanes, side) = (T::lanes::<S>(), Side::<T, S>::new(s, NV, p.columns));
+        let (lanes, side) = (S::F32_LANES, Side::new(s, NV, p.columns));
         let starts: [isize; MR] = std::array::from_fn(|i| self.job.starts[row + i]);
         let outs: [usize; MR] = std::array::from_fn(|i| self.job.outs[row + i] + p.column);
-        let mut acc = [[T::splat(s, T::default()); NV]; MR];
+        let mut acc = [[s.splat_f32s(0.0); NV]; MR];
         let width = NV * lanes;
         // SAFETY: `check` has shown for the smallest and the largest start that all runs lie inside `x`, that rows of runs lie
         // inside the panels (whose data holds `k * vectors * lanes` elements from `from`), that `out + column ..` lies inside
@@ -167,14 +117,14 @@ impl<T: Element> Job<'_, '_, T> {
                 }
             }
             for run in runs {
-                let x: [*const T; MR] = std::array::from_fn(|i| self.job.x.as_ptr().offset(starts[i] + run.delta));
+                let x: [*const f32; MR] = std::array::from_fn(|i| self.job.x.as_ptr().offset(starts[i] + run.delta));
                 let w = self.w.as_ptr().add(p.from + run.k * width);
                 for k in 0..run.len {
-                    let b: [T::V<S>; NV] = std::array::from_fn(|v| T::load_all::<S>(w.add(k * width + v * lanes)));
+                    let b: [S::f32s; NV] = std::array::from_fn(|v| simd::load::<S>(w.add(k * width + v * lanes)));
                     for i in 0..MR {
-                        let a = T::splat(s, *x[i].add(k));
+                        let a = s.splat_f32s(*x[i].add(k));
                         for v in 0..NV {
-                            acc[i][v] = T::fma(s, a, b[v], acc[i][v]);
+                            acc[i][v] = s.mul_add_e_f32s(a, b[v], acc[i][v]);
                         }
                     }
                 }
@@ -194,15 +144,14 @@ impl<T: Element> Job<'_, '_, T> {
 
     /// # Safety
     /// As for [`Self::tile`].
-    #[allow(unsafe_code, reason = "the innermost loop")]
     #[inline(always)]
     unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         &self,
         s: S,
-        side: Side<T, S>,
+        side: Side<S>,
         column: usize,
         outs: &[usize; MR],
-        acc: &mut [[T::V<S>; NV]; MR],
+        acc: &mut [[S::f32s; NV]; MR],
     ) {
         let finish = &self.job.finish;
         for v in 0..NV {

@@ -3,32 +3,30 @@
 use std::cell::Cell;
 use std::thread::LocalKey;
 
-use crate::host::Element;
+use crate::element::Element;
 
 /// A pointer that several threads may write through, each to places of its own.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<T>(*mut T, usize);
+pub struct Shared<T>(*mut T, usize);
 
-#[allow(unsafe_code, reason = "threads write to disjoint places of one buffer")]
 // SAFETY: the pointer is only dereferenced in unsafe blocks, each of which says why its places are its own.
 unsafe impl<T: Send> Send for Shared<T> {}
-#[allow(unsafe_code, reason = "threads write to disjoint places of one buffer")]
 // SAFETY: as for `Send`.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     /// The first element.
-    pub(crate) fn ptr(self) -> *mut T {
+    pub fn ptr(self) -> *mut T {
         self.0
     }
 
     /// Elements behind the pointer.
-    pub(crate) fn len(self) -> usize {
+    pub fn len(self) -> usize {
         self.1
     }
 
     /// Some of these places.
-    pub(crate) fn part(self, range: std::ops::Range<usize>) -> Self {
+    pub fn part(self, range: std::ops::Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.1, "places outside of a buffer");
         Self(self.0.wrapping_add(range.start), range.end - range.start)
     }
@@ -36,7 +34,7 @@ impl<T> Shared<T> {
 
 impl<T: Element> Shared<T> {
     /// The places of a slice.
-    pub(crate) fn of(slice: &mut [T]) -> Self {
+    pub fn of(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr(), slice.len())
     }
 }
@@ -45,11 +43,7 @@ impl<T: Element> Shared<T> {
 ///
 /// # Safety
 /// `fill` must write every element before it returns `Ok`, and read none that it has not written.
-#[allow(unsafe_code, reason = "results are written once, and zeroing them first costs as much as writing them")]
-pub(crate) unsafe fn written<T: Element, E>(
-    len: usize,
-    fill: impl FnOnce(Shared<T>) -> Result<(), E>,
-) -> Result<Vec<T>, E> {
+pub unsafe fn written<T: Element, E>(len: usize, fill: impl FnOnce(Shared<T>) -> Result<(), E>) -> Result<Vec<T>, E> {
     let mut out = Vec::<T>::with_capacity(len);
     fill(Shared(out.as_mut_ptr(), len))?;
     // SAFETY: the capacity is at least `len`, and the caller promises that all elements were written.
@@ -58,7 +52,7 @@ pub(crate) unsafe fn written<T: Element, E>(
 }
 
 /// Floats on a 64-byte boundary, so that a vector never crosses a line of the cache.
-pub(crate) struct Aligned<T> {
+pub struct Aligned<T> {
     data: Vec<T>,
     from: usize,
     len: usize,
@@ -66,28 +60,30 @@ pub(crate) struct Aligned<T> {
 
 impl<T: Copy + Default> Aligned<T> {
     /// Zeros.
-    pub(crate) fn zeros(len: usize) -> Self {
+    pub fn zeros(len: usize) -> Self {
         let slack = 64 / size_of::<T>();
         let data = vec![T::default(); len + slack];
         let from = data.as_ptr().align_offset(64).min(slack);
         Self { data, from, len }
     }
 
-    pub(crate) fn as_slice(&self) -> &[T] {
+    /// The values.
+    pub fn as_slice(&self) -> &[T] {
         &self.data[self.from..self.from + self.len]
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+    /// The values, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.data[self.from..self.from + self.len]
     }
 }
 
 /// Memory of a thread that keeps its allocation from call to call.
-pub(crate) type Scratch<T> = Cell<Option<Aligned<T>>>;
+pub type Scratch<T> = Cell<Option<Aligned<T>>>;
 
 /// Runs `f` with `len` places of a thread's scratch; what they hold is arbitrary. Inlined, so that `f` may use vectors.
 #[inline(always)]
-pub(crate) fn with_scratch<T: Copy + Default, R>(
+pub fn with_scratch<T: Copy + Default, R>(
     of: &'static LocalKey<Scratch<T>>,
     len: usize,
     f: impl FnOnce(&mut [T]) -> R,

@@ -2,7 +2,7 @@
 
 /// `e^x` in single precision, within two units in the last place; 0 below -87.3, infinite above 88.7.
 #[inline(always)]
-pub(crate) fn exp32(x: f32) -> f32 {
+pub fn exp32(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number.
@@ -32,7 +32,7 @@ pub(crate) fn exp32(x: f32) -> f32 {
 /// The error function in single precision, within a few units in the last place: an odd rational function on -4..4, beyond
 /// which it is 1.
 #[inline(always)]
-pub(crate) fn erf32(x: f32) -> f32 {
+pub fn erf32(x: f32) -> f32 {
     let c = if x > 4.0 { 4.0 } else { x };
     let c = if c < -4.0 { -4.0 } else { c };
     let s = c * c;

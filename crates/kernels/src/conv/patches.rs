@@ -1,13 +1,11 @@
 //! Convolutions whose taps read few channels: the inputs of each position are gathered into a row first.
 
-use rayon::prelude::*;
-
 use super::cpu::each;
 use super::geometry::Dims;
 use crate::buffer::Shared;
-use crate::host::{Element, sum_in_order, zeros};
+use crate::element::{Element, sum_in_order, zeros};
+use crate::parallel;
 use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows};
-use crate::simd::lanes;
 
 /// Channels of a tap from which positions are read where they stand.
 const FEW: usize = 12;
@@ -51,7 +49,7 @@ fn gather<T: Element>(d: &Dims, group: usize, x: &[T], positions: std::ops::Rang
 /// Weights of a group: rows are (tap, channel), columns are output channels.
 pub(super) fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed<T> {
     let (cg, taps) = (d.cg(), d.taps());
-    pack((taps * cg, taps * cg), d.og(), d.precision, |p, width, part| {
+    pack((taps * cg, taps * cg), d.og(), d.precision, &|p, width, part| {
         for o in 0..p.columns {
             let of = &weight[(group * d.og() + p.column + o) * cg * taps..][..cg * taps];
             for k in 0..taps * cg {
@@ -62,7 +60,6 @@ pub(super) fn packed<T: Element>(d: &Dims, group: usize, weight: &[T]) -> Packed
 }
 
 /// Writes `y [n, oh, ow, o]`, on all threads or on this one.
-#[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
 pub(super) fn forward<T: Element>(
     (d, spread): (&Dims, bool),
     x: &[T],
@@ -74,7 +71,8 @@ pub(super) fn forward<T: Element>(
     for (group, w) in w.iter().enumerate() {
         let channels = group * d.og()..(group + 1) * d.og();
         let finish = super::cpu::columns(finish, &channels);
-        each((0..positions.div_ceil(BLOCK)).collect(), spread, |b: usize| {
+        let blocks: Vec<usize> = (0..positions.div_ceil(BLOCK)).collect();
+        each(&blocks, spread, |b| {
             let range = b * BLOCK..((b + 1) * BLOCK).min(positions);
             T::with_scratch(range.len() * k, |gathered| {
                 gather(d, group, x, range.clone(), gathered);
@@ -94,11 +92,11 @@ pub(super) fn forward<T: Element>(
 /// `[o, c / groups, kh, kw]`.
 pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
     let (positions, k, taps) = (d.n * d.oh * d.ow, d.taps() * d.cg(), d.taps());
-    let panels = panels(k, 1, lanes::<T>());
+    let panels = panels::<T>(k, 1);
     let mut dw = zeros(d.o * k);
     for (group, dw) in dw.chunks_exact_mut((d.og() * k).max(1)).enumerate() {
         let share = positions.div_ceil(PARTIALS).next_multiple_of(BLOCK).max(1);
-        let partials = (0..positions.div_ceil(share)).into_par_iter().map(|i| {
+        let partials = parallel::map(positions.div_ceil(share), &|i| {
             let mut sum = zeros(d.og() * k);
             let end = ((i + 1) * share).min(positions);
             for from in (i * share..end).step_by(BLOCK) {
@@ -120,7 +118,7 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
             }
             sum
         });
-        let sum = sum_in_order(partials.collect());
+        let sum = sum_in_order(partials);
         for (to, from) in dw.chunks_exact_mut(k).zip(sum.chunks_exact(k.max(1))) {
             (0..k).for_each(|i| to[i % d.cg() * taps + i / d.cg()] = from[i]);
         }

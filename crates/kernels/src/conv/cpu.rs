@@ -5,16 +5,14 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::geometry::Dims;
 use super::walk::{self, Class, Plane};
 use super::{depthwise, patches};
-use crate::Precision;
 use crate::buffer::{Shared, written};
-use crate::host::{Element, zeros};
+use crate::element::{Element, zeros};
+use crate::parallel;
+use crate::precision::Precision;
 use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, outer, outer_by_tap, pack, parts, rows};
-use crate::simd::lanes;
 
 /// Rows that a task works on, at most.
 const TASK_ROWS: usize = 192;
@@ -77,12 +75,11 @@ pub(super) fn columns<'a, T>(f: Finish<'a, T>, of: &Range<usize>) -> Finish<'a, 
 }
 
 /// Does all tasks, on all threads or on this one.
-pub(super) fn each<I: Send>(tasks: Vec<I>, spread: bool, f: impl Fn(I) + Sync + Send) {
-    if spread { tasks.into_par_iter().for_each(f) } else { tasks.into_iter().for_each(f) }
+pub(super) fn each<I: Sync>(tasks: &[I], spread: bool, f: impl Fn(&I) + Sync) {
+    if spread { parallel::for_each(tasks.len(), &|i| f(&tasks[i])) } else { tasks.iter().for_each(f) }
 }
 
 /// Computes all positions of a walk: `columns` channels written from channel `first_out`, from the channels that `runs` read.
-#[allow(unsafe_code, reason = "tasks write to disjoint positions of one buffer")]
 fn product<T: Element>(
     (walk, images, spread): (&Walk, usize, bool),
     x: &[T],
@@ -95,13 +92,13 @@ fn product<T: Element>(
     let parts = walk.parts(images, TASK_ROWS);
     // With few positions the columns are divided, too. How tasks are cut changes no bit.
     let panels = w.panels.len();
-    let split = if spread && parts.len() < 4 * rayon::current_num_threads() { panels } else { 1 };
+    let split = if spread && parts.len() < 4 * parallel::threads() { panels } else { 1 };
     let tasks: Vec<_> = (0..split).flat_map(|s| parts.iter().map(move |p| (p, s))).collect();
-    each(tasks, spread, |((class, range), s)| {
+    each(&tasks, spread, |((class, range), s)| {
         let (starts, mut outs) = class.places(range.clone(), walk.from, walk.to);
         outs.iter_mut().for_each(|o| *o += first_out);
         let runs = walk.runs(class, first, width);
-        let panels = if split == 1 { 0..panels } else { s..s + 1 };
+        let panels = if split == 1 { 0..panels } else { *s..s + 1 };
         let job = Rows { x, starts: &starts, outs: &outs, runs: &runs, w, panels, add: false, finish };
         // SAFETY: each position belongs to one class and one part, and each column to one panel, so no other task writes
         // where this one does; `y` outlives the loop.
@@ -159,8 +156,7 @@ impl<T: Element> Ready<T> {
 }
 
 /// `[n, oh, ow, o]` from `x [n, h, w, c]` and `weight [o, c / groups, kh, kw]`.
-#[allow(unsafe_code, reason = "the output is written once")]
-pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>) -> Vec<T> {
+pub fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>) -> Vec<T> {
     let all = |y: Shared<T>| {
         Ready::new(d, weight).run((d.n, true), x, finish, y);
         Ok::<(), std::convert::Infallible>(())
@@ -172,7 +168,7 @@ pub(super) fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finis
 /// Weights of a group for the forward pass: rows are (tap, input channel), columns are output channels.
 fn by_outputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
     let (cg, taps) = (d.cg(), d.taps());
-    pack((used.len() * cg, cg), d.og(), d.precision, |p, width, part| {
+    pack((used.len() * cg, cg), d.og(), d.precision, &|p, width, part| {
         for o in 0..p.columns {
             let of = &weight[(p.column + o) * cg * taps..][..cg * taps];
             for (slot, tap) in used.iter().enumerate() {
@@ -186,7 +182,7 @@ fn by_outputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
 /// Weights of a group for the input gradient: rows are (tap, output channel), columns are input channels.
 fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
     let (cg, og, taps) = (d.cg(), d.og(), d.taps());
-    pack((used.len() * og, og), cg, d.precision, |p, width, part| {
+    pack((used.len() * og, og), cg, d.precision, &|p, width, part| {
         for o in 0..og {
             let of = &weight[(o * cg + p.column) * taps..][..p.columns * taps];
             for (slot, tap) in used.iter().enumerate() {
@@ -198,8 +194,7 @@ fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
 }
 
 /// `[n, h, w, c]` from the gradient `g [n, oh, ow, o]` of the output.
-#[allow(unsafe_code, reason = "the output is written once")]
-pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
+pub fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
     let all = |dx: Shared<T>| {
         let walk = Walk::backward(d);
         if d.is_depthwise() {
@@ -222,7 +217,7 @@ pub(super) fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish
 const TASK_OUTPUTS: usize = 24;
 
 /// `[o, c / groups, kh, kw]` from the input and the gradient of the output.
-pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
+pub fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
     if d.is_depthwise() {
         return depthwise::weight_gradient(d, x, g);
     }
@@ -232,7 +227,8 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
     }
     let walk = Walk::forward(d);
     let parts = walk.parts(d.n, 4 * crate::product::ROWS);
-    let places: Vec<_> = parts.into_par_iter().map(|(c, r)| (c, c.places(r, walk.from, walk.to))).collect();
+    let places: Vec<_> =
+        parallel::map(parts.len(), &|i| (parts[i].0, parts[i].0.places(parts[i].1.clone(), walk.from, walk.to)));
     let mut dw = zeros(d.o * d.cg() * d.taps());
     if d.precision.takes_tiles::<T>()
         && let (Some(x), Some(g), Some(dw)) = (T::single(x), T::single(g), T::single_mut(&mut dw))
@@ -254,10 +250,10 @@ fn weight_gradient_by_vectors<T: Element>(
     dw: &mut [T],
 ) {
     let (cg, og, taps) = (d.cg(), d.og(), d.taps());
-    let panels = crate::product::panels(cg, 1, lanes::<T>());
+    let panels = crate::product::panels::<T>(cg, 1);
     let task = if og.is_multiple_of(TASK_OUTPUTS) { TASK_OUTPUTS } else { 18 };
     for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
-        dw.par_chunks_mut((task * cg * taps).max(1)).enumerate().for_each(|(i, dw)| {
+        parallel::chunks_mut(dw, (task * cg * taps).max(1), &|i, dw| {
             let outputs = group * og + i * task..group * og + i * task + dw.len() / (cg * taps);
             let by_tap = weight_block(walk, places, (x, group * cg), (g, outputs), &panels, cg);
             scatter_taps(&walk.used, &by_tap, dw, cg, taps);
@@ -270,12 +266,13 @@ fn weight_gradient_by_tiles(d: &Dims, walk: &Walk, places: &[Places<'_>], x: &[f
     let (cg, og, taps) = (d.cg(), d.og(), d.taps());
     for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
         let outputs = group * og..(group + 1) * og;
-        let parts = places.par_iter().map(|(class, (starts, outs))| {
+        let parts = parallel::map(places.len(), &|i| {
+            let (class, (starts, outs)) = &places[i];
             let runs = walk.runs(class, group * cg, cg);
             let shifts = runs.iter().map(|r| (r.k / cg.max(1), r.delta)).collect();
             Part::new((g, outs, outputs.clone()), starts, shifts)
         });
-        outer_by_tap(&parts.collect::<Vec<_>>(), x, (&walk.used, taps), cg, dw);
+        outer_by_tap(&parts, x, (&walk.used, taps), cg, dw);
     }
 }
 
@@ -323,6 +320,6 @@ fn scatter_taps<T: Element>(used: &[usize], from: &[T], to: &mut [T], cg: usize,
 }
 
 /// `[o]`: the sum of the output's gradient over all positions.
-pub(super) fn bias_gradient<T: Element>(d: &Dims, g: &[T]) -> Vec<T> {
+pub fn bias_gradient<T: Element>(d: &Dims, g: &[T]) -> Vec<T> {
     crate::reduce::column_sums(g, d.o)
 }

@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::convert;
 use super::rows::with_tiles;
 use super::unit::{DEPTH, ROWS, SIDE, Sums, TILE, Unit};
 use crate::buffer::Aligned;
+use crate::parallel;
 
 /// Some rows of the left operand in tiles, and where the right rows that belong to them begin.
 pub(crate) struct Part<'a> {
@@ -87,10 +86,12 @@ pub(crate) fn outer_by_tap(
     let lefts = (0..height).step_by(TASK_COLUMNS).map(|l| l..(l + TASK_COLUMNS).min(height));
     let rights = (0..width).step_by(SIDE).map(|r| r..(r + SIDE).min(width));
     let tasks: Vec<_> = lefts.flat_map(|l| rights.clone().map(move |r| (l.clone(), r))).collect();
-    let sums: Vec<_> =
-        tasks.par_iter().map(|(left, right)| sums_of(parts, b, used.len(), left.clone(), right.clone())).collect();
+    let sums = parallel::map(tasks.len(), &|i| {
+        let (left, right) = tasks[i].clone();
+        sums_of(parts, b, used.len(), left, right)
+    });
     let panels = width.div_ceil(SIDE);
-    w.par_chunks_mut((width * taps).max(1)).enumerate().for_each(|(row, w)| {
+    parallel::chunks_mut(w, (width * taps).max(1), &|row, w| {
         let of_row = &sums[row / TASK_COLUMNS * panels..][..panels];
         let (pairs, row) =
             ((height - row / TASK_COLUMNS * TASK_COLUMNS).min(TASK_COLUMNS).div_ceil(SIDE), row % TASK_COLUMNS);

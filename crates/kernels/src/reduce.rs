@@ -1,8 +1,7 @@
 //! Sums whose order is fixed by the data's shape, in lanes that the compiler can vectorise.
 
-use rayon::prelude::*;
-
-use crate::host::{Element, vectorised};
+use crate::element::Element;
+use crate::parallel;
 
 const LANES: usize = 16;
 
@@ -14,7 +13,7 @@ fn total<T: Element>(lanes: [T; LANES]) -> f64 {
 
 /// The largest value of a slice, as far as comparing finds one; the smallest number when it is empty.
 #[inline(always)]
-pub(crate) fn max_of<T: Element>(x: &[T]) -> T {
+pub fn max_of<T: Element>(x: &[T]) -> T {
     let mut lanes = [T::LOWEST; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for x in whole {
@@ -34,7 +33,7 @@ pub(crate) fn max_of<T: Element>(x: &[T]) -> T {
 
 /// The inner product of two slices of one length.
 #[inline(always)]
-pub(crate) fn dot<T: Element>(x: &[T], y: &[T]) -> f64 {
+pub fn dot<T: Element>(x: &[T], y: &[T]) -> f64 {
     let mut lanes = [T::default(); LANES];
     let ((xs, x), (ys, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     for (x, y) in xs.iter().zip(ys) {
@@ -50,7 +49,7 @@ pub(crate) fn dot<T: Element>(x: &[T], y: &[T]) -> f64 {
 
 /// The sum of `f` over three slices of one length.
 #[inline(always)]
-pub(crate) fn sum_of3<T: Element>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T) -> f64 {
+pub fn sum_of3<T: Element>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T) -> f64 {
     let mut lanes = [T::default(); LANES];
     let ((xs, x), (ys, y), (zs, z)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), z.as_chunks::<LANES>());
     let n = xs.len();
@@ -70,7 +69,7 @@ pub(crate) fn sum_of3<T: Element>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T)
 
 /// The sum of `f` over a slice.
 #[inline(always)]
-pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
+pub fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut lanes = [T::default(); LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for x in whole {
@@ -84,15 +83,10 @@ pub(crate) fn sum_of<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 
 /// The sums over rows of what `f(row number, sums)` adds to `width` sums: in the type itself over blocks of `block` rows, in
 /// parallel, and in double precision between blocks, in their order.
-pub(crate) fn block_sums<T: Element>(
-    rows: usize,
-    block: usize,
-    width: usize,
-    f: impl Fn(usize, &mut [T]) + Sync,
-) -> Vec<f64> {
+pub fn block_sums<T: Element>(rows: usize, block: usize, width: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<f64> {
     let of_block = |b: usize| {
         let mut sums = vec![T::default(); width];
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 for row in b * block..rows.min((b + 1) * block) {
@@ -102,7 +96,7 @@ pub(crate) fn block_sums<T: Element>(
         );
         sums
     };
-    let blocks: Vec<Vec<T>> = (0..rows.div_ceil(block)).into_par_iter().map(of_block).collect();
+    let blocks: Vec<Vec<T>> = parallel::map(rows.div_ceil(block), &of_block);
     let mut out = vec![0.0; width];
     for b in blocks {
         out.iter_mut().zip(b).for_each(|(o, b)| *o += b.to_f64());
@@ -111,7 +105,7 @@ pub(crate) fn block_sums<T: Element>(
 }
 
 /// The sum of each column of `[rows, columns]`.
-pub(crate) fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
+pub fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
     if columns == 0 {
         return Vec::new();
     }

@@ -2,14 +2,14 @@
 #![allow(unsafe_code, reason = "tiles that are written and read through pointers")]
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::unit::{DEPTH, ROWS, SIDE, Sums, TILE, Unit};
 use super::{Tiles, convert};
 use crate::buffer::{Aligned, Scratch, with_scratch};
-use crate::host::{Element, zeros};
+use crate::element::{Element, zeros};
+use crate::parallel;
 use crate::product::{Panel, Rows};
-use crate::simd::{Side, Vectors};
+use crate::simd::{self, Side};
 
 /// Numbers of the left operand that are in tiles at a time: half of the second-level cache.
 const LEFT: usize = 1 << 19;
@@ -24,7 +24,7 @@ fn blocks(len: usize) -> usize {
 pub(in crate::product) fn pack<T: Element>(
     (k, run): (usize, usize),
     panels: &mut [Panel],
-    fill: impl Fn(&Panel, usize, &mut [T]) + Sync,
+    fill: &(dyn Fn(&Panel, usize, &mut [T]) + Sync),
 ) -> Tiles {
     let size = k / run.max(1) * blocks(run) * 2 * TILE;
     let mut data = Aligned::zeros(size * panels.len());
@@ -39,12 +39,10 @@ pub(in crate::product) fn pack<T: Element>(
             unsafe { convert::right(run.chunks_exact(SIDE).map(<[f32]>::as_ptr), p.columns, to.as_mut_ptr()) };
         }
     };
-    let parts = panels.iter().zip(data.as_mut_slice().chunks_exact_mut(size.max(1)));
-    if size * panels.len() < 1 << 14 {
-        parts.for_each(one);
-    } else {
-        parts.collect::<Vec<_>>().into_par_iter().for_each(one);
-    }
+    let at_once = if size * panels.len() < 1 << 14 { panels.len().max(1) } else { 1 };
+    parallel::chunks_mut(data.as_mut_slice(), (size * at_once).max(1), &|i, to| {
+        panels[i * at_once..].iter().zip(to.chunks_exact_mut(size.max(1))).for_each(one);
+    });
     Tiles { data, run }
 }
 
@@ -54,7 +52,7 @@ pub(in crate::product) fn pack<T: Element>(
 /// As for [`super::super::rows`], whose checks must have passed.
 pub(in crate::product) unsafe fn rows(job: &Rows<'_, f32>, tiles: &Tiles, y: *mut f32) {
     assert!(job.runs.iter().all(|r| r.len == tiles.run && r.k.is_multiple_of(tiles.run)), "runs of other lengths");
-    pulp::Arch::new().dispatch(Job { job, tiles, y });
+    simd::on_vectors(Job { job, tiles, y });
 }
 
 struct Job<'a, 'b> {
@@ -126,7 +124,7 @@ impl Job<'_, '_> {
     /// Writes finished sums.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, p: &Panel, rows: std::ops::Range<usize>, sums: &Sums) {
-        let (side, finish) = (Side::<f32, S>::new(s, p.vectors, p.columns), &self.job.finish);
+        let (side, finish) = (Side::new(s, p.vectors, p.columns), &self.job.finish);
         for v in 0..p.vectors {
             // SAFETY: `rows` has shown that factors and shifts cover the panel's columns, and that these lie inside `y` and the
             // residual for each of `outs`; its caller owns those places. A row of sums holds two vectors.
@@ -134,9 +132,9 @@ impl Job<'_, '_> {
                 let columns = finish.columns(side, v, p.column);
                 for (i, row) in rows.clone().enumerate() {
                     let out = self.job.outs[row] + p.column;
-                    let mut sum = f32::load_all::<S>(sums.0.as_ptr().add(i * SIDE + v * f32::lanes::<S>()));
+                    let mut sum = simd::load::<S>(sums.0.as_ptr().add(i * SIDE + v * S::F32_LANES));
                     if self.job.add {
-                        sum = f32::plus(s, sum, side.load(v, self.y.add(out)));
+                        sum = s.add_f32s(sum, side.load(v, self.y.add(out)));
                     }
                     let value = finish.value(s, sum, columns, finish.residual(side, v, out));
                     side.store(v, self.y.add(out), value);

@@ -2,21 +2,17 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
-use crate::host::{Element, vectorised};
+use crate::element::Element;
+use crate::parallel;
 
 /// Elements a task works on.
 const CHUNK: usize = 1 << 14;
 
 /// A vector of `len` elements: `f(place, first)` writes a chunk that begins at element `first`, through [`Slots`].
-#[allow(unsafe_code, reason = "results are written once, without being zeroed first")]
-pub(crate) fn fill<T: Element>(len: usize, chunk: usize, f: impl Fn(Slots<'_, T>, usize) + Sync) -> Vec<T> {
+pub fn fill<T: Element>(len: usize, chunk: usize, f: impl Fn(Slots<'_, T>, usize) + Sync) -> Vec<T> {
     let mut out = Vec::with_capacity(len);
     let chunk = chunk.max(1);
-    out.spare_capacity_mut()[..len].par_chunks_mut(chunk).enumerate().for_each(|(i, slots)| {
-        f(Slots(slots), i * chunk);
-    });
+    parallel::chunks_mut(&mut out.spare_capacity_mut()[..len], chunk, &|i, slots| f(Slots(slots), i * chunk));
     // SAFETY: `f` consumes the slots of every chunk, which can only be done by writing all of them.
     unsafe { out.set_len(len) };
     out
@@ -27,7 +23,7 @@ macro_rules! maps {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "one argument for each operand")]
         #[inline(always)]
-        pub(crate) fn $name(self, $($x: &[T],)* f: impl Fn($(same!($x T),)*) -> T) {
+        pub fn $name(self, $($x: &[T],)* f: impl Fn($(same!($x T),)*) -> T) {
             let len = self.0.len();
             $(let $x = &$x[..len];)*
             for (i, slot) in self.0.iter_mut().enumerate() {
@@ -45,14 +41,14 @@ macro_rules! same {
 
 /// A vector of `len` elements in rows of `width`: `f(range of a row, its places)` writes one. Tasks are of about `block`
 /// elements, whole rows.
-pub(crate) fn fill_rows<T: Element>(
+pub fn fill_rows<T: Element>(
     len: usize,
     width: usize,
     block: usize,
     f: impl Fn(std::ops::Range<usize>, Slots<'_, T>) + Sync,
 ) -> Vec<T> {
     fill(len, (block / width.max(1)).max(1) * width, |slots, from| {
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 slots.rows(
@@ -66,17 +62,17 @@ pub(crate) fn fill_rows<T: Element>(
 }
 
 /// Places for results, to be consumed by writing all of them.
-pub(crate) struct Slots<'a, T>(&'a mut [MaybeUninit<T>]);
+pub struct Slots<'a, T>(&'a mut [MaybeUninit<T>]);
 
 impl<T: Element> Slots<'_, T> {
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Writes row by row: `f(range of the row, its places)`, with rows of `width` places.
     #[inline(always)]
-    pub(crate) fn rows(self, width: usize, mut f: impl FnMut(std::ops::Range<usize>, Slots<'_, T>)) {
+    pub fn rows(self, width: usize, mut f: impl FnMut(std::ops::Range<usize>, Slots<'_, T>)) {
         assert!(self.0.len().is_multiple_of(width.max(1)));
         for (i, row) in self.0.chunks_exact_mut(width.max(1)).enumerate() {
             f(i * width..(i + 1) * width, Slots(row));
@@ -113,10 +109,10 @@ impl<T: Element> Slots<'_, T> {
 
 /// `f` of every element.
 #[allow(clippy::redundant_closure, reason = "a closure can be told to be inlined")]
-pub(crate) fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+pub fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     fill(x.len(), CHUNK, |slots, from| {
         let x = &x[from..from + slots.len()];
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 slots.map(
@@ -131,11 +127,11 @@ pub(crate) fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
 
 /// `f` of every pair of elements.
 #[allow(clippy::redundant_closure, reason = "a closure can be told to be inlined")]
-pub(crate) fn map2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+pub fn map2<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     assert_eq!(x.len(), y.len(), "operands of one length");
     fill(x.len(), CHUNK, |slots, from| {
         let range = from..from + slots.len();
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 slots.map2(

@@ -2,12 +2,12 @@
 
 use pulp::Simd;
 
-use crate::host::Element;
-use crate::simd::{Side, Vectors};
+use crate::element::Element;
+use crate::simd::Side;
 
 /// What follows the product in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Act {
+pub enum Act {
     /// Nothing.
     #[default]
     None,
@@ -19,15 +19,15 @@ pub(crate) enum Act {
 
 /// What is done to each finished value `v` of column `c` before it is written.
 #[derive(Clone, Copy)]
-pub(crate) struct Finish<'a, T> {
+pub struct Finish<'a, T> {
     /// Factor of each column.
-    pub(crate) scale: Option<&'a [T]>,
+    pub scale: Option<&'a [T]>,
     /// Added to each column, after the factor.
-    pub(crate) shift: Option<&'a [T]>,
+    pub shift: Option<&'a [T]>,
     /// Added to each value; laid out as the output.
-    pub(crate) residual: Option<&'a [T]>,
+    pub residual: Option<&'a [T]>,
     /// Applied last.
-    pub(crate) act: Act,
+    pub act: Act,
 }
 
 impl<T> Default for Finish<'_, T> {
@@ -37,54 +37,21 @@ impl<T> Default for Finish<'_, T> {
 }
 
 /// Factor and shift of the columns of a vector.
-type Columns<T, S> = (Option<<T as Vectors>::V<S>>, Option<<T as Vectors>::V<S>>);
+type Columns<S> = (Option<<S as Simd>::f32s>, Option<<S as Simd>::f32s>);
 
-#[allow(unsafe_code, reason = "part of the innermost loops")]
 impl<T: Element> Finish<'_, T> {
-    /// Factor and shift of vector number `v` of those that begin at column `at`.
-    ///
-    /// # Safety
-    /// Where there are factors and shifts, they must cover the columns of `side` from `at`.
-    #[inline(always)]
-    pub(crate) unsafe fn columns<S: Simd>(&self, side: Side<T, S>, v: usize, at: usize) -> Columns<T, S> {
-        // SAFETY: as the caller promises.
-        unsafe { (part(self.scale, side, v, at), part(self.shift, side, v, at)) }
-    }
-
-    /// The residual of vector number `v` of those that begin at output `at`.
-    ///
-    /// # Safety
-    /// Where there is a residual, it must cover the columns of `side` from `at`.
-    #[inline(always)]
-    pub(crate) unsafe fn residual<S: Simd>(&self, side: Side<T, S>, v: usize, at: usize) -> Option<T::V<S>> {
-        // SAFETY: as the caller promises.
-        unsafe { part(self.residual, side, v, at) }
-    }
-
-    /// The value that is written for `a`.
-    #[inline(always)]
-    pub(crate) fn value<S: Simd>(
-        &self,
-        s: S,
-        a: T::V<S>,
-        columns: Columns<T, S>,
-        residual: Option<T::V<S>>,
-    ) -> T::V<S> {
-        let zero = T::splat(s, T::default());
-        let a = match columns {
-            (Some(scale), Some(shift)) => T::fma(s, a, scale, shift),
-            (Some(scale), None) => T::fma(s, a, scale, zero),
-            (None, Some(shift)) => T::plus(s, a, shift),
-            (None, None) => a,
-        };
-        let a = match residual {
-            Some(r) => T::plus(s, a, r),
-            None => a,
-        };
+    /// The value that is written for `a` of this column, at this place of the output.
+    #[inline]
+    pub(crate) fn scalar(&self, a: T, column: usize, out: usize) -> T {
+        let a = self.scale.map_or(a, |s| a * s[column]);
+        let a = self.shift.map_or(a, |s| a + s[column]);
+        let a = self.residual.map_or(a, |r| a + r[out]);
+        let six = T::from_f64(6.0);
         match self.act {
             Act::None => a,
-            Act::Relu => T::larger(s, zero, a),
-            Act::Relu6 => T::smaller(s, T::splat(s, T::from_f64(6.0)), T::larger(s, zero, a)),
+            Act::Relu => a.positive_part(),
+            Act::Relu6 if a > six => six,
+            Act::Relu6 => a.positive_part(),
         }
     }
 
@@ -95,15 +62,57 @@ impl<T: Element> Finish<'_, T> {
     }
 }
 
+impl Finish<'_, f32> {
+    /// Factor and shift of vector number `v` of those that begin at column `at`.
+    ///
+    /// # Safety
+    /// Where there are factors and shifts, they must cover the columns of `side` from `at`.
+    #[inline(always)]
+    pub(crate) unsafe fn columns<S: Simd>(&self, side: Side<S>, v: usize, at: usize) -> Columns<S> {
+        // SAFETY: as the caller promises.
+        unsafe { (part(self.scale, side, v, at), part(self.shift, side, v, at)) }
+    }
+
+    /// The residual of vector number `v` of those that begin at output `at`.
+    ///
+    /// # Safety
+    /// Where there is a residual, it must cover the columns of `side` from `at`.
+    #[inline(always)]
+    pub(crate) unsafe fn residual<S: Simd>(&self, side: Side<S>, v: usize, at: usize) -> Option<S::f32s> {
+        // SAFETY: as the caller promises.
+        unsafe { part(self.residual, side, v, at) }
+    }
+
+    /// The value that is written for `a`.
+    #[inline(always)]
+    pub(crate) fn value<S: Simd>(&self, s: S, a: S::f32s, columns: Columns<S>, residual: Option<S::f32s>) -> S::f32s {
+        let zero = s.splat_f32s(0.0);
+        let a = match columns {
+            (Some(scale), Some(shift)) => s.mul_add_e_f32s(a, scale, shift),
+            (Some(scale), None) => s.mul_add_e_f32s(a, scale, zero),
+            (None, Some(shift)) => s.add_f32s(a, shift),
+            (None, None) => a,
+        };
+        let a = match residual {
+            Some(r) => s.add_f32s(a, r),
+            None => a,
+        };
+        match self.act {
+            Act::None => a,
+            Act::Relu => s.max_f32s(zero, a),
+            Act::Relu6 => s.min_f32s(s.splat_f32s(6.0), s.max_f32s(zero, a)),
+        }
+    }
+}
+
 /// Vector number `v` of those that begin at `at`, where there are any. Matches, here and above, and no closures: a call with
 /// vectors passes them through memory.
 ///
 /// # Safety
 /// Where there are any, they must cover the columns of `side` from `at`.
-#[allow(unsafe_code, reason = "part of the innermost loops")]
 #[allow(clippy::manual_map, reason = "a closure would pass vectors through memory")]
 #[inline(always)]
-unsafe fn part<T: Element, S: Simd>(of: Option<&[T]>, side: Side<T, S>, v: usize, at: usize) -> Option<T::V<S>> {
+unsafe fn part<S: Simd>(of: Option<&[f32]>, side: Side<S>, v: usize, at: usize) -> Option<S::f32s> {
     match of {
         // SAFETY: as the caller promises.
         Some(of) => Some(unsafe { side.load(v, of.as_ptr().add(at)) }),

@@ -1,8 +1,6 @@
 //! The sizes of a convolution, checked once.
 
-use candle_core::{Result, Tensor, bail};
-
-use crate::Precision;
+use crate::precision::Precision;
 
 /// Stride, padding, dilation and groups of a 2-D convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +59,7 @@ impl Conv2dGeometry {
     }
 
     /// Outputs over an input of length `len` with a kernel of `k` taps in direction `axis`; `None` when it does not fit.
-    pub(crate) fn outputs(&self, axis: usize, len: usize, k: usize) -> Option<usize> {
+    pub fn outputs(&self, axis: usize, len: usize, k: usize) -> Option<usize> {
         let span = self.dilation[axis] * (k - 1) + 1;
         let padded = len + self.padding[axis][0] + self.padding[axis][1];
         (padded >= span).then(|| (padded - span) / self.stride[axis] + 1)
@@ -70,64 +68,79 @@ impl Conv2dGeometry {
 
 /// All sizes of one call, and how its products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dims {
-    pub(crate) n: usize,
-    pub(crate) c: usize,
-    pub(crate) h: usize,
-    pub(crate) w: usize,
-    pub(crate) o: usize,
-    pub(crate) kh: usize,
-    pub(crate) kw: usize,
-    pub(crate) oh: usize,
-    pub(crate) ow: usize,
-    pub(crate) at: Conv2dGeometry,
-    pub(crate) precision: Precision,
+pub struct Dims {
+    /// Images.
+    pub n: usize,
+    /// Input channels.
+    pub c: usize,
+    /// Height of the input.
+    pub h: usize,
+    /// Width of the input.
+    pub w: usize,
+    /// Output channels.
+    pub o: usize,
+    /// Height of the kernel.
+    pub kh: usize,
+    /// Width of the kernel.
+    pub kw: usize,
+    /// Height of the output.
+    pub oh: usize,
+    /// Width of the output.
+    pub ow: usize,
+    /// Stride, padding, dilation and groups.
+    pub at: Conv2dGeometry,
+    /// What operands are rounded to.
+    pub precision: Precision,
 }
 
 impl Dims {
-    pub(crate) fn new(x: &[usize], weight: &[usize], at: Conv2dGeometry) -> Result<Self> {
+    /// The sizes of `x [n, c, h, w]` and `weight [o, c / groups, kh, kw]`, in the precision of this thread.
+    ///
+    /// # Errors
+    /// When they do not fit, with the reason.
+    pub fn new(x: &[usize], weight: &[usize], at: Conv2dGeometry) -> Result<Self, String> {
         let (&[n, c, h, w], &[o, cg, kh, kw]) = (x, weight) else {
-            bail!("conv2d: expected an input [n, c, h, w] and a weight [o, c, kh, kw], got {x:?} and {weight:?}")
+            return Err(format!(
+                "conv2d: expected an input [n, c, h, w] and a weight [o, c, kh, kw], got {x:?} and {weight:?}"
+            ));
         };
         let groups = at.groups;
         if at.stride.contains(&0) || at.dilation.contains(&0) || groups == 0 || kh == 0 || kw == 0 {
-            bail!("conv2d: stride, dilation, groups and kernel must be at least 1, got {at:?} and kernel {kh}x{kw}")
+            return Err(format!(
+                "conv2d: stride, dilation, groups and kernel must be at least 1, got {at:?} and kernel {kh}x{kw}"
+            ));
         }
         if c != cg * groups || o % groups != 0 {
-            bail!("conv2d: weight {weight:?} in {groups} groups does not fit the input {x:?}")
+            return Err(format!("conv2d: weight {weight:?} in {groups} groups does not fit the input {x:?}"));
         }
         let (Some(oh), Some(ow)) = (at.outputs(0, h, kh), at.outputs(1, w, kw)) else {
-            bail!("conv2d: a {kh}x{kw} kernel with {at:?} is larger than the input {x:?}")
+            return Err(format!("conv2d: a {kh}x{kw} kernel with {at:?} is larger than the input {x:?}"));
         };
         Ok(Self { n, c, h, w, o, kh, kw, oh, ow, at, precision: Precision::current() })
     }
 
-    pub(crate) fn of(x: &Tensor, weight: &Tensor, at: Conv2dGeometry) -> Result<Self> {
-        Self::new(x.dims(), weight.dims(), at)
-    }
-
     /// Input channels of a group.
-    pub(crate) fn cg(&self) -> usize {
+    pub fn cg(&self) -> usize {
         self.c / self.at.groups
     }
 
     /// Output channels of a group.
-    pub(crate) fn og(&self) -> usize {
+    pub fn og(&self) -> usize {
         self.o / self.at.groups
     }
 
     /// Taps of the kernel.
-    pub(crate) fn taps(&self) -> usize {
+    pub fn taps(&self) -> usize {
         self.kh * self.kw
     }
 
     /// Whether each channel is convolved alone, with one output.
-    pub(crate) fn is_depthwise(&self) -> bool {
+    pub fn is_depthwise(&self) -> bool {
         self.at.groups == self.c && self.o == self.c && self.c > 1
     }
 
     /// The input row (column) that tap `k` of output row (column) `out` reads, when it exists.
-    pub(crate) fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
+    pub fn source(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
         let len = [self.h, self.w][axis];
         (out * self.at.stride[axis] + k * self.at.dilation[axis])
             .checked_sub(self.at.padding[axis][0])
@@ -135,7 +148,7 @@ impl Dims {
     }
 
     /// The output row (column) that reads input row (column) `i` by tap `k`, when it exists.
-    pub(crate) fn reader(&self, axis: usize, i: usize, k: usize) -> Option<usize> {
+    pub fn reader(&self, axis: usize, i: usize, k: usize) -> Option<usize> {
         let (stride, len) = (self.at.stride[axis], [self.oh, self.ow][axis]);
         let at = (i + self.at.padding[axis][0]).checked_sub(k * self.at.dilation[axis])?;
         at.is_multiple_of(stride).then(|| at / stride).filter(|o| *o < len)

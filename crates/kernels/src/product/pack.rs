@@ -1,36 +1,49 @@
 //! The right operand of a product, packed: panels of a few vectors' width, each with its rows one after another.
 
-use rayon::prelude::*;
-
 use super::amx;
-use crate::Precision;
 use crate::buffer::Aligned;
-use crate::host::Element;
-use crate::simd::lanes;
+use crate::element::Element;
+use crate::parallel;
+use crate::precision::Precision;
+use crate::simd::{Level, level};
+
+/// Numbers in a vector of `T`, on which panels are made of.
+pub(super) fn lanes<T: Element>() -> usize {
+    if T::IS_SINGLE { level().lanes() } else { super::rows::PORTABLE }
+}
 
 /// Vectors in the widest panel.
-const MAX_VECTORS: usize = 4;
+fn most_vectors<T: Element>() -> usize {
+    match level() {
+        _ if !T::IS_SINGLE => 1,
+        Level::Portable => 1,
+        Level::Avx2 => 2,
+        Level::Neon | Level::Avx512 => 4,
+    }
+}
 
 /// Some columns of the right operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Panel {
+pub struct Panel {
     /// First column.
-    pub(crate) column: usize,
+    pub column: usize,
     /// Columns, those that pad the last vector not counted.
-    pub(crate) columns: usize,
+    pub columns: usize,
     /// Vectors of a row.
-    pub(crate) vectors: usize,
+    pub vectors: usize,
     /// Where the panel begins in the packed data.
-    pub(crate) from: usize,
+    pub from: usize,
 }
 
 /// A packed matrix of `k` rows.
-pub(crate) struct Packed<T> {
+pub struct Packed<T> {
     pub(super) values: Values<T>,
-    pub(crate) panels: Vec<Panel>,
-    pub(crate) k: usize,
+    /// Its columns.
+    pub panels: Vec<Panel>,
+    /// Its rows.
+    pub k: usize,
     /// Lanes of the vectors it was packed for.
-    pub(crate) lanes: usize,
+    pub lanes: usize,
 }
 
 /// The values of a packed matrix.
@@ -42,8 +55,8 @@ pub(super) enum Values<T> {
 }
 
 /// Splits `columns` into panels of `k` rows, as evenly as whole vectors allow.
-pub(crate) fn panels(columns: usize, k: usize, lanes: usize) -> Vec<Panel> {
-    panels_of(MAX_VECTORS, columns, k, lanes)
+pub fn panels<T: Element>(columns: usize, k: usize) -> Vec<Panel> {
+    panels_of(most_vectors::<T>(), columns, k, lanes::<T>())
 }
 
 /// The same, of at most so many vectors each.
@@ -65,11 +78,11 @@ fn panels_of(most: usize, columns: usize, k: usize, lanes: usize) -> Vec<Panel> 
 
 /// Packs a matrix of `k` rows, summed over in runs of `run`, and `columns` columns. `fill(panel, width, rows)` writes the rows of a
 /// panel, each `width` wide; what it leaves is zero.
-pub(crate) fn pack<T: Element>(
+pub fn pack<T: Element>(
     (k, run): (usize, usize),
     columns: usize,
     precision: Precision,
-    fill: impl Fn(&Panel, usize, &mut [T]) + Sync,
+    fill: &(dyn Fn(&Panel, usize, &mut [T]) + Sync),
 ) -> Packed<T> {
     let lanes = lanes::<T>();
     if precision.takes_tiles::<T>() {
@@ -77,7 +90,7 @@ pub(crate) fn pack<T: Element>(
         let tiles = amx::pack((k, run), &mut panels, fill);
         return Packed { values: Values::Tiles(tiles), panels, k, lanes };
     }
-    let panels = panels(columns, k, lanes);
+    let panels = panels::<T>(columns, k);
     let len = panels.iter().map(|p| p.vectors * lanes * k).sum();
     let mut data = Aligned::zeros(len);
     let mut rest = data.as_mut_slice();
@@ -87,12 +100,11 @@ pub(crate) fn pack<T: Element>(
         parts.push((p, part));
         rest = left;
     }
-    let fill_one = |(p, part): (&Panel, &mut [T])| fill(p, p.vectors * lanes, part);
-    if len < 1 << 13 {
-        parts.into_iter().for_each(fill_one)
-    } else {
-        parts.into_par_iter().for_each(fill_one)
-    }
+    let fill_one = |_: usize, part: &mut [(&Panel, &mut [T])]| {
+        part.iter_mut().for_each(|(p, part)| fill(p, p.vectors * lanes, part));
+    };
+    let at_once = if len < 1 << 13 { parts.len().max(1) } else { 1 };
+    parallel::chunks_mut(&mut parts, at_once, &fill_one);
     Packed { values: Values::Plain(data), panels, k, lanes }
 }
 
@@ -103,7 +115,7 @@ mod tests {
     #[test]
     fn panels_cover_all_columns_evenly() {
         for (columns, widths) in [(1, vec![1]), (64, vec![4]), (80, vec![3, 2]), (100, vec![4, 3]), (0, vec![])] {
-            let p = panels(columns, 3, 16);
+            let p = panels_of(4, columns, 3, 16);
             assert_eq!(p.iter().map(|p| p.vectors).collect::<Vec<_>>(), widths, "{columns}");
             assert_eq!(p.iter().map(|p| p.columns).sum::<usize>(), columns);
             assert!(p.windows(2).all(|w| w[0].column + w[0].columns == w[1].column));

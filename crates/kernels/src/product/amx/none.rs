@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Tiles;
-use crate::host::Element;
+use crate::element::Element;
 use crate::product::{Panel, Rows};
 
 pub(crate) fn available() -> bool {
@@ -13,7 +13,7 @@ pub(crate) fn available() -> bool {
 pub(in crate::product) fn pack<T: Element>(
     _: (usize, usize),
     _: &mut [Panel],
-    _: impl Fn(&Panel, usize, &mut [T]) + Sync,
+    _: &(dyn Fn(&Panel, usize, &mut [T]) + Sync),
 ) -> Tiles {
     unreachable!("there is no matrix unit")
 }

@@ -8,14 +8,17 @@
 mod amx;
 mod finish;
 mod outer;
+mod outer_simd;
 mod pack;
 mod rows;
+mod rows_simd;
 
 pub(crate) use amx::{Part, available as has_matrix_unit, outer_by_tap};
-pub(crate) use finish::{Act, Finish};
-pub(crate) use outer::{Outer, ROWS, outer};
-pub(crate) use pack::{Packed, Panel, pack, panels};
-pub(crate) use rows::{Rows, rows, rows_into};
+pub use finish::{Act, Finish};
+pub(crate) use outer::ROWS;
+pub use outer::{Outer, outer};
+pub use pack::{Packed, Panel, pack, panels};
+pub use rows::{Rows, rows, rows_into};
 
 /// Evaluates an expression with the constants `$mr` and `$nv`: rows and vectors of a tile for a panel of so many vectors, as
 /// many rows as the accumulators leave registers for.
@@ -43,23 +46,13 @@ macro_rules! by_panel {
                 $body
             }
             (1, false) => {
-                const $mr: usize = 6;
+                const $mr: usize = 8;
                 const $nv: usize = 1;
                 $body
             }
-            (2, false) => {
+            (_, false) => {
                 const $mr: usize = 6;
                 const $nv: usize = 2;
-                $body
-            }
-            (3, false) => {
-                const $mr: usize = 4;
-                const $nv: usize = 3;
-                $body
-            }
-            (_, false) => {
-                const $mr: usize = 3;
-                const $nv: usize = 4;
                 $body
             }
         }
@@ -71,18 +64,18 @@ use by_panel;
 const WHOLE: usize = 24;
 
 /// `len` rows in parts of `most` or a little more: evenly, but so that only the last leaves rows over when it is cut into tiles.
-pub(crate) fn parts(len: usize, most: usize) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + Clone {
+pub fn parts(len: usize, most: usize) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + Clone {
     let size = len.div_ceil(len.div_ceil(most).max(1)).next_multiple_of(WHOLE).max(1);
     (0..len.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(len))
 }
 
 /// Terms that stand side by side in both operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
+pub struct Run {
     /// Where they begin in the left operand, from the start of the row.
-    pub(crate) delta: isize,
+    pub delta: isize,
     /// Where they begin among the packed rows of the right operand.
-    pub(crate) k: usize,
+    pub k: usize,
     /// How many.
-    pub(crate) len: usize,
+    pub len: usize,
 }

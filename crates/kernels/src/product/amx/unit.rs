@@ -8,6 +8,8 @@ use std::arch::asm;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
+use crate::simd::{Level, level};
+
 /// Rows of a tile, and sums in each of its rows.
 pub(super) const ROWS: usize = 16;
 /// Terms in a row of an operand's tile.
@@ -25,10 +27,11 @@ pub(super) struct Sums(pub(super) [f32; SIDE * SIDE]);
 /// Whether this processor has the unit and the system lets this process use it.
 pub(crate) fn available() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
+    let found = || {
         let vectors = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
-        vectors && crate::simd::lanes::<f32>() == ROWS && has_tiles() && may_use_tiles()
-    })
+        vectors && has_tiles() && may_use_tiles()
+    };
+    level() == Level::Avx512 && *FOUND.get_or_init(found)
 }
 
 /// AMX-TILE and AMX-BF16, in the processor's words.
