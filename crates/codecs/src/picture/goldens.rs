@@ -1,11 +1,10 @@
 //! Tests against Pillow and torchvision: `goldens/pictures.json`, written by `tests/goldens/generate_pictures.py`.
 
 use serde::Deserialize;
-use transplant_core::{Filter, Fit, Frame};
 
-use super::decode;
 use super::fit::fit;
 use super::raster::{Raster, raster};
+use super::{Filter, Fit, Frame, decode};
 
 #[derive(Deserialize)]
 struct Goldens {

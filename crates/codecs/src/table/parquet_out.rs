@@ -9,7 +9,8 @@ use parquet::errors::Result as Written;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
-use transplant_core::{Error, Result};
+
+use crate::{Error, Result};
 
 /// Some rows of a column.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,14 +22,22 @@ pub enum Values {
 }
 
 /// Writes Parquet, one row group each time.
-pub struct ParquetWriter<W: Write + Send>(SerializedFileWriter<W>);
+pub struct ParquetWriter<'a>(SerializedFileWriter<Out<'a>>);
 
-impl<W: Write + Send> ParquetWriter<W> {
+type Out<'a> = Box<dyn Write + Send + 'a>;
+
+impl std::fmt::Debug for ParquetWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ParquetWriter").finish_non_exhaustive()
+    }
+}
+
+impl<'a> ParquetWriter<'a> {
     /// A file with these columns, texts where it says so and numbers elsewhere.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn new(out: W, columns: &[(String, bool)]) -> Result<Self> {
+    pub fn new(out: Box<dyn Write + Send + 'a>, columns: &[(String, bool)]) -> Result<Self> {
         let field = |(name, text): &(String, bool)| {
             let (physical, logical, repetition) = match text {
                 true => (Physical::BYTE_ARRAY, Some(LogicalType::String), Repetition::REQUIRED),
@@ -83,20 +92,20 @@ impl<W: Write + Send> ParquetWriter<W> {
 }
 
 fn unwritten(e: impl std::fmt::Display) -> Error {
-    Error::contract(format!("cannot write Parquet: {e}"))
+    Error::Write(e.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cell, Table};
+    use crate::table::{Cell, Table};
 
     #[test]
     fn what_is_written_is_read_again() -> Result<()> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
         let columns = [("name, with \"signs\"".to_owned(), true), ("score".to_owned(), false)];
-        let mut writer = ParquetWriter::new(std::fs::File::create(&path).unwrap(), &columns)?;
+        let mut writer = ParquetWriter::new(Box::new(std::fs::File::create(&path).unwrap()), &columns)?;
         for (text, number) in [("a", Some(0.5)), ("ä\n", None)] {
             writer.write(&[Values::Texts(vec![text.to_owned()]), Values::Numbers(vec![number])])?;
         }

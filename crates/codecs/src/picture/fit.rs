@@ -1,10 +1,10 @@
 //! Bringing a picture to the size of a [`Frame`], as Pillow's `Image.resize` does to within one level.
 
-use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U16, U16x3};
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use transplant_core::{Filter, Fit, Frame};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
+use super::frame::{Filter, Fit, Frame};
 use super::raster::{Raster, grey};
 
 /// Pixels on each side of one that the widest filter reads, for every pixel that it shrinks to one.
@@ -173,26 +173,36 @@ fn nearest(raster: &Raster, y: Axis, x: Axis) -> Raster {
 fn resized(
     pixels: &[u8],
     [height, width, channels]: [usize; 3],
-    [y, x]: [Span; 2],
+    spans: [Span; 2],
     kind: FilterType,
 ) -> Result<Vec<u8>, String> {
+    let wide = |v: u8| u16::from(v) * 257;
+    let byte = |v: u16| ((u32::from(v) + 128) / 257) as u8;
+    if channels == 3 {
+        let from = pixels.chunks_exact(3).map(|p| U16x3::new([wide(p[0]), wide(p[1]), wide(p[2])])).collect::<Vec<_>>();
+        let to = convolved(&from, [height, width], spans, kind)?;
+        Ok(to.pixels().iter().flat_map(|p| p.0.map(byte)).collect())
+    } else {
+        let from: Vec<U16> = pixels.iter().map(|p| U16::new(wide(*p))).collect();
+        let to = convolved(&from, [height, width], spans, kind)?;
+        Ok(to.pixels().iter().map(|p| byte(p.0)).collect())
+    }
+}
+
+/// The library's typed call: its other one chooses the type of pixels at run time, and compiles thirteen of them.
+fn convolved<P: PixelTrait>(
+    pixels: &[P],
+    [height, width]: [usize; 2],
+    [y, x]: [Span; 2],
+    kind: FilterType,
+) -> Result<TypedImage<'static, P>, String> {
     let side = |pixels: usize| u32::try_from(pixels).map_err(|_| "too large a picture".to_owned());
     let (width, height) = (side(width)?, side(height)?);
-    let wide = |v: u8| u16::from(v) * 257;
-    let (colours, greys): (Vec<U16x3>, Vec<U16>);
-    let from = if channels == 3 {
-        colours = pixels.chunks_exact(3).map(|p| U16x3::new([wide(p[0]), wide(p[1]), wide(p[2])])).collect();
-        ImageRef::from_pixels(width, height, &colours)
-    } else {
-        greys = pixels.iter().map(|p| U16::new(wide(*p))).collect();
-        ImageRef::from_pixels(width, height, &greys)
-    };
-    let from = from.map_err(|e| e.to_string())?;
-    let mut to = Image::new(side(x.size)?, side(y.size)?, from.pixel_type());
+    let from = TypedImageRef::new(width, height, pixels).map_err(|e| e.to_string())?;
+    let mut to = TypedImage::new(side(x.size)?, side(y.size)?);
     let within = |span: Span, side: u32| span.length.min(f64::from(side) - span.start);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kind)).use_alpha(false);
     let options = options.crop(x.start, y.start, within(x, width), within(y, height));
-    Resizer::new().resize(&from, &mut to, &options).map_err(|e| e.to_string())?;
-    let byte = |b: &[u8]| ((u32::from(u16::from_ne_bytes([b[0], b[1]])) + 128) / 257) as u8;
-    Ok(to.buffer().chunks_exact(2).map(byte).collect())
+    Resizer::new().resize_typed(&from, &mut to, &options).map_err(|e| e.to_string())?;
+    Ok(to)
 }

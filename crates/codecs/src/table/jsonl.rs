@@ -6,11 +6,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use super::{Cell, Column, Read, absent};
+use crate::{Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-use transplant_core::{Error, Result};
-
-use super::{Cell, Column, Read, absent};
 
 pub(super) fn read(file: &Path, names: &[String]) -> Result<Read> {
     let opened = File::open(file).map_err(|e| Error::io(file, e))?;
@@ -26,7 +25,7 @@ pub(super) fn read(file: &Path, names: &[String]) -> Result<Read> {
         if content.trim_ascii().is_empty() {
             continue;
         }
-        let fault = |message: String| Error::data(file, None, format!("line {line}: {message}"));
+        let fault = |message: String| Error::data(file, format!("line {line}: {message}"));
         let mut json = serde_json::Deserializer::from_slice(content);
         let row = Wanted { names, seen: &mut seen }.deserialize(&mut json);
         let row = row.and_then(|row| json.end().map(|()| row)).map_err(|e| fault(without_line(&e)))?;

@@ -13,14 +13,14 @@ mod separated;
 
 use std::path::{Path, PathBuf};
 
-use transplant_core::{Error, Invalid, Result, nearest};
+use crate::{Error, Result, Unsupported};
 
 pub use cell::Cell;
 #[cfg(feature = "parquet")]
 pub use parquet_out::{ParquetWriter, Values};
 
 /// The values of one column, a row each.
-pub(crate) type Column = Vec<Option<Cell>>;
+type Column = Vec<Option<Cell>>;
 
 /// Some columns of a file, in memory.
 #[derive(Debug, Clone)]
@@ -41,9 +41,12 @@ struct Read {
 
 /// The kinds of files, known by the end of their name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
+    /// CSV or TSV: a header line and a record a row, with this byte between fields.
     Separated(u8),
+    /// A JSON object a line.
     Jsonl,
+    /// Parquet, which this build reads when it has the cargo feature `parquet`.
     Parquet,
 }
 
@@ -59,31 +62,33 @@ const ENDINGS: [(&str, Format); 7] = [
 ];
 
 impl Format {
-    /// The kind of this file.
+    /// The kind of this file, which is not opened.
     ///
     /// # Errors
     /// When the end of its name is none of those that are known.
-    pub(crate) fn of(file: &Path) -> Result<Self, Invalid> {
+    pub fn from_name(file: &Path) -> Result<Self, Unsupported> {
         let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let found = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format);
         found.ok_or_else(|| {
             let known: Vec<_> = ENDINGS.iter().map(|(ending, _)| *ending).collect();
-            Invalid::new(format!("`{name}` is no table: its name should end in one of {}", known.join(", ")))
+            let message = format!("`{name}` is no table: its name should end in one of {}", known.join(", "));
+            Unsupported { message, help: None }
         })
     }
 
-    /// Checks that this build reads such files.
+    /// Checks that this build reads such files; `file` is named in the error.
     ///
     /// # Errors
     /// When it lacks the cargo feature.
-    pub(crate) fn readable(self, file: &Path) -> Result<(), Invalid> {
-        if self != Self::Parquet || cfg!(feature = "parquet") {
-            return Ok(());
-        }
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let message = format!("`{name}` needs the cargo feature `parquet`, and this binary was built without it");
-        Err(Invalid::new(message).help("`cargo xtask run` turns it on for a pipeline file that names such a file"))
+    pub fn check_readable(self, file: &Path) -> Result<(), Unsupported> {
+        if self != Self::Parquet || cfg!(feature = "parquet") { Ok(()) } else { Err(without_parquet(file)) }
     }
+}
+
+fn without_parquet(file: &Path) -> Unsupported {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!("`{name}` needs the cargo feature `parquet`, and this binary was built without it");
+    Unsupported { message, help: Some("`cargo xtask run` turns it on for a pipeline file that names such a file") }
 }
 
 impl Table {
@@ -91,12 +96,12 @@ impl Table {
     /// `.ndjson`, `.parquet`, `.parquet.brotli`. A cell of CSV or TSV that is one of the words in `missing` is missing.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the kind is not known or this build lacks the cargo feature `parquet`; [`Error::Io`] when the
+    /// [`Error::Unsupported`] when the kind is not known or this build lacks the cargo feature `parquet`; [`Error::Io`] when the
     /// file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged, two columns have one name
     /// or a wanted one is not there.
     pub fn read(file: &Path, wanted: &[&str], missing: &[String]) -> Result<Self> {
-        let format = Format::of(file)?;
-        format.readable(file)?;
+        let format = Format::from_name(file)?;
+        format.check_readable(file)?;
         let mut names: Vec<String> = Vec::new();
         for name in wanted {
             if !names.iter().any(|n| n == name) {
@@ -110,7 +115,7 @@ impl Table {
         };
         let rows = columns.first().map_or(0, Vec::len);
         if rows == 0 {
-            return Err(Error::data(file, None, "has no rows"));
+            return Err(Error::data(file, "has no rows"));
         }
         Ok(Self { file: file.to_owned(), names, columns, rows, lines })
     }
@@ -128,17 +133,17 @@ impl Table {
     /// The values of a column.
     ///
     /// # Errors
-    /// [`Error::Contract`] when it was not asked for.
+    /// [`Error::NotRead`] when it was not asked for.
     pub fn column(&self, name: &str) -> Result<&[Option<Cell>]> {
         let column = self.names.iter().zip(&self.columns).find(|(n, _)| *n == name);
-        column.map(|(_, c)| c.as_slice()).ok_or_else(|| Error::contract(format!("column `{name}` was not read")))
+        column.map(|(_, c)| c.as_slice()).ok_or_else(|| Error::NotRead(name.to_owned()))
     }
 
     /// An error about a row, with its line where the file has lines.
-    pub fn fault(&self, row: usize, message: impl AsRef<str>) -> Error {
+    pub fn fault(&self, row: usize, message: &str) -> Error {
         let line = self.lines.as_ref().and_then(|lines| lines.get(row));
         let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        Error::data(&self.file, Some(row as u64), format!("{line}{}", message.as_ref()))
+        Error::Data { path: self.file.clone(), row: Some(row as u64), message: format!("{line}{message}") }
     }
 }
 
@@ -149,8 +154,7 @@ fn parquet_columns(file: &Path, names: &[String]) -> Result<Read> {
 
 #[cfg(not(feature = "parquet"))]
 fn parquet_columns(file: &Path, _: &[String]) -> Result<Read> {
-    Format::Parquet.readable(file)?;
-    Err(Error::contract("a build without the feature `parquet` reads no Parquet"))
+    Err(without_parquet(file).into())
 }
 
 /// Where each of the `wanted` columns stands in a file with the columns `there`.
@@ -158,18 +162,25 @@ fn places(file: &Path, wanted: &[String], there: &[&str]) -> Result<Vec<usize>> 
     for (i, name) in there.iter().enumerate() {
         // Index columns are often written without a name; they cannot be asked for, so they may be there twice.
         if !name.is_empty() && there[..i].contains(name) {
-            return Err(Error::data(file, None, format!("has two columns with the name `{name}`")));
+            return Err(Error::data(file, format!("has two columns with the name `{name}`")));
         }
     }
     wanted.iter().map(|name| there.iter().position(|t| t == name).ok_or_else(|| absent(file, name, there))).collect()
 }
 
 fn absent(file: &Path, name: &str, there: &[&str]) -> Error {
-    let help = match nearest(name, there.iter().copied()) {
+    let help = match nearest(name, there) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there are {}", there.iter().map(|t| format!("`{t}`")).collect::<Vec<_>>().join(", ")),
     };
-    Error::data(file, None, format!("has no column `{name}` ({help})"))
+    Error::data(file, format!("has no column `{name}` ({help})"))
+}
+
+/// The candidate most like `name`, when one is near enough to be a slip of the pen: as core's function of this name, which this
+/// crate does not see.
+fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let scored = candidates.iter().map(|c| (strsim::jaro_winkler(name, c), *c)).filter(|(score, _)| *score > 0.7);
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
 }
 
 #[cfg(test)]

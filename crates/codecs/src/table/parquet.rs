@@ -7,14 +7,13 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use super::{Cell, Column, places};
+use crate::{Error, Result};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
-use transplant_core::{Error, Result};
-
-use super::{Cell, Column, places};
 
 /// Values that are decoded at a time.
 const CHUNK: usize = 4096;
@@ -23,11 +22,11 @@ pub(super) fn read(file: &Path, names: &[String]) -> Result<Vec<Column>> {
     let opened = File::open(file).map_err(|e| Error::io(file, e))?;
     // The decoders assert what a sound file keeps, so a damaged one can make them panic.
     let read = catch_unwind(AssertUnwindSafe(|| columns(file, opened, names)));
-    read.unwrap_or_else(|_| Err(Error::data(file, None, "is damaged: its pages cannot be decoded")))
+    read.unwrap_or_else(|_| Err(Error::data(file, "is damaged: its pages cannot be decoded")))
 }
 
 fn columns(file: &Path, opened: File, names: &[String]) -> Result<Vec<Column>> {
-    let fault = |message: String| Error::data(file, None, message);
+    let fault = |message: String| Error::data(file, message);
     let reader = SerializedFileReader::new(opened).map_err(|e| fault(format!("is no whole Parquet file: {e}")))?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let roots = schema.root_schema().get_fields();

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use csv::{ByteRecord, ErrorKind, Position, ReaderBuilder};
-use transplant_core::{Error, Result};
-
 use super::{Cell, Column, Read, places};
+use crate::{Error, Result};
+use csv::{ByteRecord, ErrorKind, Position, ReaderBuilder};
 
 pub(super) fn read(file: &Path, delimiter: u8, names: &[String], missing: &[String]) -> Result<Read> {
     let content = std::fs::read(file).map_err(|e| Error::io(file, e))?;
@@ -13,7 +12,7 @@ pub(super) fn read(file: &Path, delimiter: u8, names: &[String], missing: &[Stri
     let mut at = Place { content: &content, line: 1, byte: 0 };
     let header = reader.byte_headers().map_err(|e| fault(file, &e, &mut at))?.clone();
     if header.is_empty() {
-        return Err(Error::data(file, None, "is empty: its first line should name the columns"));
+        return Err(Error::data(file, "is empty: its first line should name the columns"));
     }
     let end = (reader.position().byte() as usize).min(content.len());
     if is_open(&content[..end], delimiter) {
@@ -59,11 +58,11 @@ impl Place<'_> {
 }
 
 fn not_closed(file: &Path, line: u64) -> Error {
-    Error::data(file, None, format!("line {line}: a quoted field that is not closed begins in this record"))
+    Error::data(file, format!("line {line}: a quoted field that is not closed begins in this record"))
 }
 
 fn text<'a>(file: &Path, line: u64, field: &'a [u8]) -> Result<&'a str> {
-    std::str::from_utf8(field).map_err(|e| Error::data(file, None, format!("line {line}: is not UTF-8: {e}")))
+    std::str::from_utf8(field).map_err(|e| Error::data(file, format!("line {line}: is not UTF-8: {e}")))
 }
 
 fn fault(file: &Path, e: &csv::Error, at: &mut Place<'_>) -> Error {
@@ -71,10 +70,10 @@ fn fault(file: &Path, e: &csv::Error, at: &mut Place<'_>) -> Error {
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let line = at.advance(pos.as_ref());
             let message = format!("line {line}: {len} fields where the header names {expected_len} columns");
-            Error::data(file, None, message)
+            Error::data(file, message)
         }
         ErrorKind::Io(e) => Error::io(file, std::io::Error::new(e.kind(), e.to_string())),
-        _ => Error::data(file, None, e.to_string()),
+        _ => Error::data(file, e.to_string()),
     }
 }
 
