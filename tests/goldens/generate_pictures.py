@@ -1,4 +1,4 @@
-"""Writes crates/datasets/goldens/pictures.json: small pictures as files, and what Pillow and torchvision make of them.
+"""Writes crates/codecs/goldens/pictures.json: small pictures as files, and what Pillow and torchvision make of them.
 
     pip install pillow==13.0.0 numpy==2.4.6 torch==2.15.0 torchvision==0.29.2
     python tests/goldens/generate_pictures.py     # from the repository's root
@@ -118,7 +118,7 @@ for orientation in range(1, 9):
     file(f"turned {orientation} JPEG", encoded(smooth, "JPEG", quality=95, subsampling=0, exif=exif), 3)
     file(f"turned {orientation} PNG", encoded(rgb, "PNG", exif=exif))
 
-out = Path("crates/datasets/goldens/pictures.json")
+out = Path("crates/codecs/goldens/pictures.json")
 out.parent.mkdir(exist_ok=True)
 goldens = {"resized": resized, "cropped": cropped, "padded": padded, "decoded": decoded}
 lines = (f'"{key}": [\n' + ",\n".join(json.dumps(case) for case in cases) + "\n]" for key, cases in goldens.items())

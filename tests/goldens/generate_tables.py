@@ -1,4 +1,5 @@
-"""Writes crates/datasets/goldens/: one small table as CSV, TSV, JSONL and Parquet, and Parquet files of many types.
+"""Writes crates/codecs/goldens/: one small table as CSV, TSV, JSONL and Parquet, and Parquet files of many types;
+and crates/datasets/goldens/pictures.parquet.
 
     pip install numpy==2.4.6 pandas==3.1.1 pyarrow==26.0.1 pillow==13.0.0
     python tests/goldens/generate_tables.py      # from the repository's root
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-OUT = Path("crates/datasets/goldens")
+OUT = Path("crates/codecs/goldens")
 OUT.mkdir(exist_ok=True)
 
 
@@ -88,6 +89,6 @@ def png(red, green, blue):
 
 pictures = [{"bytes": png(*rgb), "path": None} for rgb in [(255, 0, 0), (0, 255, 0), (0, 0, 255)]]
 struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-write("pictures.parquet", pa.table({"image": pa.array(pictures, struct), "label": pa.array([1, None, 0])}))
+write("../../datasets/goldens/pictures.parquet", pa.table({"image": pa.array(pictures, struct), "label": pa.array([1, None, 0])}))
 
 print("pandas", pd.__version__, "pyarrow", pa.__version__, "numpy", np.__version__, "pillow", Image.__version__)

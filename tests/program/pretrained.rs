@@ -7,7 +7,7 @@ use transplant_assets::{Role, Store, find};
 use transplant_backbones::{EfficientNetLite, weights};
 use transplant_core::{
     Acts, Architecture, BuildCx, Component, Ctx, Field, HIDDEN, MASK, Origin, Params, Role as ParamRole, Schema, Scope,
-    Seeds, TOKENS,
+    Seeds, Spec, TEXT, TOKENS, Transform, TransformCx,
 };
 use transplant_tests::parameters;
 
@@ -96,7 +96,7 @@ strategy = ["feature", "structure"]
     assert!(of("feature") > of("structure") + 0.1, "{summary}");
 }
 
-/// Sentences through a pretrained BERT, from their pieces on; with the feature `tokenizers` also from the text on.
+/// Sentences through a pretrained BERT, from their pieces on and from the text on.
 #[test]
 #[ignore = "fetches 85 MB"]
 fn pretrained_minilm_gives_the_sentence_embeddings_of_transformers() {
@@ -129,20 +129,16 @@ fn pretrained_minilm_gives_the_sentence_embeddings_of_transformers() {
     let acts = Acts::new()
         .with(TOKENS, Tensor::from_vec(filled, (3, LENGTH), &Device::Cpu).unwrap())
         .with(MASK, Tensor::from_vec(mask, (3, LENGTH), &Device::Cpu).unwrap());
-    #[cfg(feature = "tokenizers")]
-    {
-        use transplant_core::{Spec, TEXT, Transform, TransformCx};
-        let sentences: Vec<String> = serde_json::from_value(golden["sentences"].clone()).unwrap();
-        let longest = sentences.iter().map(String::len).max().unwrap();
-        let bytes = sentences.iter().flat_map(|s| s.bytes().chain(std::iter::repeat(0)).take(longest)).collect();
-        let texts = Acts::new().with(TEXT, Tensor::from_vec(bytes, (3, longest), &Device::Cpu).unwrap());
-        let spec = Spec::<dyn Transform>::new("tokenise").with("asset", asset.name.as_str()).with("max_tokens", LENGTH);
-        let transform = cx.make(&spec).unwrap();
-        assert_eq!(transform.schema(&Schema::from([(TEXT.to_owned(), Field::Text)])).unwrap(), inputs);
-        let made = transform.apply(texts, &TransformCx { rows: &[0, 1, 2], epoch: 0, seeds: Seeds::new(0) }).unwrap();
-        let numbers = |a: &Acts| a.get(TOKENS).unwrap().to_vec2::<u32>().unwrap();
-        assert_eq!(numbers(&made), numbers(&acts));
-    }
+    let sentences: Vec<String> = serde_json::from_value(golden["sentences"].clone()).unwrap();
+    let longest = sentences.iter().map(String::len).max().unwrap();
+    let bytes = sentences.iter().flat_map(|s| s.bytes().chain(std::iter::repeat(0)).take(longest)).collect();
+    let texts = Acts::new().with(TEXT, Tensor::from_vec(bytes, (3, longest), &Device::Cpu).unwrap());
+    let spec = Spec::<dyn Transform>::new("tokenise").with("asset", asset.name.as_str()).with("max_tokens", LENGTH);
+    let transform = cx.make(&spec).unwrap();
+    assert_eq!(transform.schema(&Schema::from([(TEXT.to_owned(), Field::Text)])).unwrap(), inputs);
+    let made = transform.apply(texts, &TransformCx { rows: &[0, 1, 2], epoch: 0, seeds: Seeds::new(0) }).unwrap();
+    let numbers = |a: &Acts| a.get(TOKENS).unwrap().to_vec2::<u32>().unwrap();
+    assert_eq!(numbers(&made), numbers(&acts));
     let out = net.forward(acts, 0..net.stages().len(), &mut Ctx::eval(&[0, 1, 2])).unwrap();
     let features = out.get(HIDDEN).unwrap().to_vec2::<f32>().unwrap();
     let wanted: Vec<Vec<f32>> = serde_json::from_value(golden["features"].clone()).unwrap();

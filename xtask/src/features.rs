@@ -10,18 +10,11 @@ use crate::machine::Machine;
 
 /// The tags whose component stands behind a feature of `transplant-cli`, because its dependencies take long to build.
 /// A new component with heavy dependencies gets a line here.
-const GATED: &[(&str, &str)] =
-    &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets"), ("tokenise", TOKENIZERS)];
+const GATED: &[(&str, &str)] = &[("cifar10_binary", "candle-datasets"), ("mnist_idx", "candle-datasets")];
 
 /// The catalogue of assets: those that are asked of the model hub first need its client, tables may need their reader.
 const CATALOGUE: &str = include_str!("../../crates/assets/src/catalogue.toml");
 const HUB: &str = "hub";
-
-/// What makes tokens of texts by the rules of a pretrained network.
-const TOKENIZERS: &str = "tokenizers";
-
-/// Networks of texts: what a repository of the hub has beside the weights of one makes tokens.
-const OF_TOKENS: [&str; 2] = ["bert", "distilbert"];
 
 /// Files whose name ends so need a reader that stands behind a feature.
 const PARQUET: &str = "parquet";
@@ -96,11 +89,6 @@ fn parquet_assets() -> Vec<String> {
     assets_with(|file| file.get("name").and_then(Item::as_str).is_some_and(is_parquet))
 }
 
-/// Names of the assets that bring the rules of a tokenizer: a text for their weights is made tokens of by them.
-fn tokenizer_assets() -> Vec<String> {
-    assets_with(|file| file.get("role").and_then(Item::as_str) == Some("tokenizer"))
-}
-
 fn is_parquet(name: &str) -> bool {
     let name = name.to_lowercase();
     PARQUET_FILES.iter().any(|ending| name.ends_with(ending))
@@ -165,18 +153,9 @@ impl Tags {
     pub(crate) fn features(&self) -> Vec<&'static str> {
         let gated = GATED.iter().filter(|(tag, _)| self.words.contains(*tag)).map(|(_, feature)| *feature);
         let hub = (self.on_hub || hub_assets().iter().any(|name| self.words.contains(name))).then_some(HUB);
-        let mut texts = tokenizer_assets().into_iter();
-        let of_tokens = self.on_hub && OF_TOKENS.iter().any(|tag| self.words.contains(*tag));
-        let tokenizers = (of_tokens || texts.any(|name| self.words.contains(&name))).then_some(TOKENIZERS);
         let mut tables = parquet_assets().into_iter();
         let parquet = self.words.iter().any(|word| is_parquet(word)) || tables.any(|name| self.words.contains(&name));
-        gated
-            .chain(hub)
-            .chain(tokenizers)
-            .chain(parquet.then_some(PARQUET))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect()
+        gated.chain(hub).chain(parquet.then_some(PARQUET)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn add_table(&mut self, table: &dyn TableLike) {
@@ -238,16 +217,16 @@ mod tests {
     }
 
     #[test]
-    fn a_transform_that_needs_a_tokenizer_turns_it_on() {
+    fn a_tokenizer_needs_nothing() {
         let file = "[datasets.a]\ntype = \"csv\"\ntransforms = [{ type = \"tokenise\", asset = \"all_minilm_l6_v2\" }]";
-        assert_eq!(features(file), ["tokenizers"]);
+        assert!(features(file).is_empty());
     }
 
     #[test]
-    fn a_repository_of_the_hub_needs_its_client_and_for_texts_their_tokens() {
+    fn a_repository_of_the_hub_needs_its_client() {
         let file = "[weights.w]\nhub = \"us/thing\"\n[steps.a]\nbackbone = ";
         assert_eq!(features(&format!("{file}\"resnet\"")), ["hub"]);
-        assert_eq!(features(&format!("{file}\"bert\"")), ["hub", "tokenizers"]);
+        assert_eq!(features(&format!("{file}\"bert\"")), ["hub"]);
     }
 
     #[test]

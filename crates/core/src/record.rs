@@ -79,14 +79,24 @@ impl Link<'_> {
 ///
 /// # Errors
 /// When there are more than three tracked inputs and no [`Recording`](crate::Recording).
-pub fn record<O: Differentiable>(
-    op: O,
+pub fn record(
+    op: impl Differentiable,
     inputs: &[&Tensor],
     storage: CpuStorage,
     shape: impl Into<Shape>,
     memory: Memory,
 ) -> Result<Tensor> {
-    let shape = shape.into();
+    record_boxed(Box::new(op), inputs, storage, shape.into(), memory)
+}
+
+/// [`record`], compiled once for all operations.
+fn record_boxed(
+    op: Box<dyn Differentiable>,
+    inputs: &[&Tensor],
+    storage: CpuStorage,
+    shape: Shape,
+    memory: Memory,
+) -> Result<Tensor> {
     let made = Made::new(storage, &shape, memory);
     let tracked: Vec<usize> = (0..inputs.len()).filter(|i| inputs[*i].track_op()).collect();
     if tracked.is_empty() {
@@ -132,15 +142,15 @@ impl CustomOp1 for Made {
 }
 
 /// An operation as a node of candle's graph.
-struct InGraph<O> {
-    op: O,
+struct InGraph {
+    op: Box<dyn Differentiable>,
     made: Made,
     kept: Vec<Tensor>,
     tracked: Vec<usize>,
     memory: Memory,
 }
 
-impl<O: Differentiable> InGraph<O> {
+impl InGraph {
     fn gradients(&self, y: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let shape = match (self.memory, y.dims()) {
             (Memory::ChannelsLast, [n, rest @ .., c]) if y.rank() > 1 => [&[*n, *c][..], rest].concat().into(),
@@ -160,7 +170,7 @@ impl<O: Differentiable> InGraph<O> {
     }
 }
 
-impl<O: Differentiable> CustomOp1 for InGraph<O> {
+impl CustomOp1 for InGraph {
     fn name(&self) -> &'static str {
         self.op.name()
     }
@@ -174,7 +184,7 @@ impl<O: Differentiable> CustomOp1 for InGraph<O> {
     }
 }
 
-impl<O: Differentiable> CustomOp2 for InGraph<O> {
+impl CustomOp2 for InGraph {
     fn name(&self) -> &'static str {
         self.op.name()
     }
@@ -189,7 +199,7 @@ impl<O: Differentiable> CustomOp2 for InGraph<O> {
     }
 }
 
-impl<O: Differentiable> CustomOp3 for InGraph<O> {
+impl CustomOp3 for InGraph {
     fn name(&self) -> &'static str {
         self.op.name()
     }

@@ -166,8 +166,8 @@ fn arrive(number: usize, grad: Tensor) -> Result<()> {
 }
 
 /// Notes an operation on the tape.
-pub(crate) fn on_tape<O: Differentiable>(
-    op: O,
+pub(crate) fn on_tape(
+    op: Box<dyn Differentiable>,
     inputs: &[&Tensor],
     made: Made,
     shape: &Shape,
@@ -184,7 +184,7 @@ pub(crate) fn on_tape<O: Differentiable>(
         let Some(tape) = tape else { bail!("no recording") };
         let sources = inputs.iter().map(|t| tape.source(t, number)).collect();
         let inputs = inputs.iter().map(|t| keep.then(|| t.detach())).collect();
-        tape.push(Node { op: Box::new(op), sources, inputs, output }, &y);
+        tape.push(Node { op, sources, inputs, output }, &y);
         Ok(())
     })?;
     Ok(y)

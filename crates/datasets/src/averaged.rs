@@ -1,8 +1,8 @@
 //! [`averaged`]: pictures as a coarse grid of means.
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use transplant_core::Result;
+use transplant_kernels::parallel;
 
 /// `f32 [rows, channels, height, width]` as the means over a grid of `[down, across]` cells, which may share pixels where sizes do
 /// not divide: `[rows, channels, down, across]`, on the CPU.
@@ -17,7 +17,8 @@ pub fn averaged(images: &Tensor, [down, across]: [usize; 2]) -> Result<Tensor> {
         start..((at + 1) * size).div_ceil(of).clamp(start + 1, size.max(start + 1))
     };
     let mut out = vec![0f32; rows * channels * down * across];
-    out.par_chunks_mut((down * across).max(1)).zip(&planes).for_each(|(out, plane)| {
+    parallel::chunks_mut(&mut out, (down * across).max(1), &|i, out| {
+        let plane = &planes[i];
         for (i, out) in out.iter_mut().enumerate() {
             let (ys, xs) = (cell(i / across, down, height), cell(i % across, across, width));
             let count = (ys.len() * xs.len()) as f32;

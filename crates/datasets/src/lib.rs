@@ -43,6 +43,7 @@
 
 mod averaged;
 mod chain;
+mod codec;
 mod division;
 mod loader;
 mod picture;

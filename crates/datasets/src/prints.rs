@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use transplant_core::{Acts, Dataset, Error, Field, Fingerprint, HIDDEN, Result, rows_at_a_time};
+use transplant_kernels::parallel;
 
 use crate::averaged;
 
@@ -107,7 +107,7 @@ impl Prints {
             };
             Some(Twins { row: *row, like: known.iter().find(other)?.0 })
         };
-        of.par_iter().filter_map(twin).collect()
+        parallel::map(of.len(), &|i| twin(&of[i])).into_iter().flatten().collect()
     }
 }
 
@@ -145,16 +145,16 @@ fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<Fingerprint>> {
                 })
                 .collect(),
             _ => {
-                let bits = |r: Vec<f32>| r.into_iter().flat_map(f32::to_le_bytes).collect();
-                flat.to_dtype(DType::F32)?.to_vec2::<f32>()?.into_par_iter().map(bits).collect()
+                let values = flat.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+                parallel::map(values.len(), &|i| values[i].iter().flat_map(|v| v.to_le_bytes()).collect())
             }
         };
         if bytes.len() != rows {
             return Err(Error::contract(format!("input `{name}` has {} rows, and {rows} were asked for", bytes.len())));
         }
-        all.par_iter_mut().zip(bytes).for_each(|(hash, bytes)| {
-            hash.update(&shape);
-            hash.update(bytes);
+        parallel::chunks_mut(&mut all, 1, &|i, hash| {
+            hash[0].update(&shape);
+            hash[0].update(&bytes[i]);
         });
     }
     Ok(all.into_iter().map(|hash| hash.finalize().into()).collect())

@@ -2,7 +2,18 @@
 //!
 //! This crate depends on neither candle nor any other crate of the workspace. Its loops are compiled once, at full
 //! optimisation, and a change in the contracts or in an operation does not compile them again.
+#![allow(unsafe_code, reason = "vectors, and results that several threads write; each use says why it is sound")]
 
+pub mod attention;
+pub mod buffer;
+pub mod conv;
+pub mod element;
+pub mod elementwise;
+pub mod linear;
+pub mod math;
 pub mod parallel;
 pub mod peak;
+pub mod precision;
+pub mod product;
+pub mod reduce;
 pub mod simd;

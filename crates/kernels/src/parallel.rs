@@ -8,6 +8,11 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+/// Threads of the current pool.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Calls `task(i)` once for each `i` in `0..tasks`, in any order.
 pub fn for_each(tasks: usize, task: &(dyn Fn(usize) + Sync)) {
     match tasks {

@@ -1,5 +1,4 @@
 //! The arithmetic peak of one thread, as a yardstick for kernels.
-#![allow(unsafe_code, reason = "functions for instructions that were detected")]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -2,9 +2,10 @@
 
 use candle_core::{CpuStorage, Result, Tensor};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
+use transplant_kernels::elementwise::{map, map2};
 
-use crate::elementwise::{map, map2};
-use crate::host::{Element, by_dtype, dense, is_fast, own, read, read2, tensor};
+use crate::host::{by_dtype, dense, is_fast, own, read, read2, tensor};
 
 /// Calls `$body` with the constant `$a` for the activation, so that each is compiled by itself.
 macro_rules! by_activation {

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::elementwise::map2;
 
-use crate::elementwise::map2;
 use crate::host::{by_dtype, dense, is_fast, own, read2};
 
 /// `a + b`, of one shape.

@@ -5,8 +5,8 @@
 use candle_core::{Result, Tensor, bail};
 use rand::Rng;
 use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, Stream, record};
+use transplant_kernels::elementwise::map2;
 
-use crate::elementwise::map2;
 use crate::host::{by_dtype, is_fast, own, read2, tensor};
 
 /// Drops each element of `x` with probability `p` in `0..1` and divides the others by `1 - p`; `p = 0` draws nothing.

@@ -5,9 +5,10 @@
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::{Element, zeros};
+use transplant_kernels::elementwise::fill;
 
-use crate::elementwise::fill;
-use crate::host::{Element, by_dtype, is_fast, own, read, tensor, zeros};
+use crate::host::{by_dtype, is_fast, own, read, tensor};
 
 /// Rows of the table whose gradients a task sums.
 const TASK_ROWS: usize = 64;

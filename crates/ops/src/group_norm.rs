@@ -3,13 +3,14 @@
 //! Wu & He 2018, *Group Normalization*. Examples do not see each other; one group is layer normalisation over an image,
 //! as many groups as channels are instance normalisation.
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, Result, Tensor, WithDType, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
+use transplant_kernels::elementwise::fill;
+use transplant_kernels::reduce::block_sums;
 
-use crate::elementwise::fill;
-use crate::host::{Element, by_dtype, is_fast, own, raw, read, read2, tensor, vectorised};
-use crate::reduce::block_sums;
+use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
 
 /// Pixels whose sums are taken in the type itself; between blocks of them they are taken in double precision.
 const BLOCK: usize = 128;
@@ -130,7 +131,7 @@ impl GroupNorm {
             let (mean, inv) = self.of_channels::<T>(from / (self.channels * self.pixels));
             let x = &x[from..from + slots.len()];
             let scale: Vec<T> = inv.iter().zip(w).map(|(i, w)| *i * *w).collect();
-            vectorised(
+            T::vectorised(
                 #[inline(always)]
                 || {
                     slots.rows(
@@ -194,7 +195,7 @@ impl GroupNorm {
             let per_group: Vec<(T, T)> = (0..groups).map(of_group).collect();
             let (offset, slope): (Vec<T>, Vec<T>) = (0..c).map(|i| per_group[i / self.members]).unzip();
             let (x, g) = (&x[from..from + slots.len()], &g[from..from + slots.len()]);
-            vectorised(
+            T::vectorised(
                 #[inline(always)]
                 || {
                     slots.rows(
@@ -219,7 +220,7 @@ impl GroupNorm {
     }
 
     /// The sum over examples of `f(sums of the example, channel, inverse deviation)`.
-    fn parameter<T: Element>(&self, sums: &[Vec<f64>], f: impl Fn(&[f64], usize, f64) -> f64) -> Result<Tensor> {
+    fn parameter<T: WithDType>(&self, sums: &[Vec<f64>], f: impl Fn(&[f64], usize, f64) -> f64) -> Result<Tensor> {
         let groups = self.channels / self.members;
         let inv = |example: usize, c: usize| self.moments[example * groups + c / self.members].1;
         let of = |c: usize| sums.iter().enumerate().map(|(i, s)| f(s, c, inv(i, c))).sum::<f64>();

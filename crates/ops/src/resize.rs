@@ -6,8 +6,9 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::{Element, zeros};
 
-use crate::host::{Element, by_dtype, is_fast, own, raw, read, tensor, vectorised, zeros};
+use crate::host::{by_dtype, is_fast, own, raw, read, tensor};
 
 /// `x [n, c, h, w]` as `[n, c, oh, ow]`: output `i` of a direction is input `floor(i * (inputs / outputs))`, reckoned in single
 /// precision as PyTorch does, which for a few sizes is one less than the exact quotient.
@@ -96,7 +97,7 @@ fn combine<T: Element>(x: &[T], c: usize, rows: &Taps, columns: &Taps, size: (us
     let mut y = zeros::<T>(x.len() / image * rows.len() * line);
     y.par_chunks_mut(line).enumerate().for_each(|(i, y)| {
         let x = &x[i / rows.len() * image..][..image];
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 for (y, across) in y.chunks_exact_mut(c).zip(columns) {

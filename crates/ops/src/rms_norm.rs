@@ -4,10 +4,11 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
+use transplant_kernels::elementwise::fill_rows;
+use transplant_kernels::reduce::{block_sums, dot, sum_of3};
 
-use crate::elementwise::fill_rows;
-use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
-use crate::reduce::{block_sums, dot, sum_of3};
+use crate::host::{by_dtype, is_fast, own, read2, read3, tensor};
 
 /// Elements in a block of rows.
 const BLOCK: usize = 1 << 13;

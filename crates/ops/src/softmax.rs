@@ -2,9 +2,10 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
+use transplant_kernels::elementwise::fill;
 
-use crate::elementwise::fill;
-use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor, vectorised};
+use crate::host::{by_dtype, is_fast, own, read, read2, tensor};
 
 /// `x - ln(sum(exp(x)))` over the last dimension, of `x`'s shape.
 ///
@@ -55,8 +56,8 @@ fn composed(x: &Tensor, log: bool) -> Result<Tensor> {
 /// The largest value of a row, and the logarithm of the sum of exponentials relative to it.
 #[inline(always)]
 pub(crate) fn max_and_log_sum<T: Element>(row: &[T]) -> (T, T) {
-    let max = crate::reduce::max_of(row);
-    let sum = crate::reduce::sum_of(
+    let max = transplant_kernels::reduce::max_of(row);
+    let sum = transplant_kernels::reduce::sum_of(
         row,
         #[inline(always)]
         |v| (v - max).exp(),
@@ -70,7 +71,7 @@ pub(crate) fn map_rows<T: Element>(len: usize, row: usize, f: impl Fn(&mut [T], 
     fill(len, rows * row, |slots, from| {
         T::with_scratch(slots.len(), |scratch| {
             scratch.fill(T::default());
-            vectorised(
+            T::vectorised(
                 #[inline(always)]
                 || {
                     for (i, out) in scratch.chunks_exact_mut(row).enumerate() {

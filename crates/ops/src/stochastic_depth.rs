@@ -6,9 +6,10 @@
 use candle_core::{Result, Tensor};
 use rand::Rng;
 use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, record};
+use transplant_kernels::element::Element;
 
 use crate::dropout::{check, row_streams};
-use crate::host::{Element, by_dtype, dense, is_fast, own, read, tensor};
+use crate::host::{by_dtype, dense, is_fast, own, read, tensor};
 use crate::softmax::map_rows;
 
 /// Sets each row of `x [rows, ..]` to zero with probability `p` in `0..1` and divides the others by `1 - p`; nothing

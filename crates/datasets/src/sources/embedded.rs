@@ -1,10 +1,9 @@
 //! Reads the files under `data/`: the gzip of the magic `TPIX1\n`, rows, height, width and classes as little-endian u32,
 //! one label byte a row, and the pixels of one channel row after row.
 
-use std::io::Read;
 use std::sync::OnceLock;
 
-use flate2::read::GzDecoder;
+use transplant_codecs::archive::gunzip;
 use transplant_core::{Error, Result, Roles};
 
 use super::images::{Images, Layout};
@@ -40,8 +39,7 @@ impl Embedded {
     /// Unpacks the file.
     pub(crate) fn decode(&self) -> Result<Images> {
         let fault = |message: &str| Error::data(self.name, None, message);
-        let mut content = Vec::new();
-        GzDecoder::new(self.bytes).read_to_end(&mut content).map_err(|e| Error::io(self.name, e))?;
+        let content = gunzip(self.bytes).map_err(|e| Error::io(self.name, e))?;
         let body = content.strip_prefix(MAGIC).ok_or_else(|| fault("does not start with the magic TPIX1"))?;
         let (head, body) = body.split_at_checked(16).ok_or_else(|| fault("ends inside its header"))?;
         let number = |i: usize| head[4 * i..4 * i + 4].iter().rev().fold(0, |n, b| (n << 8) | usize::from(*b));

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use transplant_core::{Acts, Batch, Error, Field, HIDDEN, Result, Roles, Schema, Target};
+use transplant_kernels::parallel;
 
 /// The name of the target of every image source.
 pub const CLASS: &str = "class";
@@ -93,9 +93,11 @@ impl ImageRows {
     pub(super) fn batch(&self, rows: &[u64], bytes: &[&[u8]], highest: u8) -> Result<Batch> {
         let ([channels, height, width], size, highest) = (self.shape, self.size(), f32::from(highest));
         let mut values = vec![0f32; rows.len() * size];
-        values.par_chunks_mut(size.max(1)).with_min_len(ROWS_PER_TASK).zip(bytes).for_each(|(out, bytes)| {
-            for (o, p) in out.iter_mut().zip(*bytes) {
-                *o = f32::from(*p) / highest;
+        parallel::chunks_mut(&mut values, size.max(1) * ROWS_PER_TASK, &|i, out| {
+            for (out, bytes) in out.chunks_mut(size.max(1)).zip(&bytes[i * ROWS_PER_TASK..]) {
+                for (o, p) in out.iter_mut().zip(*bytes) {
+                    *o = f32::from(*p) / highest;
+                }
             }
         });
         let images = Tensor::from_vec(values, (rows.len(), channels, height, width), &Device::Cpu)?;

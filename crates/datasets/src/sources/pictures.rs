@@ -8,11 +8,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Result, Roles, Schema};
+use transplant_kernels::parallel;
 
 use super::image_rows::ImageRows;
 use super::images::hex;
@@ -139,10 +139,13 @@ impl Pictures {
         let size = rows.size();
         let room = usize::try_from(set.memory_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX) / size;
         let mut kept = vec![0; room.min(pictures.len()) * size];
-        let (first, rest) = pictures.split_at(room.min(pictures.len()));
-        let mut opened: Vec<Opened> =
-            first.par_iter().zip(kept.par_chunks_mut(size)).map(|(p, out)| open(p, &frame, Some(out))).collect();
-        opened.par_extend(rest.par_iter().map(|p| open(p, &frame, None)));
+        let places = kept.chunks_mut(size).map(Some).chain(std::iter::repeat_with(|| None));
+        let mut opening: Vec<_> = pictures.iter().zip(places).map(|(p, place)| (p, place, None)).collect();
+        parallel::chunks_mut(&mut opening, 1, &|_, one| {
+            let (picture, place, opened) = &mut one[0];
+            *opened = Some(open(picture, &frame, place.as_deref_mut()));
+        });
+        let opened: Vec<Opened> = opening.into_iter().filter_map(|(_, _, opened)| opened).collect();
 
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
@@ -257,7 +260,7 @@ impl Dataset for Pictures {
 
     fn batch(&self, rows: &[u64]) -> Result<Batch> {
         self.rows.check_rows(rows)?;
-        let bytes: Vec<Result<Cow<'_, [u8]>>> = rows.par_iter().map(|row| self.bytes(*row)).collect();
+        let bytes: Vec<Result<Cow<'_, [u8]>>> = parallel::map(rows.len(), &|i| self.bytes(rows[i]));
         // The first fault in the order of the rows, whichever thread met one first.
         let bytes = bytes.into_iter().collect::<Result<Vec<_>>>()?;
         let bytes: Vec<&[u8]> = bytes.iter().map(|b| &**b).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use transplant_assets::{Asset, Role, Store, find};
 use transplant_core::{BuildCx, Error, Invalid, Result};
 
-use crate::table::{Format, Table};
+use crate::table::{Table, check_name, check_readable};
 
 /// The options of a source that say where its rows are.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ impl Origin<'_> {
     /// Names the key that is wrong.
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         for (key, path) in [("path", self.path), ("test_path", self.test_path)] {
-            path.map(Format::of).transpose().map_err(|e| e.under(key))?;
+            path.map(check_name).transpose().map_err(|e| e.under(key))?;
         }
         match (self.path, self.asset) {
             (Some(_), None) => Ok(()),
@@ -50,7 +50,7 @@ impl Origin<'_> {
         let mut tables = Vec::new();
         if let Some(name) = self.asset {
             let (asset, file) = file_of(name)?;
-            readable(Path::new(file)).map_err(|e| e.under("asset"))?;
+            check_readable(Path::new(file)).map_err(|e| e.under("asset"))?;
             let store = Store::at(Store::default_folder()?);
             let fetched = store.fetch(asset, &mut |note| tracing::info!("{note}"))?;
             let path = fetched.path(Role::Table).ok_or_else(|| Error::contract("a fetched table is not there"))?;
@@ -58,7 +58,7 @@ impl Origin<'_> {
         }
         for (key, path) in [("path", self.path), ("test_path", self.test_path)] {
             if let Some(path) = path {
-                readable(path).map_err(|e| e.under(key))?;
+                check_readable(path).map_err(|e| e.under(key))?;
                 tables.push(Table::read(&cx.path(path), columns, self.missing)?);
             }
         }
@@ -80,10 +80,6 @@ impl Origin<'_> {
 /// The `missing` of a file that does not say: cells without a character.
 pub(crate) fn empty_is_missing() -> Vec<String> {
     vec![String::new()]
-}
-
-fn readable(file: &Path) -> Result<(), Invalid> {
-    Format::of(file)?.readable(file)
 }
 
 /// An asset that is a table, and the name of its file.

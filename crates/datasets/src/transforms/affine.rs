@@ -82,14 +82,10 @@ impl Transform for Affine {
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         let fill = self.0.fill as f32;
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                let mut rng = cx.seeds.stream("affine", &[cx.rows[i], cx.epoch]);
-                warp(image, &self.draw(&mut rng, image.height, image.width), fill, out);
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            let mut rng = cx.seeds.stream("affine", &[cx.rows[i], cx.epoch]);
+            warp(image, &self.draw(&mut rng, image.height, image.width), fill, out);
+        })
     }
 }
 

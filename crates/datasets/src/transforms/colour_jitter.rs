@@ -81,24 +81,20 @@ impl Transform for ColourJitter {
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         let o = &self.0;
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                out.copy_from_slice(image.pixels);
-                let plane = image.height * image.width;
-                let mut rng = cx.seeds.stream("colour_jitter", &[cx.rows[i], cx.epoch]);
-                for (change, by) in self.draw(&mut rng) {
-                    match change {
-                        Change::Brightness if o.brightness > 0. => colour::brightness(out, by),
-                        Change::Contrast if o.contrast > 0. => colour::contrast(out, plane, by),
-                        Change::Saturation if o.saturation > 0. => colour::saturation(out, plane, by),
-                        Change::Hue if o.hue > 0. => colour::hue(out, plane, by),
-                        _ => {}
-                    }
+        each_image(inputs, &|size| size, &|i, image, out| {
+            out.copy_from_slice(image.pixels);
+            let plane = image.height * image.width;
+            let mut rng = cx.seeds.stream("colour_jitter", &[cx.rows[i], cx.epoch]);
+            for (change, by) in self.draw(&mut rng) {
+                match change {
+                    Change::Brightness if o.brightness > 0. => colour::brightness(out, by),
+                    Change::Contrast if o.contrast > 0. => colour::contrast(out, plane, by),
+                    Change::Saturation if o.saturation > 0. => colour::saturation(out, plane, by),
+                    Change::Hue if o.hue > 0. => colour::hue(out, plane, by),
+                    _ => {}
                 }
-            },
-        )
+            }
+        })
     }
 }
 

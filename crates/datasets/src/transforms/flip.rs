@@ -51,16 +51,12 @@ impl Transform for Flip {
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                out.copy_from_slice(image.pixels);
-                if cx.seeds.stream("flip", &[cx.rows[i], cx.epoch]).random_bool(self.0.probability) {
-                    out.chunks_mut(image.width).for_each(<[f32]>::reverse);
-                }
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            out.copy_from_slice(image.pixels);
+            if cx.seeds.stream("flip", &[cx.rows[i], cx.epoch]).random_bool(self.0.probability) {
+                out.chunks_mut(image.width).for_each(<[f32]>::reverse);
+            }
+        })
     }
 }
 

@@ -106,18 +106,14 @@ impl Transform for GaussianBlur {
         if kernel_size / 2 >= h.min(w) {
             return Err(Error::contract(format!("images of {h} by {w} pixels cannot be blurred over {kernel_size}")));
         }
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                let mut rng = cx.seeds.stream("gaussian_blur", &[cx.rows[i], cx.epoch]);
-                if rng.random_bool(probability) {
-                    blur(image, &kernel(kernel_size, rng.random_range(least..=most)), out);
-                } else {
-                    out.copy_from_slice(image.pixels);
-                }
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            let mut rng = cx.seeds.stream("gaussian_blur", &[cx.rows[i], cx.epoch]);
+            if rng.random_bool(probability) {
+                blur(image, &kernel(kernel_size, rng.random_range(least..=most)), out);
+            } else {
+                out.copy_from_slice(image.pixels);
+            }
+        })
     }
 }
 

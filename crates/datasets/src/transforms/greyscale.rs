@@ -51,16 +51,12 @@ impl Transform for Greyscale {
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                out.copy_from_slice(image.pixels);
-                if cx.seeds.stream("greyscale", &[cx.rows[i], cx.epoch]).random_bool(self.0.probability) {
-                    colour::greyscale(out, image.height * image.width);
-                }
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            out.copy_from_slice(image.pixels);
+            if cx.seeds.stream("greyscale", &[cx.rows[i], cx.epoch]).random_bool(self.0.probability) {
+                colour::greyscale(out, image.height * image.width);
+            }
+        })
     }
 }
 

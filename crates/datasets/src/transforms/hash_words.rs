@@ -81,7 +81,7 @@ impl Transform for HashWords {
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
-        each_text(inputs, cx, self.length(), |text| Ok(self.numbers(text)))
+        each_text(inputs, cx, self.length(), &|text| Ok(self.numbers(text)))
     }
 }
 

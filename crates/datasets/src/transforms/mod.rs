@@ -22,8 +22,8 @@ pub mod tokenise;
 pub mod trivial_augment;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 use transplant_core::{Acts, Error, Field, HIDDEN, Invalid, Result, Schema};
+use transplant_kernels::parallel;
 
 pub use affine::Affine;
 pub use colour_jitter::ColourJitter;
@@ -64,8 +64,8 @@ fn colour_schema(inputs: &Schema) -> Result<Schema> {
 /// on in parallel, each by itself, so the result does not depend on the number of threads.
 fn each_image(
     inputs: Acts,
-    size: impl FnOnce([usize; 3]) -> [usize; 3],
-    f: impl Fn(usize, &Image<'_>, &mut [f32]) + Sync,
+    size: &dyn Fn([usize; 3]) -> [usize; 3],
+    f: &(dyn Fn(usize, &Image<'_>, &mut [f32]) + Sync),
 ) -> Result<Acts> {
     let images = inputs.get(HIDDEN)?;
     let (rows, c, h, w) = images.dims4()?;
@@ -76,8 +76,8 @@ fn each_image(
     }
     let pixels = images.flatten_all()?.to_vec1::<f32>()?;
     let mut out = vec![0f32; rows * to];
-    out.par_chunks_mut(to).zip(pixels.par_chunks(from)).enumerate().for_each(|(i, (out, pixels))| {
-        f(i, &Image { pixels, height: h, width: w }, out);
+    parallel::chunks_mut(&mut out, to, &|i, out| {
+        f(i, &Image { pixels: &pixels[i * from..(i + 1) * from], height: h, width: w }, out);
     });
     let out = Tensor::from_vec(out, (rows, out_c, out_h, out_w), images.device())?;
     Ok(inputs.with(HIDDEN, out))

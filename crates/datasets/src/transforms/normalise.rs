@@ -58,17 +58,13 @@ impl Transform for Normalise {
     }
 
     fn apply(&self, inputs: Acts, _: &TransformCx<'_>) -> Result<Acts> {
-        each_image(
-            inputs,
-            |size| size,
-            |_, image, out| {
-                let of_channel = self.mean.iter().zip(&self.std).cycle();
-                let plane = image.height * image.width;
-                for ((from, out), (mean, std)) in image.planes().zip(out.chunks_mut(plane)).zip(of_channel) {
-                    from.iter().zip(out).for_each(|(x, out)| *out = (x - mean) / std);
-                }
-            },
-        )
+        each_image(inputs, &|size| size, &|_, image, out| {
+            let of_channel = self.mean.iter().zip(&self.std).cycle();
+            let plane = image.height * image.width;
+            for ((from, out), (mean, std)) in image.planes().zip(out.chunks_mut(plane)).zip(of_channel) {
+                from.iter().zip(out).for_each(|(x, out)| *out = (x - mean) / std);
+            }
+        })
     }
 }
 

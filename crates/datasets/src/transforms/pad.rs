@@ -86,15 +86,11 @@ impl Transform for Pad {
         let [y, x] = self.borders(h, w)?;
         let to = [h + y[0] + y[1], w + x[0] + x[1]];
         let fill = self.0.fill as f32;
-        each_image(
-            inputs,
-            |[c, ..]| [c, to[0], to[1]],
-            |_, image, out| {
-                for (from, out) in image.planes().zip(out.chunks_mut(to[0] * to[1])) {
-                    place(from, [h, w], out, to, [y[0] as isize, x[0] as isize], fill);
-                }
-            },
-        )
+        each_image(inputs, &|[c, ..]| [c, to[0], to[1]], &|_, image, out| {
+            for (from, out) in image.planes().zip(out.chunks_mut(to[0] * to[1])) {
+                place(from, [h, w], out, to, [y[0] as isize, x[0] as isize], fill);
+            }
+        })
     }
 }
 

@@ -58,18 +58,14 @@ impl Transform for PadCrop {
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         let (most, fill) = (self.0.padding as i64, self.0.fill as f32);
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                let mut rng = cx.seeds.stream("pad_crop", &[cx.rows[i], cx.epoch]);
-                let at = [rng.random_range(-most..=most) as isize, rng.random_range(-most..=most) as isize];
-                let size = [image.height, image.width];
-                for (from, out) in image.planes().zip(out.chunks_mut(size[0] * size[1])) {
-                    place(from, size, out, size, at, fill);
-                }
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            let mut rng = cx.seeds.stream("pad_crop", &[cx.rows[i], cx.epoch]);
+            let at = [rng.random_range(-most..=most) as isize, rng.random_range(-most..=most) as isize];
+            let size = [image.height, image.width];
+            for (from, out) in image.planes().zip(out.chunks_mut(size[0] * size[1])) {
+                place(from, size, out, size, at, fill);
+            }
+        })
     }
 }
 

@@ -63,18 +63,14 @@ impl Transform for RandAugment {
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         let fill = self.0.fill as f32;
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                out.copy_from_slice(image.pixels);
-                let mut rng = cx.seeds.stream("rand_augment", &[cx.rows[i], cx.epoch]);
-                let size = [image.height, image.width];
-                for _ in 0..self.0.count {
-                    SPACE.draw(&mut rng, self.0.magnitude, size, fill, out);
-                }
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            out.copy_from_slice(image.pixels);
+            let mut rng = cx.seeds.stream("rand_augment", &[cx.rows[i], cx.epoch]);
+            let size = [image.height, image.width];
+            for _ in 0..self.0.count {
+                SPACE.draw(&mut rng, self.0.magnitude, size, fill, out);
+            }
+        })
     }
 }
 

@@ -86,31 +86,27 @@ impl Transform for RandomErasing {
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                out.copy_from_slice(image.pixels);
-                let mut rng = cx.seeds.stream("random_erasing", &[cx.rows[i], cx.epoch]);
-                if !rng.random_bool(self.0.probability) {
-                    return;
+        each_image(inputs, &|size| size, &|i, image, out| {
+            out.copy_from_slice(image.pixels);
+            let mut rng = cx.seeds.stream("random_erasing", &[cx.rows[i], cx.epoch]);
+            if !rng.random_bool(self.0.probability) {
+                return;
+            }
+            let Some([top, left, height, width]) = self.draw(&mut rng, image.height, image.width) else { return };
+            let plane = image.height * image.width;
+            for (from, out) in image.planes().zip(out.chunks_mut(plane)) {
+                let mean = from.iter().map(|p| f64::from(*p)).sum::<f64>() / plane as f64;
+                for row in out.chunks_mut(image.width).skip(top).take(height) {
+                    row[left..left + width].iter_mut().for_each(|p| {
+                        *p = match self.0.value {
+                            Value::Zero => 0.,
+                            Value::Noise => rng.random(),
+                            Value::Mean => mean as f32,
+                        }
+                    });
                 }
-                let Some([top, left, height, width]) = self.draw(&mut rng, image.height, image.width) else { return };
-                let plane = image.height * image.width;
-                for (from, out) in image.planes().zip(out.chunks_mut(plane)) {
-                    let mean = from.iter().map(|p| f64::from(*p)).sum::<f64>() / plane as f64;
-                    for row in out.chunks_mut(image.width).skip(top).take(height) {
-                        row[left..left + width].iter_mut().for_each(|p| {
-                            *p = match self.0.value {
-                                Value::Zero => 0.,
-                                Value::Noise => rng.random(),
-                                Value::Mean => mean as f32,
-                            }
-                        });
-                    }
-                }
-            },
-        )
+            }
+        })
     }
 }
 

@@ -112,17 +112,13 @@ impl Transform for RandomResizedCrop {
             return Err(Error::contract("an image without pixels has no part"));
         }
         let ([to_height, to_width], filter, antialias) = (self.size(h, w), self.0.filter, self.0.antialias);
-        each_image(
-            inputs,
-            |[c, ..]| [c, to_height, to_width],
-            |i, image, out| {
-                let mut rng = cx.seeds.stream("random_resized_crop", &[cx.rows[i], cx.epoch]);
-                let [top, left, height, width] = self.draw(&mut rng, h, w);
-                let ys = taps(filter, antialias, top, height, to_height);
-                let xs = taps(filter, antialias, left, width, to_width);
-                resample(image, &ys, &xs, out);
-            },
-        )
+        each_image(inputs, &|[c, ..]| [c, to_height, to_width], &|i, image, out| {
+            let mut rng = cx.seeds.stream("random_resized_crop", &[cx.rows[i], cx.epoch]);
+            let [top, left, height, width] = self.draw(&mut rng, h, w);
+            let ys = taps(filter, antialias, top, height, to_height);
+            let xs = taps(filter, antialias, left, width, to_width);
+            resample(image, &ys, &xs, out);
+        })
     }
 }
 

@@ -77,7 +77,7 @@ impl Transform for Resize {
         }
         let ys = taps(filter, antialias, 0, from_height, height);
         let xs = taps(filter, antialias, 0, from_width, width);
-        each_image(inputs, |[c, ..]| [c, height, width], |_, image, out| resample(image, &ys, &xs, out))
+        each_image(inputs, &|[c, ..]| [c, height, width], &|_, image, out| resample(image, &ys, &xs, out))
     }
 }
 

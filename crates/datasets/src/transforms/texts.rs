@@ -1,8 +1,8 @@
 //! What transforms of texts have in common.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 use transplant_core::{Acts, Error, Field, Invalid, MASK, Result, Schema, TEXT, TOKENS, TransformCx};
+use transplant_kernels::parallel;
 
 /// The schema with its text as tokens.
 pub(super) fn token_schema(inputs: &Schema, length: usize, vocabulary: usize) -> Result<Schema> {
@@ -21,21 +21,18 @@ pub(super) fn each_text(
     mut inputs: Acts,
     cx: &TransformCx<'_>,
     length: usize,
-    f: impl Fn(&str) -> Result<Vec<u32>, String> + Sync,
+    f: &(dyn Fn(&str) -> Result<Vec<u32>, String> + Sync),
 ) -> Result<Acts> {
     let texts = inputs.get(TEXT)?;
     let (device, (rows, _)) = (texts.device().clone(), texts.dims2()?);
-    let numbers: Vec<Vec<u32>> = texts
-        .to_vec2::<u8>()?
-        .into_par_iter()
-        .enumerate()
-        .map(|(i, bytes)| {
-            let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-            let text = std::str::from_utf8(&bytes[..end]).map_err(|e| format!("it is not UTF-8: {e}"));
-            let fault = |m| Error::data(TEXT, cx.rows.get(i).copied(), m);
-            text.and_then(&f).map_err(fault)
-        })
-        .collect::<Result<_>>()?;
+    let texts = texts.to_vec2::<u8>()?;
+    let numbers = parallel::map(texts.len(), &|i| {
+        let bytes = &texts[i];
+        let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        let text = std::str::from_utf8(&bytes[..end]).map_err(|e| format!("it is not UTF-8: {e}"));
+        text.and_then(f).map_err(|m| Error::data(TEXT, cx.rows.get(i).copied(), m))
+    });
+    let numbers: Vec<Vec<u32>> = numbers.into_iter().collect::<Result<_>>()?;
     let (mut tokens, mut mask) = (vec![0u32; rows * length], vec![0f32; rows * length]);
     let filled = tokens.chunks_mut(length.max(1)).zip(mask.chunks_mut(length.max(1)));
     for (numbers, (tokens, mask)) in numbers.iter().zip(filled) {
@@ -81,7 +78,7 @@ pub(super) mod testing {
         assert!(token_schema(&Schema::new(), 1, 1).unwrap_err().to_string().contains("needs texts"));
         let bytes = Tensor::new(&[[b'a', b'b'], [0xff, b'b']], &Device::Cpu).unwrap();
         let cx = TransformCx { rows: &[7, 9], epoch: 0, seeds: Seeds::new(1) };
-        let e = each_text(Acts::new().with(TEXT, bytes), &cx, 2, |_| Ok(vec![1])).unwrap_err().to_string();
+        let e = each_text(Acts::new().with(TEXT, bytes), &cx, 2, &|_| Ok(vec![1])).unwrap_err().to_string();
         assert!(e.contains('9') && e.contains("not UTF-8"), "{e}");
     }
 }

@@ -1,12 +1,13 @@
 //! `tokenise`: texts to the pieces that a pretrained network learned from, by the rules of its `tokenizer.json`.
 //!
-//! Schuster & Nakajima 2012 (*WordPiece*), Sennrich et al. 2016 (*BPE*), and whatever else the file says. Needs the cargo feature
-//! `tokenizers`.
+//! Schuster & Nakajima 2012 (*WordPiece*), Sennrich et al. 2016 (*BPE*), and whatever else the file says.
 
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use transplant_assets::{Role, Store, find};
+use transplant_codecs::tokens::Tokenizer;
 use transplant_core::{
     Acts, BuildCx, Carried, Component, Error, Invalid, Plugins, Result, Schema, Transform, TransformCx,
 };
@@ -16,7 +17,7 @@ use super::texts::{each_text, token_schema};
 /// Turns texts into numbers of pieces by the rules of a `tokenizer.json`.
 ///
 /// Give either the asset or the path. Pieces that mark start and end are put in; a longer text is cut off, a shorter one filled
-/// up with 0. Needs the cargo feature `tokenizers`, which `cargo xtask` turns on for files that use this.
+/// up with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -36,7 +37,7 @@ impl Default for Options {
 
 /// Texts as pieces.
 pub struct Tokenise {
-    rules: rules::Rules,
+    rules: Tokenizer,
     content: Vec<u8>,
     max_tokens: usize,
 }
@@ -51,10 +52,11 @@ impl Tokenise {
     /// By the rules in this file.
     ///
     /// # Errors
-    /// When it cannot be read or holds no rules; when this build lacks the feature `tokenizers`.
+    /// When it cannot be read or holds no rules.
     pub fn load(path: &Path, max_tokens: usize) -> Result<Self> {
         let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let rules = rules::Rules::new(path, &content, max_tokens)?;
+        let fault = |message| Error::data(path, None, message);
+        let rules = Tokenizer::from_json(&content, max_tokens).map_err(fault)?;
         Ok(Self { rules, content, max_tokens })
     }
 }
@@ -70,7 +72,7 @@ impl Transform for Tokenise {
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
-        each_text(inputs, cx, self.max_tokens, |text| self.rules.numbers(text))
+        each_text(inputs, cx, self.max_tokens, &|text| self.rules.encode(text))
     }
 }
 
@@ -91,7 +93,7 @@ impl Component<dyn Transform> for Tokenise {
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Transform>> {
         let path = match (&o.asset, &o.path) {
-            (Some(asset), _) => rules::fetched(asset)?,
+            (Some(asset), _) => fetched(asset)?,
             (None, Some(path)) => cx.path(path),
             (None, None) => return Err(Invalid::key("path", "is missing").into()),
         };
@@ -99,85 +101,25 @@ impl Component<dyn Transform> for Tokenise {
     }
 }
 
-#[cfg(feature = "tokenizers")]
-mod rules {
-    use super::*;
-    use tokenizers::{Tokenizer, TruncationParams};
-    use transplant_assets::{Role, Store, find};
-
-    pub(super) struct Rules(Tokenizer);
-
-    impl Rules {
-        pub(super) fn new(path: &Path, content: &[u8], max_tokens: usize) -> Result<Self> {
-            let fault = |e: tokenizers::Error| Error::data(path, None, format!("it holds no rules for tokens: {e}"));
-            let mut rules = Tokenizer::from_bytes(content).map_err(fault)?;
-            let cut = TruncationParams { max_length: max_tokens, ..Default::default() };
-            rules.with_truncation(Some(cut)).map_err(fault)?;
-            rules.with_padding(None);
-            Ok(Self(rules))
-        }
-
-        pub(super) fn vocabulary(&self) -> usize {
-            // Numbers may have gaps.
-            self.0.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
-        }
-
-        pub(super) fn numbers(&self, text: &str) -> Result<Vec<u32>, String> {
-            let pieces = self.0.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))?;
-            Ok(pieces.get_ids().to_vec())
-        }
+/// The tokenizer of an asset.
+fn fetched(name: &str) -> Result<PathBuf> {
+    let at = |e: Error| match e {
+        Error::Invalid(e) => Error::from(e.under("asset")),
+        other => other,
+    };
+    let asset = find(name).map_err(at)?;
+    if asset.file(Role::Tokenizer).is_none() {
+        return Err(Invalid::key("asset", format!("`{name}` has no tokenizer")).into());
     }
-
-    /// The tokenizer of an asset.
-    pub(super) fn fetched(name: &str) -> Result<PathBuf> {
-        let at = |e: Error| match e {
-            Error::Invalid(e) => Error::from(e.under("asset")),
-            other => other,
-        };
-        let asset = find(name).map_err(at)?;
-        if asset.file(Role::Tokenizer).is_none() {
-            return Err(Invalid::key("asset", format!("`{name}` has no tokenizer")).into());
-        }
-        let fetched = Store::at(Store::default_folder()?).fetch(asset, &mut |_| {})?;
-        let none = || Error::contract(format!("the asset `{name}` has no tokenizer"));
-        Ok(fetched.path(Role::Tokenizer).ok_or_else(none)?.to_owned())
-    }
-}
-
-#[cfg(not(feature = "tokenizers"))]
-mod rules {
-    use super::*;
-
-    /// None can be made: this build has no rules.
-    pub(super) enum Rules {}
-
-    impl Rules {
-        pub(super) fn new(_: &Path, _: &[u8], _: usize) -> Result<Self> {
-            Err(lacks())
-        }
-
-        pub(super) fn vocabulary(&self) -> usize {
-            match *self {}
-        }
-
-        pub(super) fn numbers(&self, _: &str) -> Result<Vec<u32>, String> {
-            match *self {}
-        }
-    }
-
-    pub(super) fn fetched(_: &str) -> Result<PathBuf> {
-        Err(lacks())
-    }
-
-    fn lacks() -> Error {
-        let e = Invalid::new("`tokenise` needs the cargo feature `tokenizers`, and this build lacks it");
-        e.help("`cargo xtask` turns it on for files that use `tokenise`").into()
-    }
+    let fetched = Store::at(Store::default_folder()?).fetch(asset, &mut |_| {})?;
+    let none = || Error::contract(format!("the asset `{name}` has no tokenizer"));
+    Ok(fetched.path(Role::Tokenizer).ok_or_else(none)?.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::fault;
+    use super::super::testing::{build, fault};
+    use super::super::texts::testing::apply;
     use super::*;
     use serde_json::json;
 
@@ -193,19 +135,8 @@ mod tests {
         assert!(fault::<Tokenise>(json!({"path": "no/such/file"})).contains("file"));
     }
 
-    #[cfg(not(feature = "tokenizers"))]
-    #[test]
-    fn a_build_without_the_feature_says_so() {
-        for options in [json!({"asset": "all_minilm_l6_v2"}), json!({"path": own("tokenizer.json")})] {
-            assert!(fault::<Tokenise>(options).contains("cargo feature `tokenizers`"));
-        }
-    }
-
-    #[cfg(feature = "tokenizers")]
     #[test]
     fn pieces_are_those_of_transformers() -> Result<()> {
-        use super::super::testing::build;
-        use super::super::texts::testing::apply;
         let goldens: serde_json::Value = serde_json::from_slice(&std::fs::read(own("expected.json")).unwrap()).unwrap();
         let texts: Vec<String> = serde_json::from_value(goldens["texts"].clone()).unwrap();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -58,17 +58,13 @@ impl Transform for TrivialAugment {
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         let fill = self.0.fill as f32;
-        each_image(
-            inputs,
-            |size| size,
-            |i, image, out| {
-                out.copy_from_slice(image.pixels);
-                let mut rng = cx.seeds.stream("trivial_augment", &[cx.rows[i], cx.epoch]);
-                let size = [image.height, image.width];
-                let magnitude = rng.random_range(0..=MOST);
-                SPACE.draw(&mut rng, magnitude, size, fill, out);
-            },
-        )
+        each_image(inputs, &|size| size, &|i, image, out| {
+            out.copy_from_slice(image.pixels);
+            let mut rng = cx.seeds.stream("trivial_augment", &[cx.rows[i], cx.epoch]);
+            let size = [image.height, image.width];
+            let magnitude = rng.random_range(0..=MOST);
+            SPACE.draw(&mut rng, magnitude, size, fill, out);
+        })
     }
 }
 

@@ -2,13 +2,13 @@
 //! of channels alone, in parallel, and merged in order in double precision.
 
 use rayon::prelude::*;
+use transplant_kernels::element::Element;
+use transplant_kernels::elementwise::fill_rows;
+use transplant_kernels::reduce::block_sums;
 
 use super::Used;
 use crate::Activation;
 use crate::activation::by_activation;
-use crate::elementwise::fill_rows;
-use crate::host::{Element, vectorised};
-use crate::reduce::block_sums;
 
 /// Elements of a block: what stays in a core's first cache while it is read twice.
 const BLOCK: usize = 4096;
@@ -22,7 +22,7 @@ fn rows(channels: usize) -> usize {
 pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
     let of_block = |x: &[T]| {
         let mut sums = vec![T::default(); 2 * channels];
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 let (mean, m2) = sums.split_at_mut(channels);

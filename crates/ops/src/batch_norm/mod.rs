@@ -8,10 +8,11 @@ mod cpu;
 
 use candle_core::{D, DType, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
 
 use crate::Activation;
 use crate::add::add;
-use crate::host::{Element, by_dtype, is_fast, own, raw, read, read2, read3, tensor};
+use crate::host::{by_dtype, is_fast, own, raw, read, read2, read3, tensor};
 
 /// Statistics of a batch, one value a channel, untracked.
 #[derive(Debug, Clone)]

@@ -4,18 +4,13 @@
 //! many times as large, and writing and reading them takes longer than computing them.
 
 use candle_core::{DType, Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::Memory;
+use transplant_kernels::conv::{Chain, Dims, Link};
+use transplant_kernels::product::Act;
 
-use super::cpu::Ready;
-use super::geometry::Dims;
-use crate::buffer::{Shared, written};
-use crate::host::{Element, by_dtype, is_fast, raw, read, read2, tensor};
-use crate::product::{Act, Finish};
+use super::dims;
+use crate::host::{by_dtype, is_fast, raw, read, read2, tensor};
 use crate::{Activation, After, Conv2dGeometry, batch_norm_frozen, conv2d};
-
-/// Bytes between two convolutions that a thread works on, where one image does not need more.
-const BETWEEN: usize = 1 << 19;
 
 /// The constants of a normalisation by given statistics, `[o]` each.
 #[derive(Debug, Clone, Copy)]
@@ -51,22 +46,27 @@ pub struct NormalisedConv<'a> {
 /// # Errors
 /// When shapes, types or devices do not fit.
 pub fn conv2d_norm(x: &Tensor, convs: &[NormalisedConv<'_>], residual: Option<&Tensor>) -> Result<Tensor> {
-    let (mut shape, mut dims) = (x.dims().to_vec(), Vec::with_capacity(convs.len()));
+    let (mut shape, mut all) = (x.dims().to_vec(), Vec::with_capacity(convs.len()));
     for conv in convs {
-        let d = Dims::new(&shape, conv.weight.dims(), conv.at)?;
+        let d = dims(&shape, conv.weight.dims(), conv.at)?;
         shape = vec![d.n, d.o, d.oh, d.ow];
-        dims.push(d);
+        all.push(d);
     }
     if let Some(r) = residual.filter(|r| r.dims() != shape) {
         bail!("conv2d: the residual {:?} does not fit the output {shape:?}", r.dims())
     }
     let acts: Option<Vec<Act>> = convs.iter().map(|c| act(c.activation)).collect();
-    let (Some(acts), Some(last)) = (acts.filter(|_| is_fast(x)), dims.last().copied()) else {
+    let (Some(acts), Some(last)) = (acts.filter(|_| is_fast(x)), all.last().copied()) else {
         return one_by_one(x, convs, residual);
     };
+    let statistics = convs.iter().zip(&all).map(|(c, d)| scale_and_shift(&c.norm, d)).collect::<Result<Vec<_>>>()?;
     by_dtype!(x.dtype(), T => {
-        let link = |((conv, d), act): ((&NormalisedConv<'_>, &Dims), Act)| Link::<T>::new(conv, d, act);
-        let chain = Chain { links: convs.iter().zip(&dims).zip(acts).map(link).collect::<Result<_>>()? };
+        let mut links = Vec::with_capacity(convs.len());
+        for (((conv, d), act), (scale, shift)) in convs.iter().zip(&all).zip(acts).zip(&statistics) {
+            let cast = |v: &[f64]| v.iter().map(|v| *v as T).collect();
+            links.push(read::<T, _>(conv.weight, |w| Link::<T>::new(d, w, cast(scale), cast(shift), act))?);
+        }
+        let chain = Chain { links };
         let x = raw(x)?;
         let y = match residual {
             None => read::<T, _>(&x, |x| chain.run(last.n, x, None))?,
@@ -89,102 +89,25 @@ fn one_by_one(x: &Tensor, convs: &[NormalisedConv<'_>], residual: Option<&Tensor
     Ok(y)
 }
 
+/// A normalisation as a factor and a shift of each channel.
+fn scale_and_shift(norm: &Normalised<'_>, d: &Dims) -> Result<(Vec<f64>, Vec<f64>)> {
+    let Normalised { gamma, beta, mean, var, eps } = norm;
+    let host = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let (gamma, beta, mean, var) = (host(gamma)?, host(beta)?, host(mean)?, host(var)?);
+    if [gamma.len(), beta.len(), mean.len(), var.len()] != [d.o; 4] {
+        bail!("conv2d: expected {} values of each constant of the normalisation", d.o)
+    }
+    let scale: Vec<f64> = gamma.iter().zip(&var).map(|(g, v)| g / (v + eps).sqrt()).collect();
+    let shift = (0..d.o).map(|c| beta[c] - mean[c] * scale[c]).collect();
+    Ok((scale, shift))
+}
+
 fn act(activation: Activation) -> Option<Act> {
     match activation {
         Activation::Identity => Some(Act::None),
         Activation::Relu => Some(Act::Relu),
         Activation::Relu6 => Some(Act::Relu6),
         _ => None,
-    }
-}
-
-/// One convolution of a chain, with its weights and constants ready.
-struct Link<T> {
-    conv: Ready<T>,
-    scale: Vec<T>,
-    shift: Vec<T>,
-    act: Act,
-    /// Numbers that it puts out for an image.
-    out: usize,
-}
-
-impl<T: Element> Link<T> {
-    fn new(conv: &NormalisedConv<'_>, d: &Dims, act: Act) -> Result<Self> {
-        let Normalised { gamma, beta, mean, var, eps } = conv.norm;
-        let host = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
-        let (gamma, beta, mean, var) = (host(gamma)?, host(beta)?, host(mean)?, host(var)?);
-        if [gamma.len(), beta.len(), mean.len(), var.len()] != [d.o; 4] {
-            bail!("conv2d: expected {} values of each constant of the normalisation", d.o)
-        }
-        let scale: Vec<f64> = gamma.iter().zip(&var).map(|(g, v)| g / (v + eps).sqrt()).collect();
-        Ok(Self {
-            conv: read::<T, _>(conv.weight, |w| Ready::new(d, w))?,
-            shift: (0..d.o).map(|c| T::from_f64(beta[c] - mean[c] * scale[c])).collect(),
-            scale: scale.into_iter().map(T::from_f64).collect(),
-            act,
-            out: d.oh * d.ow * d.o,
-        })
-    }
-
-    fn finish<'a>(&'a self, residual: Option<&'a [T]>) -> Finish<'a, T> {
-        Finish { scale: Some(&self.scale), shift: Some(&self.shift), residual, act: self.act }
-    }
-}
-
-struct Chain<T> {
-    links: Vec<Link<T>>,
-}
-
-impl<T: Element> Chain<T> {
-    /// The output for `n` images.
-    #[allow(unsafe_code, reason = "the output is written once")]
-    fn run(&self, n: usize, x: &[T], residual: Option<&[T]>) -> Vec<T> {
-        let threads = rayon::current_num_threads();
-        let between = self.between(0) + self.between(1);
-        let block = (BETWEEN / size_of::<T>() / between.max(1)).clamp(1, n.div_ceil(4 * threads).max(1));
-        let len = n * self.links.last().map_or(0, |l| l.out);
-        let all = |y: Shared<T>| {
-            // With fewer images than would keep all threads busy, the threads share each convolution.
-            if self.links.len() == 1 || n < 2 * threads {
-                self.pass((n, true), x, residual, y);
-            } else {
-                let parts = (0..n.div_ceil(block)).into_par_iter().map(|b| b * block..((b + 1) * block).min(n));
-                parts.for_each(|images| {
-                    let of = |len: usize| images.start * (len / n)..images.end * (len / n);
-                    self.pass(
-                        (images.len(), false),
-                        &x[of(x.len())],
-                        residual.map(|r| &r[of(r.len())]),
-                        y.part(of(len)),
-                    );
-                });
-            }
-            Ok::<(), std::convert::Infallible>(())
-        };
-        // SAFETY: the parts cover all images, and the last convolution writes all that it puts out for each of them.
-        unsafe { written(len, all) }.unwrap_or_default()
-    }
-
-    /// Numbers that an image needs between convolutions of the chain, in the first or second of two places that take turns.
-    fn between(&self, place: usize) -> usize {
-        let inner = &self.links[..self.links.len().saturating_sub(1)];
-        inner.iter().skip(place).step_by(2).map(|l| l.out).max().unwrap_or(0)
-    }
-
-    /// All convolutions for some images.
-    fn pass(&self, (images, spread): (usize, bool), x: &[T], residual: Option<&[T]>, y: Shared<T>) {
-        let Some((last, inner)) = self.links.split_last() else { return };
-        let (first, second) = (self.between(0) * images, self.between(1) * images);
-        T::with_scratch(first + second, |scratch| {
-            let (mut to, mut from) = scratch.split_at_mut(first);
-            for (i, link) in inner.iter().enumerate() {
-                let x = if i == 0 { x } else { &*from };
-                link.conv.run((images, spread), x, link.finish(None), Shared::of(&mut to[..link.out * images]));
-                std::mem::swap(&mut to, &mut from);
-            }
-            let x = if inner.is_empty() { x } else { &*from };
-            last.conv.run((images, spread), x, last.finish(residual), y);
-        });
     }
 }
 

@@ -1,23 +1,23 @@
 //! Two-dimensional convolution.
 
 mod chain;
-mod cpu;
-mod depthwise;
-mod geometry;
-mod patches;
 mod transposed;
-mod walk;
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+pub use transplant_kernels::conv::Conv2dGeometry;
+use transplant_kernels::conv::{self, Dims};
+use transplant_kernels::product::Finish;
 
 pub use chain::{Normalised, NormalisedConv, conv2d_norm};
-pub use geometry::Conv2dGeometry;
-pub(crate) use geometry::Dims;
 pub use transposed::conv_transpose2d;
 
-use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
-use crate::product::Finish;
+use crate::host::{by_dtype, cast, is_fast, own, raw, read, read2, tensor};
+
+/// The sizes of a convolution of `x` with `weight`, checked.
+pub(crate) fn dims(x: &[usize], weight: &[usize], at: Conv2dGeometry) -> Result<Dims> {
+    Dims::new(x, weight, at).map_err(candle_core::Error::msg)
+}
 
 /// Convolves `x [n, c, h, w]` with `weight [o, c / groups, kh, kw]` and adds `bias [o]`: `[n, o, oh, ow]`, where
 /// `oh = (h + padding - dilation (kh - 1) - 1) / stride + 1`, rounded down. The output has its channels innermost in memory,
@@ -26,7 +26,7 @@ use crate::product::Finish;
 /// # Errors
 /// When shapes, types or devices do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, at: Conv2dGeometry) -> Result<Tensor> {
-    let dims = Dims::of(x, weight, at)?;
+    let dims = dims(x.dims(), weight.dims(), at)?;
     if let Some(bias) = bias.filter(|b| b.dims() != [dims.o]) {
         bail!("conv2d: expected a bias of shape [{}], got {:?}", dims.o, bias.dims())
     }
@@ -36,7 +36,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, at: Conv2dGeom
     let y = by_dtype!(x.dtype(), T => {
         let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
         let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
-        own(read2::<T, _>(&raw(x)?, weight, |x, w| cpu::forward(&dims, x, w, finish))?)
+        own(read2::<T, _>(&raw(x)?, weight, |x, w| conv::forward(&dims, x, w, finish))?)
     });
     let inputs = [Some(x), Some(weight), bias];
     let inputs: Vec<&Tensor> = inputs.into_iter().flatten().collect();
@@ -59,7 +59,7 @@ fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, dims: &Dims) -> 
     let reach = |axis: usize, out: usize, k: usize| (out - 1) * stride[axis] + dims.at.dilation[axis] * (k - 1) + 1;
     let x = x.pad_with_zeros(2, padding[0][0], padding[0][1])?.narrow(2, 0, reach(0, dims.oh, dims.kh))?;
     let x = x.pad_with_zeros(3, padding[1][0], padding[1][1])?.narrow(3, 0, reach(1, dims.ow, dims.kw))?;
-    let cast = |t: &Tensor| dims.precision.cast(t);
+    let cast = |t: &Tensor| cast(dims.precision, t);
     let y = cast(&x.contiguous()?)?.conv2d(&cast(&weight)?, 0, common, dilation[0], groups)?;
     let mut y = y.to_dtype(x.dtype())?;
     if common != stride[0] || common != stride[1] {
@@ -102,14 +102,14 @@ impl Differentiable for Conv2d {
         let g = raw(link.grad)?;
         by_dtype!(g.dtype(), T => {
             let dx = link.when_wanted(0, || {
-                let dx = read2::<T, _>(w, &g, |w, g| cpu::input_gradient(d, w, g, Finish::default()))?;
+                let dx = read2::<T, _>(w, &g, |w, g| conv::input_gradient(d, w, g, Finish::default()))?;
                 tensor(dx, x.shape(), Memory::ChannelsLast)
             })?;
             let dw = link.when_wanted(1, || {
-                tensor(read2::<T, _>(&raw(x)?, &g, |x, g| cpu::weight_gradient(d, x, g))?, w.shape(), Memory::Plain)
+                tensor(read2::<T, _>(&raw(x)?, &g, |x, g| conv::weight_gradient(d, x, g))?, w.shape(), Memory::Plain)
             })?;
             let db = link.when_wanted(2, || {
-                tensor(read::<T, _>(&g, |g| cpu::bias_gradient(d, g))?, d.o, Memory::Plain)
+                tensor(read::<T, _>(&g, |g| conv::bias_gradient(d, g))?, d.o, Memory::Plain)
             })?;
             Ok(vec![dx, dw, db])
         })

@@ -4,11 +4,11 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::conv::{self, Conv2dGeometry, Dims};
+use transplant_kernels::product::Finish;
 
-use super::geometry::{Conv2dGeometry, Dims};
-use super::{composed, cpu, flipped, spread};
+use super::{composed, dims as dims_of, flipped, spread};
 use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
-use crate::product::Finish;
 
 /// The transposed convolution of `x [n, c, h, w]` with `weight [c, o / groups, kh, kw]` plus `bias [o]`: `[n, o, oh, ow]`, where
 /// `oh = (h - 1) stride - padding + dilation (kh - 1) + 1 + output_padding`. The `output_padding` rows (columns) more at the end
@@ -33,7 +33,7 @@ pub fn conv_transpose2d(
     let y = by_dtype!(x.dtype(), T => {
         let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
         let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
-        own(read2::<T, _>(&raw(x)?, weight, |x, w| cpu::input_gradient(&dims, w, x, finish))?)
+        own(read2::<T, _>(&raw(x)?, weight, |x, w| conv::input_gradient(&dims, w, x, finish))?)
     });
     let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     record(ConvTranspose2d(dims), &inputs, y, (dims.n, dims.c, dims.h, dims.w), Memory::ChannelsLast)
@@ -55,7 +55,7 @@ fn dims(x: &[usize], weight: &[usize], at: Conv2dGeometry, output_padding: [usiz
     let (Some(height), Some(width)) = (size(0, h, kh), size(1, w, kw)) else {
         bail!("conv_transpose2d: {at:?} and output padding {output_padding:?} leave nothing of the input {x:?}")
     };
-    let of = Dims::new(&[n, cg * at.groups, height, width], weight, at)?;
+    let of = dims_of(&[n, cg * at.groups, height, width], weight, at)?;
     // Where the output padding is no smaller than the stride, more windows than inputs would fit: those read nothing.
     Ok(Dims { oh: h, ow: w, ..of })
 }
@@ -76,7 +76,7 @@ fn by_candle(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, d: &Dims) -> Re
     let weight = weight.reshape((groups, d.og(), d.cg(), d.kh, d.kw))?.transpose(1, 2)?.contiguous()?;
     let weight = flipped(&flipped(&weight.reshape((d.c, d.og(), d.kh, d.kw))?, 2)?, 3)?;
     let at = Conv2dGeometry { dilation, groups, ..Conv2dGeometry::default() };
-    composed(&x, &weight, bias, &Dims::of(&x, &weight, at)?)
+    composed(&x, &weight, bias, &dims_of(x.dims(), weight.dims(), at)?)
 }
 
 struct ConvTranspose2d(Dims);
@@ -91,14 +91,14 @@ impl Differentiable for ConvTranspose2d {
         let g = raw(link.grad)?;
         by_dtype!(g.dtype(), T => {
             let dx = link.when_wanted(0, || {
-                let dx = read2::<T, _>(&g, w, |g, w| cpu::forward(d, g, w, Finish::default()))?;
+                let dx = read2::<T, _>(&g, w, |g, w| conv::forward(d, g, w, Finish::default()))?;
                 tensor(dx, x.shape(), Memory::ChannelsLast)
             })?;
             let dw = link.when_wanted(1, || {
-                tensor(read2::<T, _>(&g, &raw(x)?, |g, x| cpu::weight_gradient(d, g, x))?, w.shape(), Memory::Plain)
+                tensor(read2::<T, _>(&g, &raw(x)?, |g, x| conv::weight_gradient(d, g, x))?, w.shape(), Memory::Plain)
             })?;
             let db = link.when_wanted(2, || {
-                tensor(read::<T, _>(&g, |g| crate::reduce::column_sums(g, d.c))?, d.c, Memory::Plain)
+                tensor(read::<T, _>(&g, |g| transplant_kernels::reduce::column_sums(g, d.c))?, d.c, Memory::Plain)
             })?;
             Ok(vec![dx, dw, db])
         })

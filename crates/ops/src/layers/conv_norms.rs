@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use transplant_core::{Ctx, Result};
 
-use crate::conv2d::Dims;
+use crate::conv2d::dims;
 use crate::{Activation, After, BatchNorm2d, Conv2d, NormalisedConv};
 
 /// Convolves, normalises and activates, as often as there are `layers`; the `residual`, of the shape of the output, is added
@@ -23,7 +23,7 @@ pub fn conv_norms(
         let plain = !conv.weight().track_op() && !conv.is_adapted() && conv.bias().is_none();
         let Some(norm) = norm.constants(statistics, cx).filter(|_| plain) else { break };
         let at = conv.geometry(&shape);
-        let d = Dims::new(&shape, conv.weight().dims(), at)?;
+        let d = dims(&shape, conv.weight().dims(), at)?;
         shape = vec![d.n, d.o, d.oh, d.ow];
         given.push(NormalisedConv { weight: conv.weight(), at, norm, activation: *activation });
     }

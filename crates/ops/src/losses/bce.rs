@@ -5,9 +5,10 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
 
 use super::{each_row, row_means, rows_of};
-use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
+use crate::host::{by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::map_rows;
 
 /// The mean over each row of `-(w t ln p + (1 - t) ln(1 - p))` with `p = 1 / (1 + exp(-x))`: `[rows]` from logits

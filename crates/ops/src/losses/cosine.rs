@@ -4,10 +4,11 @@
 
 use candle_core::{D, Result, Tensor};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
+use transplant_kernels::reduce::dot;
 
 use super::{each_row, rows_of};
-use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
-use crate::reduce::dot;
+use crate::host::{by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::map_rows;
 
 /// The smallest norm that is divided by.

@@ -4,9 +4,10 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
 
 use super::labels_of;
-use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor};
+use crate::host::{by_dtype, is_fast, own, read, read2, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
 /// The loss of each row, `[rows]`, unreduced: with `p = softmax(logits)`, smoothing `s`, weights `w` and label `y`,

@@ -5,9 +5,10 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
 
 use super::{each_row, labels_of};
-use crate::host::{Element, by_dtype, is_fast, own, read, read2, tensor};
+use crate::host::{by_dtype, is_fast, own, read, read2, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
 /// `-w[y] (1 - p)^gamma ln p` of each row, with `p` the softmax of the row's `logits [rows, classes]` at its label `y`:

@@ -4,9 +4,10 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
 
 use super::{each_row, row_means, rows_of};
-use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
+use crate::host::{by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::map_rows;
 
 /// The mean over each row of `d^2 / 2` where `|d| <= delta`, else `delta (|d| - delta / 2)`, with `d = x - targets`:

@@ -18,8 +18,7 @@ pub use soft_cross_entropy::soft_cross_entropy;
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
-
-use crate::host::{Element, vectorised};
+use transplant_kernels::element::Element;
 
 /// Number and length of the rows of two operands `[rows, ..]` of one shape.
 fn rows_of(name: &str, a: &Tensor, b: &Tensor) -> Result<(usize, usize)> {
@@ -61,7 +60,7 @@ fn row_means(x: &Tensor, width: usize) -> Result<Tensor> {
 /// `f(elements of the row)` for each row of two slices, in parallel.
 fn each_row<T: Element>(a: &[T], b: &[T], width: usize, f: impl Fn(usize, &[T], &[T]) -> f64 + Sync) -> Vec<T> {
     let of = |(row, (a, b)): (usize, (&[T], &[T]))| {
-        T::from_f64(vectorised(
+        T::from_f64(T::vectorised(
             #[inline(always)]
             || f(row, a, b),
         ))

@@ -5,9 +5,10 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::Element;
 
 use super::{each_row, rows_of};
-use crate::host::{Element, by_dtype, is_fast, own, read2, read3, tensor};
+use crate::host::{by_dtype, is_fast, own, read2, read3, tensor};
 use crate::softmax::{log_softmax, map_rows, max_and_log_sum};
 
 /// `-sum(targets * ln softmax(logits))` of each row: `[rows]` from `logits` and `targets [rows, classes]`. Targets get

@@ -3,9 +3,10 @@
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::{Element, zeros};
 
 use super::window::{Axis, Dims, Pool2d};
-use crate::host::{Element, by_dtype, is_fast, own, raw, read, tensor, vectorised, zeros};
+use crate::host::{by_dtype, is_fast, own, raw, read, tensor};
 
 /// The mean of each window of `x [n, c, h, w]`: `[n, c, oh, ow]` with `oh = (h + 2 padding - kernel) / stride + 1`. Padding
 /// counts as zeros when `count_padding` (PyTorch's `count_include_pad`), else not at all.
@@ -64,7 +65,7 @@ fn forward<T: Element>(d: &Dims, x: &[T]) -> Vec<T> {
     let mut y = zeros::<T>(d.n * d.out());
     y.par_chunks_mut((d.c * d.x.out()).max(1)).enumerate().for_each(|(i, y)| {
         let (image, oy) = (&x[i / d.y.out() * d.image()..][..d.image()], i % d.y.out());
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 for (ox, y) in y.chunks_exact_mut(d.c).enumerate() {
@@ -95,7 +96,7 @@ impl Differentiable for AvgPool {
             let mut dx = zeros::<T>(d.n * d.image());
             read::<T, _>(&g, |g| {
                 dx.par_chunks_mut(d.image().max(1)).zip(g.par_chunks(d.out().max(1))).for_each(|(dx, g)| {
-                    vectorised(#[inline(always)] || {
+                    T::vectorised(#[inline(always)] || {
                         for (i, g) in g.chunks_exact(d.c).enumerate() {
                             let (oy, ox) = (i / d.x.out(), i % d.x.out());
                             let share = share::<T>(d, oy, ox);
@@ -125,7 +126,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let (n, c) = (x.dim(0)?, x.dim(1)?);
     let len = x.elem_count() / (n * c);
     let y = by_dtype!(x.dtype(), T => {
-        let mean = |image: &[T]| crate::reduce::column_sums(image, c).into_iter().map(|s| s / len as T).collect::<Vec<_>>();
+        let mean = |image: &[T]| transplant_kernels::reduce::column_sums(image, c).into_iter().map(|s| s / len as T).collect::<Vec<_>>();
         own(read::<T, _>(&raw(x)?, |x| x.par_chunks(len * c).flat_map_iter(mean).collect::<Vec<T>>())?)
     });
     record(PlaneMean(x.shape().clone()), &[x], y, (n, c), Memory::Plain)

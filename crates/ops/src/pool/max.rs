@@ -3,9 +3,10 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::element::{Element, zeros};
 
 use super::window::{Dims, Pool2d};
-use crate::host::{Element, by_dtype, is_fast, own, raw, read, tensor, vectorised, zeros};
+use crate::host::{by_dtype, is_fast, own, raw, read, tensor};
 
 /// The largest value of each window of `x [n, c, h, w]`: `[n, c, oh, ow]` with `oh = (h + 2 padding - kernel) / stride + 1`.
 /// Windows may overlap; padding never wins.
@@ -59,7 +60,7 @@ fn forward<T: Element>(d: &Dims, x: &[T]) -> (Vec<T>, Vec<u16>) {
     let row = d.c * d.x.out();
     y.par_chunks_mut(row).zip(winners.par_chunks_mut(row)).enumerate().for_each(|(i, (y, winners))| {
         let (image, oy) = (&x[i / d.y.out() * d.image()..][..d.image()], i % d.y.out());
-        vectorised(
+        T::vectorised(
             #[inline(always)]
             || {
                 let outputs = y.chunks_exact_mut(d.c).zip(winners.chunks_exact_mut(d.c));
@@ -100,7 +101,7 @@ impl Differentiable for MaxPool {
             read::<T, _>(&g, |g| {
                 let images = g.par_chunks(d.out().max(1)).zip(self.winners.par_chunks(d.out().max(1)));
                 dx.par_chunks_mut(d.image().max(1)).zip(images).for_each(|(dx, (g, winners))| {
-                    vectorised(#[inline(always)] || image_gradient(d, dx, g, winners));
+                    T::vectorised(#[inline(always)] || image_gradient(d, dx, g, winners));
                 });
             })?;
             Ok(vec![Some(tensor(dx, d.input(), Memory::ChannelsLast)?)])

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
-use image::{ImageFormat, RgbImage};
+use transplant_codecs::picture::encode_png;
 use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
 use transplant_datasets::{Loader, Prints, Twins};
 
@@ -175,11 +174,7 @@ fn sheet(ready: &Ready, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
         super::folder::make(folder)?;
     }
-    let mut png = Cursor::new(Vec::new());
-    let picture = RgbImage::from_raw(w as u32, h as u32, pixels);
-    let picture = picture.ok_or_else(|| Error::contract(format!("cannot make a picture of {w} x {h}")))?;
-    picture.write_to(&mut png, ImageFormat::Png).map_err(|e| Error::contract(e.to_string()))?;
-    write_atomically(path, png.get_ref())
+    write_atomically(path, &encode_png(&pixels, [h, w, 3]).map_err(Error::contract)?)
 }
 
 /// All values of a batch as bytes, the smallest black and the largest white: normalised pixels have no scale of their own.

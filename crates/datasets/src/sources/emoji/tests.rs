@@ -1,11 +1,10 @@
 //! A package of three pictures, read as it is and unpacked; and the real ones, where they may be fetched.
 
 use std::fs::{self, File};
-use std::io::Cursor;
 
 use flate2::{Compression, write::GzEncoder};
-use image::{ImageFormat, Rgba, RgbaImage};
 use tempfile::TempDir;
+use transplant_codecs::picture::encode_png;
 
 use super::*;
 
@@ -24,11 +23,9 @@ const NAMES: &str = r#"[
 ]"#;
 
 fn drawing(grey: u8) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
     // The left half is transparent.
-    let image = RgbaImage::from_fn(2, 2, |x, _| Rgba([grey, grey, grey, if x == 0 { 0 } else { 255 }]));
-    image.write_to(&mut out, ImageFormat::Png).unwrap();
-    out.into_inner()
+    let pixels = [[grey, grey, grey, 0], [grey, grey, grey, 255]].repeat(2);
+    encode_png(pixels.as_flattened(), [2, 2, 4]).unwrap()
 }
 
 /// A folder with `emoji.json`, `google.tgz` and, unpacked, `package/img/google/64`.

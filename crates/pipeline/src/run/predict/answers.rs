@@ -106,8 +106,8 @@ mod parquet {
     use super::*;
     use transplant_datasets::{ParquetWriter, Values};
 
-    struct Parquet<W: Write + Send> {
-        writer: ParquetWriter<W>,
+    struct Parquet<'a> {
+        writer: ParquetWriter<'a>,
         classes: usize,
     }
 
@@ -118,7 +118,7 @@ mod parquet {
         Ok(Box::new(Parquet { writer: ParquetWriter::new(out, &columns)?, classes: classes.len() }))
     }
 
-    impl<W: Write + Send> Writer for Parquet<W> {
+    impl Writer for Parquet<'_> {
         fn write(&mut self, answers: &[Answer]) -> Result<()> {
             let texts = |f: &dyn Fn(&Answer) -> &str| Values::Texts(answers.iter().map(|a| f(a).to_owned()).collect());
             let mut columns = vec![texts(&|a| &a.input), texts(&|a| &a.task), texts(&|a| &a.said)];

@@ -1,0 +1,102 @@
+//! [`Table`]: rows and named columns from a file of CSV, TSV, JSONL or Parquet; and [`ParquetWriter`].
+
+#[cfg(feature = "parquet")]
+use std::io::Write;
+use std::path::Path;
+
+use transplant_codecs::table::{self, Format};
+use transplant_core::{Error, Invalid, Result};
+
+use crate::codec::{error, unsupported};
+
+pub use transplant_codecs::table::Cell;
+#[cfg(feature = "parquet")]
+pub use transplant_codecs::table::Values;
+
+/// Some columns of a file, in memory.
+#[derive(Debug, Clone)]
+pub struct Table(table::Table);
+
+impl Table {
+    /// Reads the `wanted` columns of a file, whose kind is told by the end of its name: `.csv`, `.tsv`, `.tab`, `.jsonl`,
+    /// `.ndjson`, `.parquet`, `.parquet.brotli`. A cell of CSV or TSV that is one of the words in `missing` is missing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the kind is not known or this build lacks the cargo feature `parquet`; [`Error::Io`] when the
+    /// file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged, two columns have one name
+    /// or a wanted one is not there.
+    pub fn read(file: &Path, wanted: &[&str], missing: &[String]) -> Result<Self> {
+        table::Table::read(file, wanted, missing).map(Self).map_err(error)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        self.0.file()
+    }
+
+    /// How many rows there are; at least one.
+    pub fn rows(&self) -> usize {
+        self.0.rows()
+    }
+
+    /// The values of a column, a row each.
+    ///
+    /// # Errors
+    /// [`Error::Contract`] when it was not asked for.
+    pub fn column(&self, name: &str) -> Result<&[Option<Cell>]> {
+        self.0.column(name).map_err(error)
+    }
+
+    /// An error about a row, with its line where the file has lines.
+    pub fn fault(&self, row: usize, message: impl AsRef<str>) -> Error {
+        error(self.0.fault(row, message.as_ref()))
+    }
+}
+
+/// Checks that a file is a table by the end of its name; it is not opened.
+///
+/// # Errors
+/// Names the ends that are known.
+pub(crate) fn check_name(file: &Path) -> Result<(), Invalid> {
+    Format::from_name(file).map(drop).map_err(unsupported)
+}
+
+/// Checks that a file is a table by the end of its name, and one that this build reads.
+///
+/// # Errors
+/// As [`check_name`], and when the build lacks the cargo feature.
+pub(crate) fn check_readable(file: &Path) -> Result<(), Invalid> {
+    Format::from_name(file).and_then(|format| format.check_readable(file)).map_err(unsupported)
+}
+
+/// Writes Parquet, one row group each time.
+#[cfg(feature = "parquet")]
+#[derive(Debug)]
+pub struct ParquetWriter<'a>(table::ParquetWriter<'a>);
+
+#[cfg(feature = "parquet")]
+impl<'a> ParquetWriter<'a> {
+    /// A file with these columns, texts where it says so and numbers elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(out: Box<dyn Write + Send + 'a>, columns: &[(String, bool)]) -> Result<Self> {
+        table::ParquetWriter::new(out, columns).map(Self).map_err(error)
+    }
+
+    /// More rows: the values of each column, as many in all of them.
+    ///
+    /// # Errors
+    /// When they cannot be written, or are not of the kinds announced.
+    pub fn write(&mut self, columns: &[Values]) -> Result<()> {
+        self.0.write(columns).map_err(error)
+    }
+
+    /// Ends the file; without this it cannot be read.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn end(self) -> Result<()> {
+        self.0.end().map_err(error)
+    }
+}
