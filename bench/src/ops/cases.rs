@@ -122,7 +122,7 @@ pub(crate) fn all() -> Vec<Case> {
         case("layer_norm", &[&[3152, 192], &[192], &[192]], |t, _| {
             transplant_ops::layer_norm(&t[0], &t[1], &t[2], 1e-5)
         }),
-        case("gelu", &[&[3152, 768]], |t, _| Activation::Gelu.forward(&t[0])),
+        case("gelu", &[&[3152, 768]], |t, _| transplant_ops::activate(&t[0], Activation::Gelu)),
         case("relu", &[image], |t, _| transplant_ops::relu(&t[0])),
         case("batch_norm + relu6", &[image, &[96], &[96]], |t, _| {
             Ok(transplant_ops::batch_norm(&t[0], &t[1], &t[2], 1e-5, After::from(Activation::Relu6))?.0)

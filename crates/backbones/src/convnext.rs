@@ -11,7 +11,7 @@ use transplant_core::{
     Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Init, Invalid, Memory, Result, Schema, Scope, Stage,
 };
 use transplant_ops::{
-    Activation, After, Conv2d, Conv2dGeometry, Linear, ScopeExt, batch_norm_frozen, global_avg_pool,
+    Activation, After, Conv2d, Conv2dGeometry, Linear, ScopeExt, activate, batch_norm_frozen, global_avg_pool,
     layer_norm_channels,
 };
 
@@ -153,7 +153,7 @@ impl Block {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.norm.forward(&self.conv.forward(x)?)?;
         // Channels are innermost in memory already, so both changes of order only rename dimensions.
-        let inner = Activation::Gelu.forward(&self.fc1.forward(&Memory::ChannelsLast.raw(&y)?)?)?;
+        let inner = activate(&self.fc1.forward(&Memory::ChannelsLast.raw(&y)?)?, Activation::Gelu)?;
         let y = Memory::ChannelsLast.view(&self.fc2.forward(&inner)?, x.shape())?;
         // The layer scale and the sum are one pass: a normalisation by mean 0 and variance 1.
         let (zeros, ones) = (self.gamma.zeros_like()?, self.gamma.ones_like()?);

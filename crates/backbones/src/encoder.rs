@@ -6,7 +6,9 @@ use candle_core::Tensor;
 use transplant_core::{
     Acts, Architecture, Backbone, Ctx, HIDDEN, Init, Invalid, MASK, Result, Schema, Scope, Stage, TOKENS,
 };
-use transplant_ops::{Activation, Embedding, LayerNorm, Linear, ScopeExt, add, attention_dropout, dropout_rows};
+use transplant_ops::{
+    Activation, Embedding, LayerNorm, Linear, ScopeExt, activate, add, attention_dropout, dropout_rows,
+};
 
 use crate::text::{self, Pool, TextPooling};
 
@@ -194,7 +196,7 @@ impl Layer {
         let seen = attention_dropout(&qkv, sizes.heads, Some(mask), sizes.attention_dropout, name, cx)?;
         let drop = |y: &Tensor, part: &str| dropout_rows(y, sizes.dropout, &format!("{name}.{part}"), cx);
         let x = self.norm1.forward(&add(x, &drop(&self.out.forward(&seen)?, "attention")?)?)?;
-        let inner = Activation::Gelu.forward(&self.inner.forward(&x)?)?;
+        let inner = activate(&self.inner.forward(&x)?, Activation::Gelu)?;
         self.norm2.forward(&add(&x, &drop(&self.outer.forward(&inner)?, "output")?)?)
     }
 }

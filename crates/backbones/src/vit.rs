@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{
     Acts, Architecture, Backbone, BuildCx, Component, Ctx, HIDDEN, Init, Invalid, Memory, Result, Schema, Scope, Stage,
 };
-use transplant_ops::{Activation, Conv2d, Conv2dGeometry, LayerNorm, Linear, ScopeExt, add, attention};
+use transplant_ops::{Activation, Conv2d, Conv2dGeometry, LayerNorm, Linear, ScopeExt, activate, add, attention};
 
 use crate::image;
 
@@ -185,7 +185,7 @@ impl Block {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let seen = attention(&self.qkv.forward(&self.norm1.forward(x)?)?, self.heads, None)?;
         let x = add(x, &self.proj.forward(&seen)?)?;
-        let inner = Activation::Gelu.forward(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
+        let inner = activate(&self.fc1.forward(&self.norm2.forward(&x)?)?, Activation::Gelu)?;
         Ok(add(&x, &self.fc2.forward(&inner)?)?)
     }
 }

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention of single heads. The scores of a head exist only while it is computed: backward makes them again
 //! from queries and keys.
 
+use crate::compiled::compiled_here;
 use crate::element::{Element, zeros};
 use crate::parallel;
 use crate::precision::Precision;
@@ -51,6 +52,16 @@ struct Head<'a, T> {
     head: usize,
 }
 
+compiled_here! {
+    /// Attention of all heads.
+    pub trait Attentions {
+        /// `[batch, positions, width]` from queries, keys and values `x [batch, positions, 3 width]`.
+        fn attention(of: &Attention, x: &[Self]) -> Vec<Self> = Attention::forward;
+        /// The gradient of `x` from that of the output, `g`.
+        fn attention_gradient(of: &Attention, x: &[Self], g: &[Self]) -> Vec<Self> = Attention::gradient;
+    }
+}
+
 impl Attention {
     fn part(&self) -> usize {
         self.width / self.heads
@@ -70,8 +81,7 @@ impl Attention {
         Head { op: self, x, mask: mask.map(|m| &m[..keys]), keys, kept, head }
     }
 
-    /// `[batch, positions, width]` from queries, keys and values `x [batch, positions, 3 width]`.
-    pub fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
         let mut y = zeros(x.len() / 3);
         parallel::chunks_mut(&mut y, (self.positions * self.width).max(1), &|example, y| {
             let mut scores = zeros(self.positions * self.positions);
@@ -90,8 +100,7 @@ impl Attention {
         y
     }
 
-    /// The gradient of `x` from that of the output.
-    pub fn gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
+    fn gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
         let (n, part, width) = (self.positions, self.part(), self.width);
         let mut dx = zeros(x.len());
         parallel::chunks_mut(&mut dx, (n * 3 * width).max(1), &|example, dx| {

@@ -4,8 +4,11 @@
 //! optimisation, and a change in the contracts or in an operation does not compile them again.
 #![allow(unsafe_code, reason = "vectors, and results that several threads write; each use says why it is sound")]
 
+pub mod activation;
 pub mod attention;
+pub mod batch_norm;
 pub mod buffer;
+mod compiled;
 pub mod conv;
 pub mod element;
 pub mod elementwise;

@@ -1,6 +1,7 @@
 //! The affine map of fully connected layers: products of a matrix of rows with packed weights.
 
 use crate::buffer::{Shared, written};
+use crate::compiled::compiled_here;
 use crate::element::{Element, zeros};
 use crate::parallel;
 use crate::precision::Precision;
@@ -46,9 +47,20 @@ pub struct Linear {
     pub precision: Precision,
 }
 
+compiled_here! {
+    /// Products of rows with weights.
+    pub trait Linears {
+        /// `[rows, outputs]` from `x [rows, inputs]` and `w [outputs, inputs]`, and what follows.
+        fn linear(d: &Linear, x: &[Self], w: &[Self], finish: Finish<'_, Self>) -> Vec<Self> = Linear::forward;
+        /// `[rows, inputs]` from `w [outputs, inputs]` and the gradient `g [rows, outputs]` of the output.
+        fn linear_input_gradient(d: &Linear, w: &[Self], g: &[Self]) -> Vec<Self> = Linear::input_gradient;
+        /// `[outputs, inputs]` from `x [rows, inputs]` and the gradient `g [rows, outputs]` of the output.
+        fn linear_weight_gradient(d: &Linear, x: &[Self], g: &[Self]) -> Vec<Self> = Linear::weight_gradient;
+    }
+}
+
 impl Linear {
-    /// `[rows, outputs]` from `x [rows, inputs]` and `w [outputs, inputs]`.
-    pub fn forward<T: Element>(&self, x: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
         let (x, w) = (self.precision.rounded(x), self.precision.rounded(w));
         let packed = pack((self.inputs, self.inputs), self.outputs, self.precision, &|p, width, part| {
             for o in 0..p.columns {
@@ -59,8 +71,7 @@ impl Linear {
         product(&x, self.rows, &packed, self.outputs, finish)
     }
 
-    /// `[rows, inputs]` from `w [outputs, inputs]` and the gradient `g [rows, outputs]` of the output.
-    pub fn input_gradient<T: Element>(&self, w: &[T], g: &[T]) -> Vec<T> {
+    fn input_gradient<T: Element>(&self, w: &[T], g: &[T]) -> Vec<T> {
         let (w, g) = (self.precision.rounded(w), self.precision.rounded(g));
         let packed = pack((self.outputs, self.outputs), self.inputs, self.precision, &|p, width, part| {
             for (of, to) in w.chunks_exact(self.inputs.max(1)).zip(part.chunks_exact_mut(width)) {
@@ -70,8 +81,7 @@ impl Linear {
         product(&g, self.rows, &packed, self.inputs, Finish::default())
     }
 
-    /// `[outputs, inputs]` from `x [rows, inputs]` and the gradient `g [rows, outputs]` of the output.
-    pub fn weight_gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
+    fn weight_gradient<T: Element>(&self, x: &[T], g: &[T]) -> Vec<T> {
         let (x, g) = (&*self.precision.rounded(x), &*self.precision.rounded(g));
         let a_starts: Vec<usize> = (0..self.rows).map(|r| r * self.outputs).collect();
         let b_starts: Vec<isize> = (0..self.rows).map(|r| (r * self.inputs) as isize).collect();

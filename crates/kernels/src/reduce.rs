@@ -1,5 +1,6 @@
 //! Sums whose order is fixed by the data's shape, in lanes that the compiler can vectorise.
 
+use crate::compiled::compiled_here;
 use crate::element::Element;
 use crate::parallel;
 
@@ -104,8 +105,15 @@ pub fn block_sums<T: Element>(rows: usize, block: usize, width: usize, f: impl F
     out
 }
 
-/// The sum of each column of `[rows, columns]`.
-pub fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
+compiled_here! {
+    /// Sums of columns.
+    pub trait ColumnSums {
+        /// The sum of each column of `x [rows, columns]`.
+        fn column_sums(x: &[Self], columns: usize) -> Vec<Self> = column_sums;
+    }
+}
+
+fn column_sums<T: Element>(x: &[T], columns: usize) -> Vec<T> {
     if columns == 0 {
         return Vec::new();
     }

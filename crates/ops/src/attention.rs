@@ -7,7 +7,7 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 use rand::Rng;
 use transplant_core::{Ctx, Differentiable, Link, Memory, Mode, record};
-use transplant_kernels::attention::{Attention, Kept};
+use transplant_kernels::attention::{Attention, Attentions, Kept};
 use transplant_kernels::parallel;
 
 use crate::host::{by_dtype, is_fast, own, read, tensor};
@@ -61,7 +61,7 @@ fn apply(qkv: &Tensor, heads: usize, mask: Option<&Tensor>, kept: Option<Kept>) 
         Some(m) => Some(m.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?.iter().map(|v| *v != 0.0).collect()),
     };
     let op = Heads(Attention { positions, width, heads, mask, kept });
-    let y = by_dtype!(qkv.dtype(), T => own(read::<T, _>(qkv, |x| op.0.forward(x))?));
+    let y = by_dtype!(qkv.dtype(), T => own(read::<T, _>(qkv, |x| T::attention(&op.0, x))?));
     record(op, &[qkv], y, (batch, positions, width), Memory::Plain)
 }
 
@@ -123,7 +123,7 @@ impl Differentiable for Heads {
     fn backward(&self, link: &Link<'_>) -> Result<Vec<Option<Tensor>>> {
         let qkv = link.input(0)?;
         by_dtype!(qkv.dtype(), T => {
-            let dx = crate::host::read2::<T, _>(qkv, link.grad, |x, g| self.0.gradient(x, g))?;
+            let dx = crate::host::read2::<T, _>(qkv, link.grad, |x, g| T::attention_gradient(&self.0, x, g))?;
             Ok(vec![Some(tensor(dx, qkv.shape(), Memory::Plain)?)])
         })
     }

@@ -3,10 +3,10 @@
 //! Bengio et al. 2003, *A Neural Probabilistic Language Model*.
 
 use candle_core::{DType, Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 use transplant_kernels::element::{Element, zeros};
 use transplant_kernels::elementwise::fill;
+use transplant_kernels::parallel;
 
 use crate::host::{by_dtype, is_fast, own, read, tensor};
 
@@ -75,7 +75,7 @@ impl Embedding {
         let mut uses: Vec<usize> = (0..self.indices.len()).collect();
         uses.sort_by_key(|u| self.indices[*u]);
         let mut dw = zeros::<T>(self.count * width);
-        dw.par_chunks_mut(TASK_ROWS * width).enumerate().for_each(|(task, dw)| {
+        parallel::chunks_mut(&mut dw, (TASK_ROWS * width).max(1), &|task, dw| {
             let first = task * TASK_ROWS;
             let from = uses.partition_point(|u| self.indices[*u] < first);
             let end = uses.partition_point(|u| self.indices[*u] < first + TASK_ROWS);

@@ -4,10 +4,10 @@
 //! as many groups as channels are instance normalisation.
 
 use candle_core::{D, Result, Tensor, WithDType, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 use transplant_kernels::element::Element;
 use transplant_kernels::elementwise::fill;
+use transplant_kernels::parallel;
 use transplant_kernels::reduce::block_sums;
 
 use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
@@ -108,7 +108,8 @@ impl GroupNorm {
             ));
             means.into_iter().zip(vars).map(|(m, v)| (m, 1.0 / (v + eps).sqrt())).collect()
         };
-        op.moments = x.par_chunks_exact(channels * op.pixels).flat_map_iter(of_example).collect();
+        let example = channels * op.pixels;
+        op.moments = parallel::map(x.len() / example, &|i| of_example(&x[i * example..(i + 1) * example])).concat();
         op
     }
 
@@ -156,7 +157,8 @@ impl GroupNorm {
     /// For each example the sums over positions of the gradient, then of the gradient times the centred input.
     fn gradient_sums<T: Element>(&self, x: &[T], g: &[T]) -> Vec<Vec<f64>> {
         let (c, len) = (self.channels, self.channels * self.pixels);
-        let of_example = |(i, (x, g)): (usize, (&[T], &[T]))| {
+        parallel::map(x.len() / len, &|i| {
+            let (x, g) = (&x[i * len..(i + 1) * len], &g[i * len..(i + 1) * len]);
             let (mean, _) = self.of_channels::<T>(i);
             block_sums(
                 self.pixels,
@@ -172,8 +174,7 @@ impl GroupNorm {
                     }
                 },
             )
-        };
-        x.par_chunks_exact(len).zip(g.par_chunks_exact(len)).enumerate().map(of_example).collect()
+        })
     }
 
     fn input_gradient<T: Element>(&self, x: &[T], g: &[T], w: &[T], sums: &[Vec<f64>]) -> Vec<T> {

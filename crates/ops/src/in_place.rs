@@ -1,8 +1,9 @@
 //! Changing tensors where they stand: what optimisers do to a weight and its moments in one pass.
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
-use rayon::prelude::*;
 use std::cell::RefCell;
+
+use transplant_kernels::parallel;
 
 use crate::host::read;
 
@@ -43,7 +44,9 @@ pub fn update_in_place(
             for (value, grad) in value.chunks_mut(CHUNK).zip(grad.chunks(CHUNK)) {
                 tasks.push((value, grad, slots.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()));
             }
-            tasks.into_par_iter().for_each(|(value, grad, mut slots)| f(value, grad, &mut slots));
+            parallel::chunks_mut(&mut tasks, 1, &|_, task| {
+                task.iter_mut().for_each(|(value, grad, slots)| f(value, grad, slots));
+            });
         })
     })?
 }

@@ -30,7 +30,7 @@ mod stochastic_depth;
 #[doc(hidden)]
 pub mod testing;
 
-pub use activation::{Activation, relu};
+pub use activation::{Activation, activate, relu};
 pub use add::add;
 pub use attention::{attention, attention_dropout};
 pub use batch_norm::{After, BatchStatistics, batch_norm, batch_norm_frozen};

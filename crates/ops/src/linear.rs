@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
-use transplant_kernels::linear::Linear;
+use transplant_kernels::linear::{Linear, Linears};
 use transplant_kernels::product::Finish;
-use transplant_kernels::reduce::column_sums;
+use transplant_kernels::reduce::ColumnSums;
 
 use crate::Precision;
 use crate::host::{by_dtype, cast, is_fast, own, read, read2, tensor};
@@ -28,7 +28,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let y = by_dtype!(x.dtype(), T => {
         let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
         let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
-        own(read2::<T, _>(x, weight, |x, w| op.0.forward(x, w, finish))?)
+        own(read2::<T, _>(x, weight, |x, w| T::linear(&op.0, x, w, finish))?)
     });
     let operands: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     record(op, &operands, y, outer_dims(x.dims(), outputs), Memory::Plain)
@@ -58,13 +58,13 @@ impl Differentiable for Affine {
         let (x, w, g) = (link.input(0)?, link.input(1)?, link.grad);
         by_dtype!(g.dtype(), T => {
             let dx = link.when_wanted(0, || {
-                tensor(read2::<T, _>(w, g, |w, g| self.0.input_gradient(w, g))?, x.shape(), Memory::Plain)
+                tensor(read2::<T, _>(w, g, |w, g| T::linear_input_gradient(&self.0, w, g))?, x.shape(), Memory::Plain)
             })?;
             let dw = link.when_wanted(1, || {
-                tensor(read2::<T, _>(x, g, |x, g| self.0.weight_gradient(x, g))?, w.shape(), Memory::Plain)
+                tensor(read2::<T, _>(x, g, |x, g| T::linear_weight_gradient(&self.0, x, g))?, w.shape(), Memory::Plain)
             })?;
             let db = link.when_wanted(2, || {
-                let db = read::<T, _>(g, |g| column_sums(g, self.0.outputs))?;
+                let db = read::<T, _>(g, |g| T::column_sums(g, self.0.outputs))?;
                 tensor(db, self.0.outputs, Memory::Plain)
             })?;
             Ok(vec![dx, dw, db])

@@ -4,9 +4,9 @@
 //! in their order.
 
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 use transplant_kernels::element::{Element, zeros};
+use transplant_kernels::parallel;
 
 use crate::host::{by_dtype, is_fast, own, raw, read, tensor};
 
@@ -95,7 +95,7 @@ impl Axis {
 fn combine<T: Element>(x: &[T], c: usize, rows: &Taps, columns: &Taps, size: (usize, usize)) -> Vec<T> {
     let (image, line) = (size.0 * size.1 * c, columns.len() * c);
     let mut y = zeros::<T>(x.len() / image * rows.len() * line);
-    y.par_chunks_mut(line).enumerate().for_each(|(i, y)| {
+    parallel::chunks_mut(&mut y, line.max(1), &|i, y| {
         let x = &x[i / rows.len() * image..][..image];
         T::vectorised(
             #[inline(always)]

@@ -8,10 +8,10 @@ use serde_json::Value;
 use transplant_core::{Gradients, Origin, Params, Role, backward};
 use transplant_ops::testing::{max_difference, values};
 use transplant_ops::{
-    Activation, Conv1dGeometry, Conv2dGeometry, Pool2d, adaptive_avg_pool2d, attention, avg_pool2d, batch_norm,
-    batch_norm_frozen, bce_with_logits, conv_transpose1d, conv_transpose2d, conv1d, conv2d, cosine, cross_entropy_rows,
-    embedding, focal, group_norm, huber, kl_div, layer_norm, layer_norm_channels, linear, log_softmax, max_pool2d,
-    relu, resize_bilinear, resize_nearest, rms_norm, soft_cross_entropy, softmax,
+    Activation, Conv1dGeometry, Conv2dGeometry, Pool2d, activate, adaptive_avg_pool2d, attention, avg_pool2d,
+    batch_norm, batch_norm_frozen, bce_with_logits, conv_transpose1d, conv_transpose2d, conv1d, conv2d, cosine,
+    cross_entropy_rows, embedding, focal, group_norm, huber, kl_div, layer_norm, layer_norm_channels, linear,
+    log_softmax, max_pool2d, relu, resize_bilinear, resize_nearest, rms_norm, soft_cross_entropy, softmax,
 };
 
 type Named = BTreeMap<String, Tensor>;
@@ -102,11 +102,11 @@ fn run(op: &str, t: &Named, a: &Value) -> Result<Named> {
         "avg_pool2d" => avg_pool2d(&t["x"], pool(), count_padding)?,
         "adaptive_avg_pool2d" => adaptive_avg_pool2d(&t["x"], pair(&a["output_size"]))?,
         "relu" => relu(&t["x"])?,
-        "gelu" if a["approximate"] == "tanh" => Activation::GeluTanh.forward(&t["x"])?,
-        "gelu" => Activation::Gelu.forward(&t["x"])?,
-        "silu" => Activation::Silu.forward(&t["x"])?,
-        "relu6" => Activation::Relu6.forward(&t["x"])?,
-        "hardswish" => Activation::HardSwish.forward(&t["x"])?,
+        "gelu" if a["approximate"] == "tanh" => activate(&t["x"], Activation::GeluTanh)?,
+        "gelu" => activate(&t["x"], Activation::Gelu)?,
+        "silu" => activate(&t["x"], Activation::Silu)?,
+        "relu6" => activate(&t["x"], Activation::Relu6)?,
+        "hardswish" => activate(&t["x"], Activation::HardSwish)?,
         "softmax" => softmax(&t["x"])?,
         "log_softmax" => log_softmax(&t["x"])?,
         "layer_norm" => layer_norm(&t["x"], &t["weight"], &t["bias"], number("eps"))?,

@@ -6,9 +6,9 @@ use candle_core::{DType, Result, Tensor};
 use proptest::prelude::*;
 use transplant_ops::testing::{gradcheck, gradients, max_difference, random, single, values};
 use transplant_ops::{
-    Activation, Conv2dGeometry, Pool2d, adaptive_avg_pool2d, attention, avg_pool2d, batch_norm, conv_transpose2d,
-    conv2d, embedding, group_norm, layer_norm, layer_norm_channels, linear, max_pool2d, resize_bilinear,
-    resize_nearest, rms_norm, softmax,
+    Activation, Conv2dGeometry, Pool2d, activate, adaptive_avg_pool2d, attention, avg_pool2d, batch_norm,
+    conv_transpose2d, conv2d, embedding, group_norm, layer_norm, layer_norm_channels, linear, max_pool2d,
+    resize_bilinear, resize_nearest, rms_norm, softmax,
 };
 
 /// Sizes of a convolution.
@@ -167,10 +167,10 @@ proptest! {
     fn element_by_element_nothing_is_left_out(len in 1usize..300) {
         let x = (random(7, &[len]) * 8.0).unwrap();
         for act in [Activation::Relu, Activation::Relu6, Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::HardSwish] {
-            let (y, narrow) = (act.forward(&x).unwrap(), act.forward(&single(&x)).unwrap());
+            let (y, narrow) = (activate(&x, act).unwrap(), activate(&single(&x), act).unwrap());
             prop_assert_eq!(narrow.dtype(), DType::F32);
             prop_assert!(max_difference(&y, &narrow) < 2e-6 * size(&y), "{:?}", act);
-            let one = |i: usize| values(&act.forward(&x.narrow(0, i, 1).unwrap()).unwrap())[0];
+            let one = |i: usize| values(&activate(&x.narrow(0, i, 1).unwrap(), act).unwrap())[0];
             prop_assert_eq!(values(&y), (0..len).map(one).collect::<Vec<_>>());
         }
     }

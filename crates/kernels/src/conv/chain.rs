@@ -5,12 +5,28 @@
 use super::cpu::Ready;
 use super::geometry::Dims;
 use crate::buffer::{Shared, written};
+use crate::compiled::compiled_here;
 use crate::element::Element;
 use crate::parallel;
 use crate::product::{Act, Finish};
 
 /// Bytes between two convolutions that a thread works on, where one image does not need more.
 const BETWEEN: usize = 1 << 19;
+
+compiled_here! {
+    /// Convolutions one after another.
+    pub trait Chains {
+        /// A convolution from `weight [o, c / groups, kh, kw]`, and a factor and a shift for each output channel.
+        fn link(d: &Dims, weight: &[Self], scale: Vec<Self>, shift: Vec<Self>, act: Act) -> Link<Self> = Link::new;
+        /// What `links` make of `n` images `x`, each reading what the one before it wrote; the residual is added before the last
+        /// activation.
+        fn chain(links: Vec<Link<Self>>, n: usize, x: &[Self], residual: Option<&[Self]>) -> Vec<Self> = run;
+    }
+}
+
+fn run<T: Element>(links: Vec<Link<T>>, n: usize, x: &[T], residual: Option<&[T]>) -> Vec<T> {
+    Chain { links }.run(n, x, residual)
+}
 
 /// One convolution of a chain, with its weights and constants ready.
 pub struct Link<T> {
@@ -24,7 +40,7 @@ pub struct Link<T> {
 
 impl<T: Element> Link<T> {
     /// From `weight [o, c / groups, kh, kw]`, and a factor and a shift for each output channel.
-    pub fn new(d: &Dims, weight: &[T], scale: Vec<T>, shift: Vec<T>, act: Act) -> Self {
+    fn new(d: &Dims, weight: &[T], scale: Vec<T>, shift: Vec<T>, act: Act) -> Self {
         assert_eq!([scale.len(), shift.len()], [d.o; 2], "constants of each channel");
         Self { conv: Ready::new(d, weight), scale, shift, act, out: d.oh * d.ow * d.o }
     }
@@ -35,14 +51,14 @@ impl<T: Element> Link<T> {
 }
 
 /// Convolutions of which each reads what the one before it wrote.
-pub struct Chain<T> {
+struct Chain<T> {
     /// The first to the last.
-    pub links: Vec<Link<T>>,
+    links: Vec<Link<T>>,
 }
 
 impl<T: Element> Chain<T> {
     /// The output for `n` images.
-    pub fn run(&self, n: usize, x: &[T], residual: Option<&[T]>) -> Vec<T> {
+    fn run(&self, n: usize, x: &[T], residual: Option<&[T]>) -> Vec<T> {
         let threads = parallel::threads();
         let between = self.between(0) + self.between(1);
         let block = (BETWEEN / size_of::<T>() / between.max(1)).clamp(1, n.div_ceil(4 * threads).max(1));

@@ -9,10 +9,24 @@ use super::geometry::Dims;
 use super::walk::{self, Class, Plane};
 use super::{depthwise, patches};
 use crate::buffer::{Shared, written};
+use crate::compiled::compiled_here;
 use crate::element::{Element, zeros};
 use crate::parallel;
 use crate::precision::Precision;
 use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, outer, outer_by_tap, pack, parts, rows};
+
+compiled_here! {
+    /// Convolutions of images with channels innermost.
+    pub trait Convolutions {
+        /// `[n, oh, ow, o]` from `x [n, h, w, c]` and `weight [o, c / groups, kh, kw]`, and what follows.
+        fn conv2d(d: &Dims, x: &[Self], weight: &[Self], finish: Finish<'_, Self>) -> Vec<Self> = forward;
+        /// `[n, h, w, c]` from the weight and the gradient `g [n, oh, ow, o]` of the output, and what follows.
+        fn conv2d_input_gradient(d: &Dims, weight: &[Self], g: &[Self], finish: Finish<'_, Self>) -> Vec<Self> =
+            input_gradient;
+        /// `[o, c / groups, kh, kw]` from the input and the gradient of the output.
+        fn conv2d_weight_gradient(d: &Dims, x: &[Self], g: &[Self]) -> Vec<Self> = weight_gradient;
+    }
+}
 
 /// Rows that a task works on, at most.
 const TASK_ROWS: usize = 192;
@@ -156,7 +170,7 @@ impl<T: Element> Ready<T> {
 }
 
 /// `[n, oh, ow, o]` from `x [n, h, w, c]` and `weight [o, c / groups, kh, kw]`.
-pub fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>) -> Vec<T> {
+fn forward<T: Element>(d: &Dims, x: &[T], weight: &[T], finish: Finish<'_, T>) -> Vec<T> {
     let all = |y: Shared<T>| {
         Ready::new(d, weight).run((d.n, true), x, finish, y);
         Ok::<(), std::convert::Infallible>(())
@@ -194,7 +208,7 @@ fn by_inputs<T: Element>(d: &Dims, used: &[usize], weight: &[T]) -> Packed<T> {
 }
 
 /// `[n, h, w, c]` from the gradient `g [n, oh, ow, o]` of the output.
-pub fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
+fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_, T>) -> Vec<T> {
     let all = |dx: Shared<T>| {
         let walk = Walk::backward(d);
         if d.is_depthwise() {
@@ -217,7 +231,7 @@ pub fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finis
 const TASK_OUTPUTS: usize = 24;
 
 /// `[o, c / groups, kh, kw]` from the input and the gradient of the output.
-pub fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
+fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
     if d.is_depthwise() {
         return depthwise::weight_gradient(d, x, g);
     }
@@ -317,9 +331,4 @@ fn scatter_taps<T: Element>(used: &[usize], from: &[T], to: &mut [T], cg: usize,
             from.iter().zip(to.iter_mut().skip(*tap).step_by(taps)).for_each(|(f, t)| *t = *f);
         }
     }
-}
-
-/// `[o]`: the sum of the output's gradient over all positions.
-pub fn bias_gradient<T: Element>(d: &Dims, g: &[T]) -> Vec<T> {
-    crate::reduce::column_sums(g, d.o)
 }

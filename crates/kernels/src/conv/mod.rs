@@ -8,6 +8,6 @@ mod geometry;
 mod patches;
 mod walk;
 
-pub use chain::{Chain, Link};
-pub use cpu::{bias_gradient, forward, input_gradient, weight_gradient};
+pub use chain::{Chains, Link};
+pub use cpu::Convolutions;
 pub use geometry::{Conv2dGeometry, Dims};

@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 use transplant_core::Memory;
-use transplant_kernels::conv::{Chain, Dims, Link};
+use transplant_kernels::conv::{Chains, Dims};
 use transplant_kernels::product::Act;
 
 use super::dims;
@@ -64,13 +64,12 @@ pub fn conv2d_norm(x: &Tensor, convs: &[NormalisedConv<'_>], residual: Option<&T
         let mut links = Vec::with_capacity(convs.len());
         for (((conv, d), act), (scale, shift)) in convs.iter().zip(&all).zip(acts).zip(&statistics) {
             let cast = |v: &[f64]| v.iter().map(|v| *v as T).collect();
-            links.push(read::<T, _>(conv.weight, |w| Link::<T>::new(d, w, cast(scale), cast(shift), act))?);
+            links.push(read::<T, _>(conv.weight, |w| T::link(d, w, cast(scale), cast(shift), act))?);
         }
-        let chain = Chain { links };
         let x = raw(x)?;
         let y = match residual {
-            None => read::<T, _>(&x, |x| chain.run(last.n, x, None))?,
-            Some(r) => read2::<T, _>(&x, &raw(r)?, |x, r| chain.run(last.n, x, Some(r)))?,
+            None => read::<T, _>(&x, |x| T::chain(links, last.n, x, None))?,
+            Some(r) => read2::<T, _>(&x, &raw(r)?, |x, r| T::chain(links, last.n, x, Some(r)))?,
         };
         tensor(y, shape, Memory::ChannelsLast)
     })

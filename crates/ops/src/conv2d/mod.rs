@@ -6,8 +6,9 @@ mod transposed;
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
 pub use transplant_kernels::conv::Conv2dGeometry;
-use transplant_kernels::conv::{self, Dims};
+use transplant_kernels::conv::{Convolutions, Dims};
 use transplant_kernels::product::Finish;
+use transplant_kernels::reduce::ColumnSums;
 
 pub use chain::{Normalised, NormalisedConv, conv2d_norm};
 pub use transposed::conv_transpose2d;
@@ -36,7 +37,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, at: Conv2dGeom
     let y = by_dtype!(x.dtype(), T => {
         let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
         let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
-        own(read2::<T, _>(&raw(x)?, weight, |x, w| conv::forward(&dims, x, w, finish))?)
+        own(read2::<T, _>(&raw(x)?, weight, |x, w| T::conv2d(&dims, x, w, finish))?)
     });
     let inputs = [Some(x), Some(weight), bias];
     let inputs: Vec<&Tensor> = inputs.into_iter().flatten().collect();
@@ -102,14 +103,14 @@ impl Differentiable for Conv2d {
         let g = raw(link.grad)?;
         by_dtype!(g.dtype(), T => {
             let dx = link.when_wanted(0, || {
-                let dx = read2::<T, _>(w, &g, |w, g| conv::input_gradient(d, w, g, Finish::default()))?;
+                let dx = read2::<T, _>(w, &g, |w, g| T::conv2d_input_gradient(d, w, g, Finish::default()))?;
                 tensor(dx, x.shape(), Memory::ChannelsLast)
             })?;
             let dw = link.when_wanted(1, || {
-                tensor(read2::<T, _>(&raw(x)?, &g, |x, g| conv::weight_gradient(d, x, g))?, w.shape(), Memory::Plain)
+                tensor(read2::<T, _>(&raw(x)?, &g, |x, g| T::conv2d_weight_gradient(d, x, g))?, w.shape(), Memory::Plain)
             })?;
             let db = link.when_wanted(2, || {
-                tensor(read::<T, _>(&g, |g| conv::bias_gradient(d, g))?, d.o, Memory::Plain)
+                tensor(read::<T, _>(&g, |g| T::column_sums(g, d.o))?, d.o, Memory::Plain)
             })?;
             Ok(vec![dx, dw, db])
         })

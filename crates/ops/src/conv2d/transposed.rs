@@ -4,8 +4,9 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
-use transplant_kernels::conv::{self, Conv2dGeometry, Dims};
+use transplant_kernels::conv::{Conv2dGeometry, Convolutions, Dims};
 use transplant_kernels::product::Finish;
+use transplant_kernels::reduce::ColumnSums;
 
 use super::{composed, dims as dims_of, flipped, spread};
 use crate::host::{by_dtype, is_fast, own, raw, read, read2, tensor};
@@ -33,7 +34,7 @@ pub fn conv_transpose2d(
     let y = by_dtype!(x.dtype(), T => {
         let bias = bias.map(|b| read::<T, _>(b, <[T]>::to_vec)).transpose()?;
         let finish = Finish { shift: bias.as_deref(), ..Finish::default() };
-        own(read2::<T, _>(&raw(x)?, weight, |x, w| conv::input_gradient(&dims, w, x, finish))?)
+        own(read2::<T, _>(&raw(x)?, weight, |x, w| T::conv2d_input_gradient(&dims, w, x, finish))?)
     });
     let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     record(ConvTranspose2d(dims), &inputs, y, (dims.n, dims.c, dims.h, dims.w), Memory::ChannelsLast)
@@ -91,14 +92,14 @@ impl Differentiable for ConvTranspose2d {
         let g = raw(link.grad)?;
         by_dtype!(g.dtype(), T => {
             let dx = link.when_wanted(0, || {
-                let dx = read2::<T, _>(&g, w, |g, w| conv::forward(d, g, w, Finish::default()))?;
+                let dx = read2::<T, _>(&g, w, |g, w| T::conv2d(d, g, w, Finish::default()))?;
                 tensor(dx, x.shape(), Memory::ChannelsLast)
             })?;
             let dw = link.when_wanted(1, || {
-                tensor(read2::<T, _>(&g, &raw(x)?, |g, x| conv::weight_gradient(d, g, x))?, w.shape(), Memory::Plain)
+                tensor(read2::<T, _>(&g, &raw(x)?, |g, x| T::conv2d_weight_gradient(d, g, x))?, w.shape(), Memory::Plain)
             })?;
             let db = link.when_wanted(2, || {
-                tensor(read::<T, _>(&g, |g| transplant_kernels::reduce::column_sums(g, d.c))?, d.c, Memory::Plain)
+                tensor(read::<T, _>(&g, |g| T::column_sums(g, d.c))?, d.c, Memory::Plain)
             })?;
             Ok(vec![dx, dw, db])
         })

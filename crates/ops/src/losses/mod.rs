@@ -17,8 +17,8 @@ pub use kl_div::kl_div;
 pub use soft_cross_entropy::soft_cross_entropy;
 
 use candle_core::{DType, Result, Tensor, bail};
-use rayon::prelude::*;
-use transplant_kernels::element::Element;
+use transplant_kernels::element::{Element, zeros};
+use transplant_kernels::parallel;
 
 /// Number and length of the rows of two operands `[rows, ..]` of one shape.
 fn rows_of(name: &str, a: &Tensor, b: &Tensor) -> Result<(usize, usize)> {
@@ -59,12 +59,19 @@ fn row_means(x: &Tensor, width: usize) -> Result<Tensor> {
 
 /// `f(elements of the row)` for each row of two slices, in parallel.
 fn each_row<T: Element>(a: &[T], b: &[T], width: usize, f: impl Fn(usize, &[T], &[T]) -> f64 + Sync) -> Vec<T> {
-    let of = |(row, (a, b)): (usize, (&[T], &[T]))| {
-        T::from_f64(T::vectorised(
+    let mut out = zeros::<T>(a.len() / width);
+    let at_once = ((1 << 12) / width).max(1);
+    parallel::chunks_mut(&mut out, at_once, &|i, out| {
+        T::vectorised(
             #[inline(always)]
-            || f(row, a, b),
-        ))
-    };
-    let rows = a.par_chunks_exact(width).zip(b.par_chunks_exact(width)).enumerate();
-    rows.with_min_len(((1 << 12) / width).max(1)).map(of).collect()
+            || {
+                for (j, out) in out.iter_mut().enumerate() {
+                    let row = i * at_once + j;
+                    let range = row * width..(row + 1) * width;
+                    *out = T::from_f64(f(row, &a[range.clone()], &b[range]));
+                }
+            },
+        );
+    });
+    out
 }

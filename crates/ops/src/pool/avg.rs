@@ -1,9 +1,10 @@
 //! Average pooling, over windows, over a given number of windows, and over whole planes.
 
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 use transplant_kernels::element::{Element, zeros};
+use transplant_kernels::parallel;
+use transplant_kernels::reduce::ColumnSums;
 
 use super::window::{Axis, Dims, Pool2d};
 use crate::host::{by_dtype, is_fast, own, raw, read, tensor};
@@ -63,7 +64,7 @@ fn share<T: Element>(d: &Dims, oy: usize, ox: usize) -> T {
 
 fn forward<T: Element>(d: &Dims, x: &[T]) -> Vec<T> {
     let mut y = zeros::<T>(d.n * d.out());
-    y.par_chunks_mut((d.c * d.x.out()).max(1)).enumerate().for_each(|(i, y)| {
+    parallel::chunks_mut(&mut y, (d.c * d.x.out()).max(1), &|i, y| {
         let (image, oy) = (&x[i / d.y.out() * d.image()..][..d.image()], i % d.y.out());
         T::vectorised(
             #[inline(always)]
@@ -95,7 +96,8 @@ impl Differentiable for AvgPool {
         by_dtype!(g.dtype(), T => {
             let mut dx = zeros::<T>(d.n * d.image());
             read::<T, _>(&g, |g| {
-                dx.par_chunks_mut(d.image().max(1)).zip(g.par_chunks(d.out().max(1))).for_each(|(dx, g)| {
+                parallel::chunks_mut(&mut dx, d.image().max(1), &|i, dx| {
+                    let g = &g[i * d.out()..(i + 1) * d.out()];
                     T::vectorised(#[inline(always)] || {
                         for (i, g) in g.chunks_exact(d.c).enumerate() {
                             let (oy, ox) = (i / d.x.out(), i % d.x.out());
@@ -126,8 +128,9 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let (n, c) = (x.dim(0)?, x.dim(1)?);
     let len = x.elem_count() / (n * c);
     let y = by_dtype!(x.dtype(), T => {
-        let mean = |image: &[T]| transplant_kernels::reduce::column_sums(image, c).into_iter().map(|s| s / len as T).collect::<Vec<_>>();
-        own(read::<T, _>(&raw(x)?, |x| x.par_chunks(len * c).flat_map_iter(mean).collect::<Vec<T>>())?)
+        own(read::<T, _>(&raw(x)?, |x| {
+            parallel::map(n, &|i| T::column_sums(&x[i * len * c..(i + 1) * len * c], c)).concat()
+        })?.into_iter().map(|s| s / len as T).collect::<Vec<T>>())
     });
     record(PlaneMean(x.shape().clone()), &[x], y, (n, c), Memory::Plain)
 }
@@ -148,8 +151,12 @@ impl Differentiable for PlaneMean {
         let len: usize = self.0.dims()[2..].iter().product();
         by_dtype!(link.grad.dtype(), T => {
             let spread = |g: &[T]| -> Vec<T> {
-                let of_image = |g: &[T]| g.iter().map(|g| *g / len as T).collect::<Vec<T>>().repeat(len);
-                g.par_chunks(c).flat_map_iter(of_image).collect()
+                let mut all = zeros::<T>(g.len() * len);
+                parallel::chunks_mut(&mut all, len * c, &|i, image| {
+                    let mean: Vec<T> = g[i * c..(i + 1) * c].iter().map(|g| *g / len as T).collect();
+                    image.chunks_exact_mut(c).for_each(|pixel| pixel.copy_from_slice(&mean));
+                });
+                all
             };
             Ok(vec![Some(tensor(read::<T, _>(link.grad, spread)?, self.0.clone(), Memory::ChannelsLast)?)])
         })

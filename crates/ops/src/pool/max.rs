@@ -1,9 +1,9 @@
 //! Max pooling. The gradient goes to the first maximum of a window, in reading order, as in PyTorch.
 
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 use transplant_core::{Differentiable, Link, Memory, record};
 use transplant_kernels::element::{Element, zeros};
+use transplant_kernels::parallel;
 
 use super::window::{Dims, Pool2d};
 use crate::host::{by_dtype, is_fast, own, raw, read, tensor};
@@ -58,7 +58,9 @@ fn forward<T: Element>(d: &Dims, x: &[T]) -> (Vec<T>, Vec<u16>) {
         return (y, winners);
     }
     let row = d.c * d.x.out();
-    y.par_chunks_mut(row).zip(winners.par_chunks_mut(row)).enumerate().for_each(|(i, (y, winners))| {
+    let mut rows: Vec<_> = y.chunks_mut(row).zip(winners.chunks_mut(row)).collect();
+    parallel::chunks_mut(&mut rows, 1, &|i, rows| {
+        let [(y, winners)] = rows else { return };
         let (image, oy) = (&x[i / d.y.out() * d.image()..][..d.image()], i % d.y.out());
         T::vectorised(
             #[inline(always)]
@@ -99,8 +101,9 @@ impl Differentiable for MaxPool {
         by_dtype!(g.dtype(), T => {
             let mut dx = zeros::<T>(d.n * d.image());
             read::<T, _>(&g, |g| {
-                let images = g.par_chunks(d.out().max(1)).zip(self.winners.par_chunks(d.out().max(1)));
-                dx.par_chunks_mut(d.image().max(1)).zip(images).for_each(|(dx, (g, winners))| {
+                parallel::chunks_mut(&mut dx, d.image().max(1), &|i, dx| {
+                    let outputs = i * d.out()..(i + 1) * d.out();
+                    let (g, winners) = (&g[outputs.clone()], &self.winners[outputs]);
                     T::vectorised(#[inline(always)] || image_gradient(d, dx, g, winners));
                 });
             })?;

@@ -4,13 +4,12 @@
 //! running statistics they are constants. What follows in the same pass saves reading the activations once more in each
 //! direction.
 
-mod cpu;
-
 use candle_core::{D, DType, Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
+use transplant_kernels::batch_norm::{BatchNorms, Sums, Used};
 use transplant_kernels::element::Element;
 
-use crate::Activation;
+use crate::activation::{Activation, activate};
 use crate::add::add;
 use crate::host::{by_dtype, is_fast, own, raw, read, read2, read3, tensor};
 
@@ -63,7 +62,7 @@ pub fn batch_norm<'a>(
         let flat = |t: &Tensor, by: f64| (t.detach().flatten_all()? * by).map(|t| t.detach());
         return Ok((y, BatchStatistics { mean: flat(&mean, 1.0)?, var: flat(&var, unbias)? }));
     }
-    let used = by_dtype!(x.dtype(), T => read::<T, _>(&raw(x)?, |x| cpu::statistics(channels, x))?);
+    let used = by_dtype!(x.dtype(), T => read::<T, _>(&raw(x)?, |x| T::batch_statistics(channels, x))?);
     let as_tensor = |v: Vec<f64>| Tensor::from_vec(v, channels, x.device())?.to_dtype(x.dtype());
     let var = used.var.iter().map(|v| v * unbias).collect();
     let statistics = BatchStatistics { mean: as_tensor(used.mean.clone())?, var: as_tensor(var)? };
@@ -134,14 +133,7 @@ fn composed(
 ) -> Result<Tensor> {
     let scale = g.reshape(mean.dims())?.div(&(var + eps)?.sqrt()?)?;
     let y = x.broadcast_sub(mean)?.broadcast_mul(&scale)?.broadcast_add(&b.reshape(mean.dims())?)?;
-    after.activation.forward(&after.residual.map_or_else(|| Ok(y.clone()), |r| &y + r)?)
-}
-
-/// Mean and biased variance that a forward pass used.
-#[derive(Debug)]
-struct Used {
-    mean: Vec<f64>,
-    var: Vec<f64>,
+    activate(&after.residual.map_or_else(|| Ok(y.clone()), |r| &y + r)?, after.activation)
 }
 
 struct BatchNorm {
@@ -175,16 +167,16 @@ fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, mut op: BatchNorm, after: Af
         // An operation of candle's graph has at most three operands.
         (op.residual, op.activation) = (false, Activation::Identity);
         let y = apply(x, gamma, beta, op, Activation::Identity.into())?;
-        return after.activation.forward(&after.residual.map_or_else(|| Ok(y.clone()), |r| add(&y, r))?);
+        return activate(&after.residual.map_or_else(|| Ok(y.clone()), |r| add(&y, r))?, after.activation);
     }
     let y = by_dtype!(x.dtype(), T => {
         let (scale, shift) = (narrow::<T>(&op.scale), narrow::<T>(&op.shift));
         own(match after.residual {
-            None => read::<T, _>(&raw(x)?, |x| cpu::forward(x, &scale, &shift, None, op.activation))?,
+            None => read::<T, _>(&raw(x)?, |x| T::batch_norm(x, &scale, &shift, None, op.activation))?,
             Some(r) if r.dims() != x.dims() => {
                 bail!("batch_norm: the residual {:?} does not fit the input {:?}", r.dims(), x.dims())
             }
-            Some(r) => read2::<T, _>(&raw(x)?, &raw(r)?, |x, r| cpu::forward(x, &scale, &shift, Some(r), op.activation))?,
+            Some(r) => read2::<T, _>(&raw(x)?, &raw(r)?, |x, r| T::batch_norm(x, &scale, &shift, Some(r), op.activation))?,
         })
     });
     let inputs: Vec<&Tensor> = [Some(x), Some(gamma), Some(beta), after.residual].into_iter().flatten().collect();
@@ -205,16 +197,16 @@ impl Differentiable for BatchNorm {
             // With a residual the gradient below the activation is needed by itself; without, it is made where it is used.
             let (below, activation) = if self.residual && self.activation != Activation::Identity {
                 let r = raw(link.input(3)?)?;
-                let below = read3::<T, _>(&x, &g, &r, |x, g, r| cpu::below(x, g, &scale, &shift, r, self.activation))?;
+                let below = read3::<T, _>(&x, &g, &r, |x, g, r| T::batch_norm_below(x, g, &scale, &shift, r, self.activation))?;
                 (raw(&tensor(below, shape, Memory::ChannelsLast)?)?, Activation::Identity)
             } else {
                 (g, self.activation)
             };
             let params = link.wants(1) || link.wants(2);
             let sums = if params || (link.wants(0) && self.by_batch) {
-                read2::<T, _>(&x, &below, |x, g| cpu::sums(x, g, &scale, &shift, &mean, activation))?
+                read2::<T, _>(&x, &below, |x, g| T::batch_norm_sums(x, g, &scale, &shift, &mean, activation))?
             } else {
-                cpu::Sums::default()
+                Sums::default()
             };
             let dx = link.when_wanted(0, || {
                 let count = (x.elem_count() / channels.max(1)) as f64;
@@ -229,7 +221,7 @@ impl Differentiable for BatchNorm {
                 }).collect();
                 let (slope, offset) = (narrow::<T>(&slope), narrow::<T>(&offset));
                 let dx = read2::<T, _>(&x, &below, |x, g| {
-                    cpu::input_gradient(x, g, (&scale, &shift), (&slope, &offset), activation)
+                    T::batch_norm_input_gradient(x, g, (&scale, &shift), (&slope, &offset), activation)
                 })?;
                 tensor(dx, shape, Memory::ChannelsLast)
             })?;

@@ -1,14 +1,64 @@
 //! Batch normalisation on the CPU over rows of channels. Sums are taken over blocks of rows whose size depends on the number
 //! of channels alone, in parallel, and merged in order in double precision.
 
-use rayon::prelude::*;
-use transplant_kernels::element::Element;
-use transplant_kernels::elementwise::fill_rows;
-use transplant_kernels::reduce::block_sums;
+use crate::element::Element;
+use crate::elementwise::fill_rows;
+use crate::parallel;
+use crate::reduce::block_sums;
 
-use super::Used;
-use crate::Activation;
-use crate::activation::by_activation;
+use crate::activation::{Activation, by_activation};
+use crate::compiled::compiled_here;
+
+/// Mean and biased variance that a forward pass used, one value a channel.
+#[derive(Debug)]
+pub struct Used {
+    /// Means.
+    pub mean: Vec<f64>,
+    /// Variances, divided by the count.
+    pub var: Vec<f64>,
+}
+
+compiled_here! {
+    /// Batch normalisation of `x [rows, channels]` by a scale and a shift of each channel.
+    pub trait BatchNorms {
+        /// Mean and biased variance of each channel.
+        fn batch_statistics(channels: usize, x: &[Self]) -> Used = statistics;
+        /// `act(x scale + shift + residual)`.
+        fn batch_norm(
+            x: &[Self],
+            scale: &[Self],
+            shift: &[Self],
+            residual: Option<&[Self]>,
+            act: Activation,
+        ) -> Vec<Self> = forward;
+        /// The gradient below the activation; with a residual it is also the residual's.
+        fn batch_norm_below(
+            x: &[Self],
+            g: &[Self],
+            scale: &[Self],
+            shift: &[Self],
+            residual: &[Self],
+            act: Activation,
+        ) -> Vec<Self> = below;
+        /// The sums that gradients need, below an activation without residual.
+        fn batch_norm_sums(
+            x: &[Self],
+            g: &[Self],
+            scale: &[Self],
+            shift: &[Self],
+            mean: &[Self],
+            act: Activation,
+        ) -> Sums = sums;
+        /// The gradient of the input: `scale g' + slope x + offset`, with `g'` the gradient below the activation.
+        fn batch_norm_input_gradient(
+            x: &[Self],
+            g: &[Self],
+            scale_shift: (&[Self], &[Self]),
+            slope_offset: (&[Self], &[Self]),
+            act: Activation,
+        ) -> Vec<Self> = input_gradient;
+    }
+}
 
 /// Elements of a block: what stays in a core's first cache while it is read twice.
 const BLOCK: usize = 4096;
@@ -19,7 +69,7 @@ fn rows(channels: usize) -> usize {
 }
 
 /// Mean and biased variance of each channel of `[rows, channels]`.
-pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
+fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
     let of_block = |x: &[T]| {
         let mut sums = vec![T::default(); 2 * channels];
         T::vectorised(
@@ -41,7 +91,8 @@ pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
         );
         (sums, x.len() / channels)
     };
-    let blocks: Vec<_> = x.par_chunks(rows(channels) * channels).map(of_block).collect();
+    let block = (rows(channels) * channels).max(1);
+    let blocks = parallel::map(x.len().div_ceil(block), &|i| of_block(&x[i * block..((i + 1) * block).min(x.len())]));
     let (mut mean, mut m2, mut count) = (vec![0f64; channels], vec![0f64; channels], 0f64);
     // Chan, Golub & LeVeque 1983: merging means and squared deviations of two parts.
     for (sums, rows) in blocks {
@@ -57,13 +108,7 @@ pub(super) fn statistics<T: Element>(channels: usize, x: &[T]) -> Used {
 }
 
 /// `act(x scale + shift + residual)`.
-pub(super) fn forward<T: Element>(
-    x: &[T],
-    scale: &[T],
-    shift: &[T],
-    residual: Option<&[T]>,
-    act: Activation,
-) -> Vec<T> {
+fn forward<T: Element>(x: &[T], scale: &[T], shift: &[T], residual: Option<&[T]>, act: Activation) -> Vec<T> {
     let channels = scale.len();
     let block = rows(channels) * channels;
     by_activation!(act, A => match residual {
@@ -79,15 +124,15 @@ pub(super) fn forward<T: Element>(
 
 /// Sums over the rows for each channel.
 #[derive(Debug, Default)]
-pub(super) struct Sums {
+pub struct Sums {
     /// Of the gradient below the activation.
-    pub(super) g: Vec<f64>,
+    pub g: Vec<f64>,
     /// Of that gradient times the centred input.
-    pub(super) g_centred: Vec<f64>,
+    pub g_centred: Vec<f64>,
 }
 
 /// The gradient below the activation; with a residual it is also the residual's.
-pub(super) fn below<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], residual: &[T], act: Activation) -> Vec<T> {
+fn below<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], residual: &[T], act: Activation) -> Vec<T> {
     let channels = scale.len();
     by_activation!(act, A => fill_rows(x.len(), channels, rows(channels) * channels, #[inline(always)] |row, out| {
         let (x, g, r) = (&x[row.clone()], &g[row.clone()], &residual[row]);
@@ -96,7 +141,7 @@ pub(super) fn below<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], resi
 }
 
 /// The sums that gradients need, below an activation without residual.
-pub(super) fn sums<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], mean: &[T], act: Activation) -> Sums {
+fn sums<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], mean: &[T], act: Activation) -> Sums {
     let channels = scale.len();
     let mut g = by_activation!(act, A => block_sums(
         x.len() / channels,
@@ -122,7 +167,7 @@ pub(super) fn sums<T: Element>(x: &[T], g: &[T], scale: &[T], shift: &[T], mean:
 }
 
 /// The gradient of the input: `scale g' + slope x + offset`, with `g'` the gradient below the activation.
-pub(super) fn input_gradient<T: Element>(
+fn input_gradient<T: Element>(
     x: &[T],
     g: &[T],
     (scale, shift): (&[T], &[T]),
