@@ -123,7 +123,7 @@ mod tests {
     use crate::testing::{gradcheck, max_difference, random, same_bits_on_any_pool};
 
     fn by_candle(x: &Tensor, w: &Tensor, b: Option<&Tensor>, at: Conv2dGeometry) -> Result<Tensor> {
-        composed(x, w, b, &Dims::of(x, w, at)?)
+        composed(x, w, b, &dims(x.dims(), w.dims(), at)?)
     }
 
     fn case(n: usize, c: usize, hw: (usize, usize), o: usize, k: (usize, usize), at: Conv2dGeometry) -> [Tensor; 3] {
