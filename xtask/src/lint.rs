@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::{house, layers, process};
+use crate::{house, layers, process, shared};
 
 /// Runs all checks, the quick ones first; fails when one does.
 pub(crate) fn lint() -> Result<ExitCode> {
@@ -19,6 +19,12 @@ pub(crate) fn lint() -> Result<ExitCode> {
         println!("house: {violation}");
     }
     record(&mut failed, "house rules", wrong.is_empty());
+
+    let twice = shared::built_twice()?;
+    for package in &twice {
+        println!("built a second time for the tests, with other features: {package}");
+    }
+    record(&mut failed, "shared dependencies", twice.is_empty());
 
     let mut fmt = process::cargo("fmt");
     fmt.args(["--all", "--check"]).current_dir(process::root());

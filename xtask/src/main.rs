@@ -17,6 +17,8 @@ mod machine;
 mod process;
 mod request;
 mod runner;
+mod shared;
+mod test;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -51,7 +53,7 @@ fn dispatch(args: &[OsString]) -> Result<ExitCode> {
     let verb = args.get(1).and_then(|arg| arg.to_str()).unwrap_or_default();
     match cli::command().try_get_matches_from(args) {
         Ok(matches) => match matches.subcommand() {
-            Some(("test", flags)) => develop::test(flags),
+            Some(("test", flags)) => test::test(flags),
             Some(("bench", flags)) => develop::bench(flags),
             Some(("docs", flags)) => develop::docs(flags),
             Some(("lint", _)) => lint::lint(),
