@@ -78,8 +78,12 @@ pub(crate) fn command() -> Command {
     ];
     let own = [
         verb("test", "Run the tests of the workspace (for developers)")
-            .arg(flag("full", "Also test what stands behind the feature `candle-datasets` (a long build)"))
-            .arg(option("package", "CRATE", "Only this crate").short('p').action(ArgAction::Append))
+            .arg(flag("full", "Also the tests that take long or need a cargo feature (a long build)"))
+            .arg(
+                option("package", "CRATE", "Only this crate, and the runner's, whose build it shares")
+                    .short('p')
+                    .action(ArgAction::Append),
+            )
             .arg(rest("Passed on to the test programs, such as a test's name")),
         verb("lint", "Check formatting, clippy, licences and the rules of the house (for developers)"),
         verb("bench", "Measure the engine, by itself or beside PyTorch; `bench --help` says how (for developers)")

@@ -30,6 +30,12 @@ pub(crate) fn cargo(verb: &str) -> Command {
     command
 }
 
+/// Where cargo puts the binary `name`: beside xtask, which the same cargo built into the same folder with the same profile.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let xtask = std::env::current_exe().context("cannot tell where xtask itself is")?;
+    Ok(xtask.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
 /// Whether cargo has the subcommand `name`.
 pub(crate) fn has_subcommand(name: &str) -> bool {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,7 +1,7 @@
 //! Builds the `transplant` binary with the features a request needs, and hands over to it.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -27,7 +27,7 @@ pub(crate) fn pass_on(request: &Request) -> Result<ExitCode> {
 pub(crate) fn build(tags: &Tags, device: Device) -> Result<Command> {
     let machine = Machine::probe();
     let features = features::choose(tags, device, &machine)?;
-    let binary = binary()?;
+    let binary = process::built("transplant")?;
     let mut cargo = process::cargo("build");
     cargo.args(["--release", "--package", "transplant-cli", "--bin", "transplant"]);
     if !features.is_empty() {
@@ -91,12 +91,6 @@ fn account(wall: Duration, cpu: Option<f64>, before: Option<f64>) -> Option<Stri
         (None, _) => String::new(),
     };
     Some(format!("built transplant in {:.0} s{cpu}", wall.as_secs_f64()))
-}
-
-/// Where cargo puts the runner: beside xtask, which the same cargo built into the same folder with the same profile.
-fn binary() -> Result<PathBuf> {
-    let xtask = std::env::current_exe().context("cannot tell where xtask itself is")?;
-    Ok(xtask.with_file_name(format!("transplant{}", std::env::consts::EXE_SUFFIX)))
 }
 
 #[cfg(unix)]
