@@ -1,6 +1,5 @@
 //! Six small programs that show how wide the contracts are. Each trains something and asserts what was learned; if one had
 //! to go round a contract, the contract would be wrong.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod domain_adversarial;
 mod gan;

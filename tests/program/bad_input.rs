@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{Bench, SMALL};
+use super::{Bench, SMALL};
 
 /// Replaces part of the small pipeline, runs it, and asks for everything in `says`. The line that is at fault is the one that
 /// holds `at` after the change.
@@ -131,7 +131,7 @@ fn a_folder_that_cannot_be_written() {
 
 #[test]
 fn a_missing_pipeline_file() {
-    let o = crate::transplant().args(["run", "nowhere.toml"]).output().unwrap();
+    let o = super::transplant().args(["run", "nowhere.toml"]).output().unwrap();
     assert_eq!(o.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&o.stderr).contains("nowhere.toml"));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{Bench, SMALL, results, succeeded, transplant};
+use super::{Bench, SMALL, results, succeeded, transplant};
 
 /// The small pipeline with a frozen block, and a cache for however little.
 fn frozen() -> String {

@@ -15,7 +15,7 @@ use transplant_backbones::{ResNet, ResNetOptions};
 use transplant_core::{Seeds, load_safetensors, save_safetensors};
 use transplant_tests::{parameters, save_torch};
 
-use crate::{results, succeeded, summary, transplant};
+use super::{results, succeeded, summary, transplant};
 
 const RECORD: usize = 1 + 3 * 32 * 32;
 /// The file of weights, twice.
@@ -80,6 +80,7 @@ fn run(dir: &Path, config: &str, weights: &str, test: bool) -> PathBuf {
 }
 
 #[test]
+#[cfg_attr(not(feature = "candle-datasets"), ignore = "needs the cargo feature `candle-datasets`")]
 fn the_worked_example_runs_on_files_of_its_layouts() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{succeeded, transplant};
+use super::{succeeded, transplant};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()

@@ -1,6 +1,6 @@
 //! `--help`, `list`, `explain` and `schema` answer without a file.
 
-use crate::{succeeded, transplant};
+use super::{succeeded, transplant};
 
 #[test]
 fn the_catalogue_can_be_read_from_the_command_line() {

@@ -14,8 +14,8 @@ use transplant_core::load_safetensors;
 
 use serve::serve;
 
-use crate::weights::{FILE, bench, cell, weights};
-use crate::{Bench, succeeded};
+use super::weights::{FILE, bench, cell, weights};
+use super::{Bench, succeeded};
 
 const CONFIG: &str = r#"{"architecture": "mobilenetv2_100", "pretrained_cfg": {"input_size": [3, 32, 32],
     "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6], "std": [0.25, 0.25, 0.25]}}"#;
@@ -32,6 +32,7 @@ fn refused(out: &Output) -> String {
 }
 
 #[test]
+#[cfg_attr(not(feature = "hub"), ignore = "needs the cargo feature `hub`")]
 fn a_repository_is_fetched_once_and_tells_how_pixels_are_normalised() {
     let path = "path = \"mobilenet_v2.safetensors\"";
     let bench = bench(&FILE.replace(path, "hub = \"us/thing\""), &weights());
@@ -64,6 +65,7 @@ fn a_repository_is_fetched_once_and_tells_how_pixels_are_normalised() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "hub"), ignore = "needs the cargo feature `hub`")]
 fn keys_of_a_repository_are_checked() {
     let of = |keys: &str| {
         let bench = Bench::new(&FILE.replace("path = \"mobilenet_v2.safetensors\"", keys));

@@ -1,13 +1,10 @@
 //! Tests of the whole program: files in, exit codes, messages and run folders out.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
 mod cache;
-#[cfg(feature = "candle-datasets")]
 mod cifar10;
 mod configs;
 mod help;
-#[cfg(feature = "hub")]
 mod hub;
 mod outside;
 mod pictures;

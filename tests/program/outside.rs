@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{succeeded, summary};
+use super::{succeeded, summary};
 
 /// Builds the crates in `tests/outside` into the target folder of this workspace, with its lock file.
 fn build() -> PathBuf {

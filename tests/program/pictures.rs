@@ -7,7 +7,7 @@ use std::time::Instant;
 use image::RgbImage;
 use serde_json::Value;
 
-use crate::{Bench, succeeded, summary, transplant};
+use super::{Bench, succeeded, summary, transplant};
 
 const FILE: &str = r#"schema = 1
 name = "colours"

@@ -11,7 +11,7 @@ use transplant_core::{
 };
 use transplant_tests::parameters;
 
-use crate::{Bench, summary};
+use super::{Bench, summary};
 
 const GOLDENS: &str = include_str!("../goldens/pretrained.json");
 const MINILM: &str = include_str!("../goldens/minilm.json");
@@ -87,7 +87,7 @@ strategy = ["feature", "structure"]
     );
     let mut command = bench.command("run", &[]);
     command.env("TRANSPLANT_ASSETS", Store::default_folder().unwrap());
-    crate::succeeded(&command.output().unwrap());
+    super::succeeded(&command.output().unwrap());
     let summary = summary(&bench.out("run"));
     let of = |name: &str| {
         let steps = summary["steps"].as_array().unwrap();
@@ -200,14 +200,14 @@ fn pretrained_classifiers_predict_and_are_exported_without_a_run() {
     let picture = bench.out("grey.png");
     image::RgbImage::from_pixel(300, 250, image::Rgb([128; 3])).save(&picture).unwrap();
     let with = |verb: &str| {
-        let mut command = crate::transplant();
+        let mut command = super::transplant();
         command.env("TRANSPLANT_ASSETS", Store::default_folder().unwrap()).args([verb, "efficientnet_lite0"]);
         command
     };
-    let said = crate::succeeded(&with("predict").arg(&picture).output().unwrap());
+    let said = super::succeeded(&with("predict").arg(&picture).output().unwrap());
     assert_eq!(said.lines().next().unwrap().split(',').count(), 4 + 1000);
     let file = bench.out("out.safetensors");
-    crate::succeeded(&with("export").arg(&file).output().unwrap());
+    super::succeeded(&with("export").arg(&file).output().unwrap());
     let (tensors, _) = transplant_core::load_safetensors(&file, &Device::Cpu).unwrap();
     assert_eq!(tensors["classifier.weight"].dims(), [1000, 1280]);
     assert!(tensors.contains_key("blocks.0.0.conv_dw.weight"));
@@ -219,9 +219,9 @@ fn pretrained_classifiers_predict_and_are_exported_without_a_run() {
 fn pretrained_configs_are_valid() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs");
     for (name, stages) in [("emoji_probe", "blocks.6"), ("emoji_finetune", "blocks.6"), ("reviews_minilm", "layer5")] {
-        let mut command = crate::transplant();
+        let mut command = super::transplant();
         command.env("TRANSPLANT_ASSETS", Store::default_folder().unwrap());
-        let said = crate::succeeded(&command.arg("check").arg(folder.join(format!("{name}.toml"))).output().unwrap());
+        let said = super::succeeded(&command.arg("check").arg(folder.join(format!("{name}.toml"))).output().unwrap());
         assert!(said.contains(stages), "{said}");
     }
 }

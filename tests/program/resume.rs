@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::{Bench, SMALL, results, succeeded, transplant};
+use super::{Bench, SMALL, results, succeeded, transplant};
 
 /// Starts a run, waits until a checkpoint of the pretraining is there, sends a signal, and resumes.
 fn interrupted_by(signal: &str, code: Option<i32>) {
@@ -35,7 +35,7 @@ fn interrupted_by(signal: &str, code: Option<i32>) {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), code);
     assert!(
-        !bench.out("cut").join("summary.json").is_file() || crate::summary(&bench.out("cut"))["status"] != "finished"
+        !bench.out("cut").join("summary.json").is_file() || super::summary(&bench.out("cut"))["status"] != "finished"
     );
 
     succeeded(&bench.command("cut", &["--resume"]).output().unwrap());

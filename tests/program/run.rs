@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Bench, SMALL, succeeded, summary, transplant};
+use super::{Bench, SMALL, succeeded, summary, transplant};
 
 #[test]
 fn a_run_leaves_its_folder_and_the_artefact_can_be_used() {

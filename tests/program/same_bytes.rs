@@ -1,6 +1,6 @@
 //! The same file and seed give the same bytes, on a second run and with another number of threads.
 
-use crate::{Bench, SMALL, results, succeeded};
+use super::{Bench, SMALL, results, succeeded};
 
 #[test]
 fn models_and_metrics_are_byte_identical() {

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use transplant_core::{Params, Seeds, load_safetensors, save_safetensors};
 use transplant_tests::{normal, parameters};
 
-use crate::{Bench, succeeded, summary};
+use super::{Bench, succeeded, summary};
 
 pub(crate) const FILE: &str = r#"
 schema = 1
@@ -106,7 +106,7 @@ fn a_file_of_torchvision_is_taken_tensor_by_tensor() {
     save_safetensors(&bench.out("mobilenet_v2.safetensors"), &other, &BTreeMap::new()).unwrap();
     bench.run("run", &[]);
     assert_ne!(std::fs::read(cell(&run).join("model/model.safetensors")).unwrap(), before);
-    let said = succeeded(&crate::transplant().arg("check").arg(bench.file()).output().unwrap());
+    let said = succeeded(&super::transplant().arg("check").arg(bench.file()).output().unwrap());
     assert!(said.contains("1 cells, from photographs"), "{said}");
 }
 
@@ -162,7 +162,7 @@ fn assets_are_listed_and_what_cannot_be_fetched_is_said_at_its_line() {
     assert_eq!(out.status.code(), Some(2), "{e}");
     assert!(e.contains("weights.photographs.asset") && e.contains("efficientnet-lite0-57934424.pth"), "{e}");
     let verb = |args: &[&str]| {
-        let out = crate::transplant().arg("assets").args(args).arg("--folder").arg(&assets).output().unwrap();
+        let out = super::transplant().arg("assets").args(args).arg("--folder").arg(&assets).output().unwrap();
         (out.status.code(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
     };
     let (code, said) = verb(&["list"]);
@@ -185,7 +185,7 @@ fn pixels_are_brought_to_the_scale_of_the_weights_and_another_one_is_told() {
     let said = |text: &str| {
         let bench = bench(text, &file);
         bench.run("run", &[]);
-        let checked = succeeded(&crate::transplant().arg("check").arg(bench.file()).output().unwrap());
+        let checked = succeeded(&super::transplant().arg("check").arg(bench.file()).output().unwrap());
         let events = std::fs::read_to_string(bench.out("run").join("events.jsonl")).unwrap();
         let tells = |text: &str| text.contains("`photographs` learned from pixels less 0.498, divided by 0.502");
         assert_eq!(tells(&checked), tells(&events), "{checked}");

@@ -10,7 +10,7 @@ use transplant_datasets::Loader;
 use transplant_tests::{loader, make, recipe};
 use transplant_trainer::{Data, Io, Model, Recipe, evaluate, fit, metrics_of};
 
-use crate::resume::{data, fresh};
+use super::resume::{data, fresh};
 
 struct Ran {
     model: Model,

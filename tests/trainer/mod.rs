@@ -1,5 +1,4 @@
 //! The trainer's invariants, over the strategies and backbones of the catalogue.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod averaging;
 mod cache;

@@ -1,19 +1,16 @@
 //! Files of the hub: from its cache, and from a server that answers as the hub does.
-#![cfg(all(unix, feature = "hub"))]
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use common::hub::{COMMIT, serve};
-use common::{HUB, World, thing};
+use crate::common::hub::{COMMIT, serve};
+use crate::common::{HUB, World, thing};
 use transplant_assets::Role;
 
 const WEIGHTS: &[u8] = b"weights of the hub";
 
 #[test]
+#[cfg_attr(not(feature = "hub"), ignore = "needs the cargo feature `hub`")]
 fn a_file_is_downloaded_into_the_hubs_cache_and_from_there_into_the_store() {
     let mut world = World::new();
     world.clients.hub_endpoint = Some(serve(BTreeMap::from([("models/thing.pth", WEIGHTS.to_vec())])));
@@ -30,6 +27,7 @@ fn a_file_is_downloaded_into_the_hubs_cache_and_from_there_into_the_store() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "hub"), ignore = "needs the cargo feature `hub`")]
 fn a_hub_that_is_offline_or_away_is_named() {
     let mut world = World::new();
     let asset = thing(None, &[HUB]);

@@ -1,12 +1,8 @@
 //! Files out of packages of pip and npm, which scripts hand out.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::fs;
 
-use common::{NPM, PIP, World, file, hand_out, thing};
+use crate::common::{NPM, PIP, World, file, hand_out, thing};
 use transplant_assets::{Role, Store, Verdict, find, parse};
 use transplant_core::Error;
 

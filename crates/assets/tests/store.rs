@@ -1,14 +1,10 @@
 //! What the store does with what it finds in its folder.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
-use common::{PIP, World, hand_out, thing};
+use crate::common::{PIP, World, hand_out, thing};
 use transplant_assets::{Asset, Role, Verdict};
 use transplant_core::Error;
 

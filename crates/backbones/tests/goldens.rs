@@ -1,6 +1,5 @@
 //! Every network against PyTorch: features and gradients of `goldens/networks.json` (see
 //! `tests/goldens/generate_networks.py`, which says what the entries are).
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and may say how near it came")]
 
 use std::sync::Arc;
 
@@ -16,9 +15,7 @@ use transplant_core::{
     Seeds, backward,
 };
 
-use common::{deviation, digest, filling, wave};
-
-mod common;
+use crate::common::{deviation, digest, filling, wave};
 
 /// Makes the network of a golden entry.
 type Make = fn() -> Box<dyn Architecture>;

@@ -1,6 +1,5 @@
 //! Networks for text against transformers: hidden states, features and gradients of `goldens/texts.json` (see
 //! `tests/goldens/generate_texts.py`, which says what the entries are).
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and may say how near it came")]
 
 use std::sync::Arc;
 
@@ -11,9 +10,7 @@ use transplant_core::{
     Acts, Architecture, Ctx, Field, Gradients, HIDDEN, MASK, Mode, Params, Schema, Scope, Seeds, TOKENS, backward,
 };
 
-use common::{deviation, digest, filling, wave};
-
-mod common;
+use crate::common::{deviation, digest, filling, wave};
 
 const WIDTH: usize = 32;
 

@@ -1,5 +1,4 @@
 //! Files that PyTorch wrote (`tests/goldens/generate_weights.py`), and what damage does to them.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
 //! Every operation against PyTorch: outputs and gradients of `goldens/ops.json` (see `tests/goldens/generate_ops.py`).
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 

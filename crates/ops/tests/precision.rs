@@ -1,5 +1,4 @@
 //! Products in bfloat16 against those of operands that were rounded beforehand.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use candle_core::{DType, Result, Tensor};
 use transplant_ops::testing::{gradients, max_difference, random, same_bits_on_any_pool, single, values};

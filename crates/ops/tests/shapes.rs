@@ -1,6 +1,5 @@
 //! Operations on random shapes: against their definition written as loops, and their gradients against what must hold of
 //! any gradient. Small and odd sizes are what the edges of vectors, panels and tiles are about.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use candle_core::{DType, Result, Tensor};
 use proptest::prelude::*;

@@ -1,5 +1,4 @@
 //! A world for a test: a store, packages, and scripts in place of pip and npm.
-#![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod hub;
 

@@ -163,19 +163,19 @@ proptest! {
     }
 }
 
-#[cfg(not(feature = "parquet"))]
 #[test]
+#[cfg_attr(feature = "parquet", ignore = "needs a build without the cargo feature `parquet`")]
 fn a_light_build_says_what_it_lacks() {
     let e = Table::read(&golden("people_none.parquet"), &["id"], &[]).unwrap_err();
     assert!(matches!(e, Error::Unsupported(_)), "{e}");
     assert!(e.to_string().contains("needs the cargo feature `parquet`"), "{e}");
 }
 
-#[cfg(feature = "parquet")]
 mod of_parquet {
     use super::*;
 
     #[test]
+    #[cfg_attr(not(feature = "parquet"), ignore = "needs the cargo feature `parquet`")]
     fn one_table_is_the_same_under_every_codec() {
         for kind in ["none", "snappy", "gzip", "brotli", "zstd", "lz4", "v2"] {
             compare(&format!("people_{kind}.parquet"), &expected("people.json"));
@@ -183,6 +183,7 @@ mod of_parquet {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "parquet"), ignore = "needs the cargo feature `parquet`")]
     fn plain_types_and_structs_of_them_are_read() -> Result<()> {
         compare("types.parquet", &expected("types.json"));
         let table = Table::read(&golden("types.parquet"), &["bytes", "pair", "single"], &[])?;
@@ -198,6 +199,7 @@ mod of_parquet {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "parquet"), ignore = "needs the cargo feature `parquet`")]
     fn other_types_are_refused_only_when_asked_for() {
         for (column, says) in [
             ("list", "column `list`: holds lists"),
@@ -213,6 +215,7 @@ mod of_parquet {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "parquet"), ignore = "needs the cargo feature `parquet`")]
     fn a_damaged_file_is_an_error_or_read_but_never_a_panic() {
         let folder = tempfile::tempdir().unwrap();
         let whole = std::fs::read(golden("people_snappy.parquet")).unwrap();

@@ -169,8 +169,8 @@ mod tests {
         assert!(after(labels, None).contains(labels));
     }
 
-    #[cfg(not(feature = "candle-datasets"))]
     #[test]
+    #[cfg_attr(feature = "candle-datasets", ignore = "needs a build without the cargo feature `candle-datasets`")]
     fn a_light_build_says_what_it_lacks() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path());
@@ -179,8 +179,8 @@ mod tests {
         assert!(e.to_string().contains("`candle-datasets`"), "{e}");
     }
 
-    #[cfg(feature = "candle-datasets")]
     #[test]
+    #[cfg_attr(not(feature = "candle-datasets"), ignore = "needs the cargo feature `candle-datasets`")]
     fn pixels_labels_and_official_parts_are_read() -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path());

@@ -381,7 +381,6 @@ mod tests {
     }
 
     /// Counts by pandas 3.1.1: 23,486 rows, 22,641 texts, 22,634 different ones (18,534 recommended) of 1,177 clothes.
-    #[cfg(feature = "parquet")]
     #[test]
     #[ignore = "fetches 22 MB"]
     fn the_reviews_are_those_that_pandas_reads() -> Result<()> {

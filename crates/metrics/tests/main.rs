@@ -1,0 +1,4 @@
+//! Metrics against scikit-learn, and the bootstrap on synthetic runs.
+
+mod bootstrap;
+mod goldens;
