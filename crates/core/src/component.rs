@@ -109,6 +109,10 @@ impl std::fmt::Debug for Plugins {
     }
 }
 
+fn schema_generator() -> schemars::SchemaGenerator {
+    schemars::generate::SchemaSettings::draft2020_12().for_deserialize().into_generator()
+}
+
 impl Plugins {
     /// An empty registry.
     pub fn new() -> Self {
@@ -138,12 +142,15 @@ impl Plugins {
                 Err(e) => Err(Invalid::new(e.to_string())),
             }
         });
-        let schema = schemars::generate::SchemaSettings::draft2020_12().for_deserialize().into_generator();
-        let schema = schema.into_root_schema_for::<C::Options>().to_value();
+        let schema = schema_generator().into_root_schema_for::<C::Options>();
         let (kind, tag, path) = (K::KIND, C::TYPE, std::any::type_name::<C>());
-        let entry = Entry { kind, tag, schema, path, check, build: Arc::new(build) };
-        self.entries.insert((K::KIND, C::TYPE), entry);
-        self.kinds.insert(K::KIND, TypeId::of::<Build<K>>());
+        let entry = Entry { kind, tag, schema: schema.to_value(), path, check, build: Arc::new(build) };
+        self.insert(entry, TypeId::of::<Build<K>>());
+    }
+
+    fn insert(&mut self, entry: Entry, kind: TypeId) {
+        self.kinds.insert(entry.kind, kind);
+        self.entries.insert((entry.kind, entry.tag), entry);
     }
 
     /// All entries, by kind and tag.

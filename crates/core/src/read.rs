@@ -11,25 +11,28 @@ use crate::{Invalid, nearest};
 /// # Errors
 /// Names the key path, in words of the file rather than of Rust; positions in a list are numbers in the path.
 pub fn read_options<T: DeserializeOwned>(table: Value) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(table).map_err(|e| {
-        let mut path: Vec<String> = e.path().iter().filter_map(segment).collect();
-        let message = e.into_inner().to_string();
-        let (message, help) = match quoted(&message, "unknown field ") {
-            Some((field, known)) => {
-                // The path ends in the key where serde saw it before it failed.
-                if path.last().is_none_or(|last| last != field) {
-                    path.push(field.to_owned());
-                }
-                let none = "there are no options here";
-                ("unknown key".to_owned(), Some(offer(field, &known).unwrap_or_else(|| none.to_owned())))
+    serde_path_to_error::deserialize(table).map_err(in_words)
+}
+
+/// An error of serde in words of the file.
+fn in_words(e: serde_path_to_error::Error<serde_json::Error>) -> Invalid {
+    let mut path: Vec<String> = e.path().iter().filter_map(segment).collect();
+    let message = e.into_inner().to_string();
+    let (message, help) = match quoted(&message, "unknown field ") {
+        Some((field, known)) => {
+            // The path ends in the key where serde saw it before it failed.
+            if path.last().is_none_or(|last| last != field) {
+                path.push(field.to_owned());
             }
-            None => match quoted(&message, "unknown variant ") {
-                Some((value, known)) => (format!("there is no `{value}` here"), offer(value, &known)),
-                None => (plain(&message), None),
-            },
-        };
-        Invalid { path, message, help }
-    })
+            let none = "there are no options here";
+            ("unknown key".to_owned(), Some(offer(field, &known).unwrap_or_else(|| none.to_owned())))
+        }
+        None => match quoted(&message, "unknown variant ") {
+            Some((value, known)) => (format!("there is no `{value}` here"), offer(value, &known)),
+            None => (plain(&message), None),
+        },
+    };
+    Invalid { path, message, help }
 }
 
 fn segment(s: &Segment) -> Option<String> {

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use rand::Rng;
-use rayon::prelude::*;
+use transplant_kernels::parallel;
 
 use crate::{Delta, Error, NormPolicy, Origin, Params, Plan, Result, Role, Seeds, Site, Stage, Use};
 
@@ -177,7 +177,7 @@ impl Scope {
                     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
                 };
                 let mut values = vec![0.0; n];
-                values.par_chunks_mut(TOGETHER).enumerate().for_each(|(i, values)| {
+                parallel::chunks_mut(&mut values, TOGETHER, &|i, values| {
                     let mut rng = rng.clone();
                     rng.set_word_pos((4 * TOGETHER * i) as u128);
                     values.iter_mut().for_each(|v| *v = normal(&mut rng) * std);

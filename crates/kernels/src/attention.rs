@@ -5,7 +5,7 @@ use crate::compiled::compiled_here;
 use crate::element::{Element, zeros};
 use crate::parallel;
 use crate::precision::Precision;
-use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows_into};
+use crate::product::{Finish, Outer, Packed, Rows, Run, Shift, outer, pack, panels, rows_into};
 use crate::reduce::{dot, max_of, sum_of};
 
 /// Which weights of the softmax dropout leaves.
@@ -243,7 +243,7 @@ impl<T: Element> Head<'_, T> {
             columns: 0..keys,
             b,
             b_starts,
-            delta: 0,
+            shifts: &[Shift { delta: 0, column: 0 }],
             panels: &panels,
             precision: Precision::F32,
         };

@@ -107,6 +107,11 @@ impl<T: Element> Slots<'_, T> {
     }
 }
 
+/// The sums of pairs.
+pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
+    map2(x, y, |x, y| x + y)
+}
+
 /// `f` of every element.
 #[allow(clippy::redundant_closure, reason = "a closure can be told to be inlined")]
 pub fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {

@@ -14,6 +14,7 @@ pub mod element;
 pub mod elementwise;
 pub mod linear;
 pub mod math;
+pub mod optimise;
 pub mod parallel;
 pub mod peak;
 pub mod precision;

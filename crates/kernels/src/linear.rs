@@ -5,7 +5,7 @@ use crate::compiled::compiled_here;
 use crate::element::{Element, zeros};
 use crate::parallel;
 use crate::precision::Precision;
-use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, parts, rows};
+use crate::product::{Finish, Outer, Packed, Rows, Run, Shift, outer, pack, panels, parts, rows};
 
 /// Rows that a task works on, at most.
 const TASK_ROWS: usize = 96;
@@ -93,8 +93,16 @@ impl Linear {
         parallel::chunks_mut(&mut dw, (task * self.inputs).max(1), &|i, dw| {
             let columns = i * task..i * task + dw.len() / self.inputs;
             let (a_starts, b_starts) = (&a_starts[..], &b_starts[..]);
-            let job =
-                Outer { a: g, a_starts, columns, b: x, b_starts, delta: 0, panels: &panels, precision: self.precision };
+            let job = Outer {
+                a: g,
+                a_starts,
+                columns,
+                b: x,
+                b_starts,
+                shifts: &[Shift { delta: 0, column: 0 }],
+                panels: &panels,
+                precision: self.precision,
+            };
             outer(&job, dw, self.inputs);
         });
         dw

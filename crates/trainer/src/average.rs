@@ -56,7 +56,7 @@ fn approach(average: &mut Tensor, present: &Tensor, share: f64) -> Result<()> {
     if can_update_in_place(&[average, present]) {
         let share = share as f32;
         return Ok(update_in_place(average, present, &[], |average, present, _| {
-            average.iter_mut().zip(present).for_each(|(a, p)| *a += share * (p - *a));
+            transplant_kernels::optimise::approach(average, present, share);
         })?);
     }
     *average = (&*average + ((present - &*average)? * share)?)?;

@@ -13,7 +13,7 @@ use crate::compiled::compiled_here;
 use crate::element::{Element, zeros};
 use crate::parallel;
 use crate::precision::Precision;
-use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, outer, outer_by_tap, pack, parts, rows};
+use crate::product::{Finish, Outer, Packed, Panel, Part, Rows, Run, Shift, outer, outer_by_tap, pack, parts, rows};
 
 compiled_here! {
     /// Convolutions of images with channels innermost.
@@ -227,8 +227,10 @@ fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_
     unsafe { written(d.n * d.h * d.w * d.c, all) }.unwrap_or_default()
 }
 
-/// Output channels that a task of the weight gradient works on.
-const TASK_OUTPUTS: usize = 24;
+/// Output channels that a task of the weight gradient works on, at least and at most.
+const TASK_OUTPUTS: [usize; 2] = [24, 96];
+/// Positions whose places are found at a time.
+const POSITIONS: usize = 384;
 
 /// `[o, c / groups, kh, kw]` from the input and the gradient of the output.
 fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
@@ -240,7 +242,7 @@ fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> {
         return patches::weight_gradient(d, x, g);
     }
     let walk = Walk::forward(d);
-    let parts = walk.parts(d.n, 4 * crate::product::ROWS);
+    let parts = walk.parts(d.n, POSITIONS);
     let places: Vec<_> =
         parallel::map(parts.len(), &|i| (parts[i].0, parts[i].0.places(parts[i].1.clone(), walk.from, walk.to)));
     let mut dw = zeros(d.o * d.cg() * d.taps());
@@ -265,7 +267,8 @@ fn weight_gradient_by_vectors<T: Element>(
 ) {
     let (cg, og, taps) = (d.cg(), d.og(), d.taps());
     let panels = crate::product::panels::<T>(cg, 1);
-    let task = if og.is_multiple_of(TASK_OUTPUTS) { TASK_OUTPUTS } else { 18 };
+    let [least, most] = TASK_OUTPUTS;
+    let task = (og / parallel::threads()).next_multiple_of(12).clamp(least, most);
     for (group, dw) in dw.chunks_exact_mut((og * cg * taps).max(1)).enumerate() {
         parallel::chunks_mut(dw, (task * cg * taps).max(1), &|i, dw| {
             let outputs = group * og + i * task..group * og + i * task + dw.len() / (cg * taps);
@@ -304,22 +307,19 @@ fn weight_block<T: Element>(
     let stride = walk.used.len() * cg;
     let mut out = zeros(outputs.len() * stride);
     for (class, (starts, outs)) in places {
-        for from in (0..starts.len()).step_by(crate::product::ROWS) {
-            let some = from..(from + crate::product::ROWS).min(starts.len());
-            for run in walk.runs(class, first, cg) {
-                let job = Outer {
-                    a: g,
-                    a_starts: &outs[some.clone()],
-                    columns: outputs.clone(),
-                    b: x,
-                    b_starts: &starts[some.clone()],
-                    delta: run.delta,
-                    panels,
-                    precision: Precision::F32,
-                };
-                outer(&job, &mut out[run.k..], stride);
-            }
-        }
+        let runs = walk.runs(class, first, cg);
+        let shifts: Vec<Shift> = runs.iter().map(|r| Shift { delta: r.delta, column: r.k }).collect();
+        let job = Outer {
+            a: g,
+            a_starts: outs,
+            columns: outputs.clone(),
+            b: x,
+            b_starts: starts,
+            shifts: &shifts,
+            panels,
+            precision: Precision::F32,
+        };
+        outer(&job, &mut out, stride);
     }
     out
 }

@@ -8,9 +8,6 @@ use crate::buffer::Shared;
 use crate::product::Finish;
 use crate::simd::{self, Side};
 
-/// Inputs that four positions side by side read by five taps in a row.
-const SPAN: usize = 8;
-
 /// Evaluates an expression for blocks of `$channels` channels: `$nv` vectors from channel `$c`.
 macro_rules! by_channels {
     ($s:ident, $channels:expr, $nv:ident, $c:ident => $body:expr) => {
@@ -61,29 +58,6 @@ pub(super) fn add_products(x: &[f32], g: &[f32], at: &Places, dw: &mut [f32]) {
     by_row!(at.taps_in_a_row(), K => { simd::on_vectors(Products::<K> { x, g, at, dw }); });
 }
 
-/// Vector number `v` of `count` inputs, at most [`SPAN`], of which each stands `step` after the one before it.
-///
-/// # Safety
-/// The memory of all of them must be readable.
-#[inline(always)]
-unsafe fn side_by_side<S: Simd>(
-    s: S,
-    side: Side<S>,
-    v: usize,
-    x: *const f32,
-    step: isize,
-    count: usize,
-) -> [S::f32s; SPAN] {
-    let mut inputs = [s.splat_f32s(0.0); SPAN];
-    for j in 0..SPAN {
-        if j < count {
-            // SAFETY: as the caller promises.
-            inputs[j] = unsafe { side.load(v, x.offset(j as isize * step)) };
-        }
-    }
-    inputs
-}
-
 /// The convolution at some places, with `K` taps in a row.
 struct Forward<'a, 'b, const K: usize> {
     x: &'a [f32],
@@ -105,7 +79,8 @@ impl<const K: usize> Forward<'_, '_, K> {
         let (side, finish) = (Side::new(s, NV, self.at.channels - c), self.finish);
         let mut acc = [[s.splat_f32s(0.0); NV]; P];
         // SAFETY: `check` has shown that `channels` elements from each place lie inside their buffers, and `side` touches none
-        // beyond the last channel. Input `j` of a row is what tap `k` of position `j - k` reads. The task owns its positions
+        // beyond the last channel. Input `j` of a row is what tap `k` of position `j - k` reads; each is loaded once, so that sums and
+        // weights leave registers for it. The task owns its positions
         // of `y`.
         unsafe {
             for row in self.at.taps.chunks_exact(K) {
@@ -117,10 +92,12 @@ impl<const K: usize> Forward<'_, '_, K> {
                 }
                 let x = self.x.as_ptr().offset(self.at.starts[i] + row[0].1).add(c);
                 for v in 0..NV {
-                    let inputs = side_by_side(s, side, v, x, self.at.step, K + P - 1);
-                    for k in 0..K {
-                        for p in 0..P {
-                            acc[p][v] = s.mul_add_e_f32s(inputs[p + k], w[k][v], acc[p][v]);
+                    for j in 0..K + P - 1 {
+                        let input = side.load(v, x.offset(j as isize * self.at.step));
+                        for k in 0..K {
+                            if j >= k && j - k < P {
+                                acc[j - k][v] = s.mul_add_e_f32s(input, w[k][v], acc[j - k][v]);
+                            }
                         }
                     }
                 }
@@ -211,10 +188,12 @@ impl<const K: usize> Products<'_, K> {
             }
             let x = self.x.as_ptr().offset(self.at.starts[i] + delta).add(c);
             for v in 0..NV {
-                let inputs = side_by_side(s, side, v, x, self.at.step, K + P - 1);
-                for p in 0..P {
+                for j in 0..K + P - 1 {
+                    let input = side.load(v, x.offset(j as isize * self.at.step));
                     for k in 0..K {
-                        acc[k][v] = s.mul_add_e_f32s(inputs[p + k], g[p][v], acc[k][v]);
+                        if j >= k && j - k < P {
+                            acc[k][v] = s.mul_add_e_f32s(input, g[j - k][v], acc[k][v]);
+                        }
                     }
                 }
             }

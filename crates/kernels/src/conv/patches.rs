@@ -5,7 +5,7 @@ use super::geometry::Dims;
 use crate::buffer::Shared;
 use crate::element::{Element, sum_in_order, zeros};
 use crate::parallel;
-use crate::product::{Finish, Outer, Packed, Rows, Run, outer, pack, panels, rows};
+use crate::product::{Finish, Outer, Packed, Rows, Run, Shift, outer, pack, panels, rows};
 
 /// Channels of a tap from which positions are read where they stand.
 const FEW: usize = 12;
@@ -109,7 +109,7 @@ pub(super) fn weight_gradient<T: Element>(d: &Dims, x: &[T], g: &[T]) -> Vec<T> 
                         columns: group * d.og()..(group + 1) * d.og(),
                         b: gathered,
                         b_starts: &(0..range.len()).map(|i| (i * k) as isize).collect::<Vec<_>>(),
-                        delta: 0,
+                        shifts: &[Shift { delta: 0, column: 0 }],
                         panels: &panels,
                         precision: d.precision,
                     };

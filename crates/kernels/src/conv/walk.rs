@@ -105,10 +105,10 @@ pub(super) fn inputs(d: &Dims) -> Vec<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Conv2dGeometry;
+    use crate::conv::Conv2dGeometry;
 
     #[test]
-    fn on_a_single_pixel_only_the_centre_is_met() -> candle_core::Result<()> {
+    fn on_a_single_pixel_only_the_centre_is_met() -> Result<(), String> {
         let d = Dims::new(&[5, 4, 1, 1], &[8, 4, 3, 3], Conv2dGeometry::padded(1))?;
         let all = outputs(&d);
         assert_eq!((all.len(), &all[0].taps[..], all[0].len(5)), (1, &[(4, 0)][..], 5));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_cover_every_position_once_and_name_the_right_sources() -> candle_core::Result<()> {
+    fn classes_cover_every_position_once_and_name_the_right_sources() -> Result<(), String> {
         let at = Conv2dGeometry { stride: [2, 1], padding: [[1, 0], [2, 1]], dilation: [1, 2], groups: 1 };
         let d = Dims::new(&[2, 3, 6, 5], &[4, 3, 3, 2], at)?;
         let (from, to) =

@@ -15,48 +15,29 @@ mod rows_simd;
 
 pub(crate) use amx::{Part, available as has_matrix_unit, outer_by_tap};
 pub use finish::{Act, Finish};
-pub(crate) use outer::ROWS;
-pub use outer::{Outer, outer};
+pub use outer::{Outer, Shift, outer};
 pub use pack::{Packed, Panel, pack, panels};
 pub use rows::{Rows, rows, rows_into};
 
-/// Evaluates an expression with the constants `$mr` and `$nv`: rows and vectors of a tile for a panel of so many vectors, as
-/// many rows as the accumulators leave registers for.
+/// Evaluates an expression with three constants for a panel of so many vectors: rows of a tile, as many as the sums leave
+/// registers for; half as many; and vectors.
 macro_rules! by_panel {
-    ($s:ident, $vectors:expr, $mr:ident, $nv:ident => $body:expr) => {
+    ($s:ident, $vectors:expr, $mr:ident, $half:ident, $nv:ident => $body:expr) => {
         match ($vectors, $s::REGISTER_COUNT >= 32) {
-            (1, true) => {
-                const $mr: usize = 12;
-                const $nv: usize = 1;
-                $body
-            }
-            (2, true) => {
-                const $mr: usize = 12;
-                const $nv: usize = 2;
-                $body
-            }
-            (3, true) => {
-                const $mr: usize = 8;
-                const $nv: usize = 3;
-                $body
-            }
-            (_, true) => {
-                const $mr: usize = 6;
-                const $nv: usize = 4;
-                $body
-            }
-            (1, false) => {
-                const $mr: usize = 8;
-                const $nv: usize = 1;
-                $body
-            }
-            (_, false) => {
-                const $mr: usize = 6;
-                const $nv: usize = 2;
-                $body
-            }
+            (1, true) => by_panel!(@ 12, 6, 1, $mr, $half, $nv => $body),
+            (2, true) => by_panel!(@ 12, 6, 2, $mr, $half, $nv => $body),
+            (3, true) => by_panel!(@ 8, 4, 3, $mr, $half, $nv => $body),
+            (_, true) => by_panel!(@ 6, 3, 4, $mr, $half, $nv => $body),
+            (1, false) => by_panel!(@ 8, 4, 1, $mr, $half, $nv => $body),
+            (_, false) => by_panel!(@ 6, 3, 2, $mr, $half, $nv => $body),
         }
     };
+    (@ $rows:literal, $less:literal, $vectors:literal, $mr:ident, $half:ident, $nv:ident => $body:expr) => {{
+        const $mr: usize = $rows;
+        const $half: usize = $less;
+        const $nv: usize = $vectors;
+        $body
+    }};
 }
 use by_panel;
 

@@ -5,8 +5,14 @@ use crate::element::Element;
 use crate::precision::Precision;
 use crate::simd::{Level, level};
 
-/// Rows summed before a tile goes on to the next: what they touch stays in the second-level cache.
-pub(crate) const ROWS: usize = 96;
+/// Where the right rows of a tap stand, and where their products go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shift {
+    /// Added to where each right row begins.
+    pub delta: isize,
+    /// First column of the result.
+    pub column: usize,
+}
 
 /// Rows whose outer products are summed.
 pub struct Outer<'a, T> {
@@ -18,17 +24,21 @@ pub struct Outer<'a, T> {
     pub columns: std::ops::Range<usize>,
     /// Where the right rows lie.
     pub b: &'a [T],
-    /// Where each right row begins, once `delta` is added.
+    /// Where each right row begins, once a shift is added.
     pub b_starts: &'a [isize],
-    /// Added to each of them.
-    pub delta: isize,
+    /// Taps: each multiplies the left rows with other right ones.
+    pub shifts: &'a [Shift],
     /// Columns of the right rows, in panels.
     pub panels: &'a [Panel],
     /// What both are rounded to.
     pub precision: Precision,
 }
 
-/// Adds the products to `w`: column `m` of the left rows and `n` of the right ones to `w[(m - columns.start) * stride + n]`.
+/// Adds the products to `w`: column `m` of the left rows and `n` of the right ones to
+/// `w[(m - columns.start) * stride + shift.column + n]`, for each shift.
+///
+/// # Panics
+/// When an operand or the result lies outside of its buffer.
 pub fn outer<T: Element>(job: &Outer<'_, T>, w: &mut [T], stride: usize) {
     let width = job.panels.iter().map(|p| p.column + p.columns).max().unwrap_or(0);
     let height = job.columns.len();
@@ -36,23 +46,28 @@ pub fn outer<T: Element>(job: &Outer<'_, T>, w: &mut [T], stride: usize) {
         return;
     }
     assert_eq!(job.a_starts.len(), job.b_starts.len(), "left and right rows");
-    assert!((height - 1) * stride + width <= w.len() && (width <= stride || height == 1), "result");
     assert!(job.a_starts.iter().max().is_none_or(|s| s + job.columns.end <= job.a.len()), "left rows");
-    let inside = |s: &isize| s + job.delta >= 0 && s + job.delta + width as isize <= job.b.len() as isize;
-    assert!(job.b_starts.iter().min().is_none_or(inside) && job.b_starts.iter().max().is_none_or(inside), "right rows");
-    if job.precision.takes_tiles::<T>() {
-        if let (Some(a), Some(b), Some(w)) = (T::single(job.a), T::single(job.b), T::single_mut(w)) {
-            amx::outer((a, job.a_starts, job.columns.clone()), (b, job.b_starts, job.delta), width, w, stride);
+    let (first, last) = (job.b_starts.iter().min(), job.b_starts.iter().max());
+    for Shift { delta, column } in job.shifts {
+        let end = column + width;
+        assert!((height - 1) * stride + end <= w.len() && (end <= stride || height == 1), "result");
+        let inside = |s: &isize| s + delta >= 0 && s + delta + width as isize <= job.b.len() as isize;
+        assert!(first.is_none_or(inside) && last.is_none_or(inside), "right rows");
+    }
+    let single = || Some((T::single(job.a)?, T::single(job.b)?));
+    match (single(), T::single_mut(&mut *w)) {
+        (Some((a, b)), Some(w)) if job.precision.takes_tiles::<T>() => {
+            for Shift { delta, column } in job.shifts {
+                let left = (a, job.a_starts, job.columns.clone());
+                amx::outer(left, (b, job.b_starts, *delta), width, &mut w[*column..], stride);
+            }
         }
-        return;
-    }
-    if level() == Level::Portable || !T::IS_SINGLE {
-        return portable(job, w, stride);
-    }
-    if let (Some(a), Some(b), Some(w)) = (T::single(job.a), T::single(job.b), T::single_mut(w)) {
-        let Outer { a_starts, ref columns, b_starts, delta, panels, precision, .. } = *job;
-        let job = Outer { a, a_starts, columns: columns.clone(), b, b_starts, delta, panels, precision };
-        outer_simd::outer(&job, w, stride);
+        (Some((a, b)), Some(w)) if level() != Level::Portable => {
+            let Outer { a_starts, ref columns, b_starts, shifts, panels, precision, .. } = *job;
+            let job = Outer { a, a_starts, columns: columns.clone(), b, b_starts, shifts, panels, precision };
+            outer_simd::outer(&job, w, stride);
+        }
+        _ => portable(job, w, stride),
     }
 }
 
@@ -60,10 +75,13 @@ pub fn outer<T: Element>(job: &Outer<'_, T>, w: &mut [T], stride: usize) {
 fn portable<T: Element>(job: &Outer<'_, T>, w: &mut [T], stride: usize) {
     for (a_start, b_start) in job.a_starts.iter().zip(job.b_starts) {
         let a = &job.a[a_start + job.columns.start..a_start + job.columns.end];
-        for p in job.panels {
-            let b = &job.b[(b_start + job.delta) as usize + p.column..][..p.columns];
-            for (a, w) in a.iter().zip(w.chunks_mut(stride)) {
-                w[p.column..][..p.columns].iter_mut().zip(b).for_each(|(w, b)| *w += *a * *b);
+        for shift in job.shifts {
+            for p in job.panels {
+                let b = &job.b[(b_start + shift.delta) as usize + p.column..][..p.columns];
+                for (a, w) in a.iter().zip(w.chunks_mut(stride)) {
+                    let w = &mut w[shift.column + p.column..][..p.columns];
+                    w.iter_mut().zip(b).for_each(|(w, b)| *w += *a * *b);
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
-//! Sums of outer products on vectors.
+//! Sums of outer products on vectors: both operands are copied into rows side by side, some rows at a time.
 #![allow(clippy::needless_range_loop, reason = "indices say which row and which vector of a tile is meant")]
 
 use pulp::{Simd, WithSimd};
 
-use super::outer::ROWS;
-use super::{Outer, Panel, by_panel};
+use super::{Outer, Panel, Shift, by_panel};
+use crate::element::Element;
 use crate::simd::{self, Side};
+
+/// Rows summed before a tile goes on to the next: a panel of the right ones stays in the first-level cache.
+const ROWS: usize = 96;
 
 /// Adds the products to `w`, once `outer` has checked that all places lie inside their buffers.
 pub(super) fn outer(job: &Outer<'_, f32>, w: &mut [f32], stride: usize) {
@@ -18,80 +21,120 @@ struct Job<'a, 'b> {
     stride: usize,
 }
 
+/// Some rows of both operands, side by side.
+struct Block<'a> {
+    rows: usize,
+    /// `[rows, height]`.
+    a: &'a [f32],
+    height: usize,
+    /// `[rows, vectors]`.
+    b: &'a [f32],
+    /// First column of the result.
+    column: usize,
+    /// Columns of the result.
+    columns: usize,
+}
+
 impl WithSimd for Job<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
-        let rows = self.job.a_starts.len();
-        for from in (0..rows).step_by(ROWS) {
-            let block = from..(from + ROWS).min(rows);
-            for p in self.job.panels {
-                by_panel!(S, p.vectors, MR, NV => self.panel::<S, MR, NV>(s, p, block.clone()));
-            }
-        }
-    }
-}
-
-impl Job<'_, '_> {
-    #[inline(always)]
-    fn panel<S: Simd, const MR: usize, const NV: usize>(&mut self, s: S, p: &Panel, rows: std::ops::Range<usize>) {
-        let height = self.job.columns.len();
-        let mut m = 0;
-        while m + MR <= height {
-            self.tile::<S, MR, NV>(s, p, rows.clone(), m);
-            m += MR;
-        }
-        while m + 3 <= height {
-            self.tile::<S, 3, NV>(s, p, rows.clone(), m);
-            m += 3;
-        }
-        while m < height {
-            self.tile::<S, 1, NV>(s, p, rows.clone(), m);
-            m += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn tile<S: Simd, const MR: usize, const NV: usize>(
-        &mut self,
-        s: S,
-        p: &Panel,
-        rows: std::ops::Range<usize>,
-        m: usize,
-    ) {
-        let (lanes, side) = (S::F32_LANES, Side::new(s, NV, p.columns));
-        let mut acc = [[s.splat_f32s(0.0); NV]; MR];
-        let w = self.w.as_mut_ptr();
-        // SAFETY: `outer` has shown that `start + columns.end` lies inside `a` for the largest start, that the panels' columns
-        // after `start + delta` lie inside `b` for the smallest and the largest start, and that all tiles lie inside `w`.
-        // Lanes beyond a panel's columns are masked out, or read from within `b` and never written.
-        unsafe {
-            for i in 0..MR {
-                for v in 0..NV {
-                    acc[i][v] = side.load(v, w.add((m + i) * self.stride + p.column));
+        let (rows, height) = (self.job.a_starts.len(), self.job.columns.len());
+        // Tiles that reach below the last column of the left rows read, and do not use, what stands behind it.
+        let (left, right) = (ROWS * height + TALLEST, ROWS * WIDEST * S::F32_LANES);
+        f32::with_scratch(left + right + S::F32_LANES, |scratch| {
+            let aligned = scratch.as_ptr().align_offset(64);
+            let (b, a) = scratch[aligned.min(S::F32_LANES)..].split_at_mut(right);
+            for from in (0..rows).step_by(ROWS) {
+                let block = from..(from + ROWS).min(rows);
+                for (a, start) in a.chunks_exact_mut(height).zip(&self.job.a_starts[block.clone()]) {
+                    a.copy_from_slice(&self.job.a[start + self.job.columns.start..][..height]);
                 }
-            }
-            for r in rows {
-                let a = self.job.a.as_ptr().add(*self.job.a_starts.get_unchecked(r) + self.job.columns.start + m);
-                let start = *self.job.b_starts.get_unchecked(r) + self.job.delta + p.column as isize;
-                let b = self.job.b.as_ptr().offset(start);
-                // A masked load is slow: elements after the panel's columns may be read, too, where there are any.
-                let b: [S::f32s; NV] = if start as usize + NV * lanes <= self.job.b.len() {
-                    std::array::from_fn(|v| simd::load::<S>(b.add(v * lanes)))
-                } else {
-                    std::array::from_fn(move |v| side.load(v, b))
-                };
-                for i in 0..MR {
-                    let a = s.splat_f32s(*a.add(i));
-                    for v in 0..NV {
-                        acc[i][v] = s.mul_add_e_f32s(a, b[v], acc[i][v]);
+                for shift in self.job.shifts {
+                    for p in self.job.panels {
+                        self.take(s, p, shift, block.clone(), b);
+                        let (column, columns) = (shift.column + p.column, p.columns);
+                        let of = Block { rows: block.len(), a, height, b, column, columns };
+                        by_panel!(S, p.vectors, MR, HALF, NV => self.panel::<S, MR, HALF, NV>(s, &of));
                     }
                 }
             }
+        });
+    }
+}
+
+/// Vectors in the widest panel.
+const WIDEST: usize = 4;
+/// Rows of the highest tile.
+const TALLEST: usize = 12;
+
+impl Job<'_, '_> {
+    /// Copies the columns of a panel from some right rows; what lies beyond the last column is zero.
+    #[inline(always)]
+    fn take<S: Simd>(&self, s: S, p: &Panel, shift: &Shift, rows: std::ops::Range<usize>, to: &mut [f32]) {
+        let side = Side::new(s, p.vectors, p.columns);
+        let width = p.vectors * S::F32_LANES;
+        assert!(to.len() >= rows.len() * width);
+        for (i, start) in self.job.b_starts[rows].iter().enumerate() {
+            for v in 0..p.vectors {
+                // SAFETY: `outer` has shown that the panels' columns after `start + delta` lie inside `b` for the smallest and the
+                // largest start; vector `v` of row `i` lies inside `to`, as was just shown.
+                unsafe {
+                    let from = self.job.b.as_ptr().offset(start + shift.delta + p.column as isize);
+                    simd::store::<S>(to.as_mut_ptr().add(i * width + v * S::F32_LANES), side.load(v, from));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn panel<S: Simd, const MR: usize, const HALF: usize, const NV: usize>(&mut self, s: S, of: &Block<'_>) {
+        let mut m = 0;
+        while m < of.height {
+            match of.height - m {
+                1 => self.tile::<S, 1, NV>(s, of, m),
+                left if left <= HALF => self.tile::<S, HALF, NV>(s, of, m),
+                _ => self.tile::<S, MR, NV>(s, of, m),
+            }
+            m += MR;
+        }
+    }
+
+    /// Rows from `m` on of the result, of which there may be fewer than `MR`.
+    #[inline(always)]
+    fn tile<S: Simd, const MR: usize, const NV: usize>(&mut self, s: S, of: &Block<'_>, m: usize) {
+        let side = Side::new(s, NV, of.columns);
+        let width = NV * S::F32_LANES;
+        let mut acc = [[s.splat_f32s(0.0); NV]; MR];
+        let w = self.w.as_mut_ptr();
+        assert!(of.b.len() >= of.rows * width && of.a.len() >= of.rows * of.height + MR);
+        // SAFETY: `outer` has shown that all rows and columns of the result lie inside `w`; the operands were just shown to hold
+        // their rows, and what is read behind the last left one is there.
+        unsafe {
             for i in 0..MR {
                 for v in 0..NV {
-                    side.store(v, w.add((m + i) * self.stride + p.column), acc[i][v]);
+                    if m + i < of.height {
+                        acc[i][v] = side.load(v, w.add((m + i) * self.stride + of.column));
+                    }
+                }
+            }
+            let (mut a, mut b) = (of.a.as_ptr().add(m), of.b.as_ptr());
+            for _ in 0..of.rows {
+                let right: [S::f32s; NV] = std::array::from_fn(|v| simd::load::<S>(b.add(v * S::F32_LANES)));
+                for i in 0..MR {
+                    let left = s.splat_f32s(*a.add(i));
+                    for v in 0..NV {
+                        acc[i][v] = s.mul_add_e_f32s(left, right[v], acc[i][v]);
+                    }
+                }
+                (a, b) = (a.add(of.height), b.add(width));
+            }
+            for i in 0..MR {
+                for v in 0..NV {
+                    if m + i < of.height {
+                        side.store(v, w.add((m + i) * self.stride + of.column), acc[i][v]);
+                    }
                 }
             }
         }

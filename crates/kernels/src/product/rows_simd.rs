@@ -33,7 +33,7 @@ impl WithSimd for Job<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         for p in &self.job.w.panels[self.job.panels.clone()] {
-            by_panel!(S, p.vectors, MR, NV => self.panel::<S, MR, NV>(s, p));
+            by_panel!(S, p.vectors, MR, HALF, NV => self.panel::<S, MR, HALF, NV>(s, p));
         }
     }
 }
@@ -41,7 +41,7 @@ impl WithSimd for Job<'_, '_> {
 impl Job<'_, '_> {
     /// All rows of one panel, block of terms by block of terms.
     #[inline(always)]
-    fn panel<S: Simd, const MR: usize, const NV: usize>(&self, s: S, p: &Panel) {
+    fn panel<S: Simd, const MR: usize, const HALF: usize, const NV: usize>(&self, s: S, p: &Panel) {
         let (rows, depth) = (self.job.starts.len(), DEPTH / NV);
         let mut block = Vec::with_capacity(self.job.runs.len().min(depth));
         let (mut filled, mut first) = (0, true);
@@ -53,19 +53,19 @@ impl Job<'_, '_> {
                 (done, filled) = (done + len, filled + len);
                 let last = done == run.len && i + 1 == self.job.runs.len();
                 if filled == depth || last {
-                    self.block::<S, MR, NV>(s, p, &block, rows, first && !self.job.add, last);
+                    self.block::<S, MR, HALF, NV>(s, p, &block, rows, first && !self.job.add, last);
                     block.clear();
                     (filled, first) = (0, false);
                 }
             }
         }
         if first {
-            self.block::<S, MR, NV>(s, p, &[], rows, !self.job.add, true);
+            self.block::<S, MR, HALF, NV>(s, p, &[], rows, !self.job.add, true);
         }
     }
 
     #[inline(always)]
-    fn block<S: Simd, const MR: usize, const NV: usize>(
+    fn block<S: Simd, const MR: usize, const HALF: usize, const NV: usize>(
         &self,
         s: S,
         p: &Panel,
@@ -75,20 +75,17 @@ impl Job<'_, '_> {
         last: bool,
     ) {
         let mut r = 0;
-        while r + MR <= rows {
-            self.tile::<S, MR, NV>(s, p, runs, r, fresh, last);
-            r += MR;
-        }
-        while r + 3 <= rows {
-            self.tile::<S, 3, NV>(s, p, runs, r, fresh, last);
-            r += 3;
-        }
         while r < rows {
-            self.tile::<S, 1, NV>(s, p, runs, r, fresh, last);
-            r += 1;
+            match rows - r {
+                1 => self.tile::<S, 1, NV>(s, p, runs, r, fresh, last),
+                left if left <= HALF => self.tile::<S, HALF, NV>(s, p, runs, r, fresh, last),
+                _ => self.tile::<S, MR, NV>(s, p, runs, r, fresh, last),
+            }
+            r += MR;
         }
     }
 
+    /// Rows from `row` on; where there are fewer than `MR`, the last one is computed again in place of those that miss.
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NV: usize>(
         &self,
@@ -100,8 +97,9 @@ impl Job<'_, '_> {
         last: bool,
     ) {
         let (lanes, side) = (S::F32_LANES, Side::new(s, NV, p.columns));
-        let starts: [isize; MR] = std::array::from_fn(|i| self.job.starts[row + i]);
-        let outs: [usize; MR] = std::array::from_fn(|i| self.job.outs[row + i] + p.column);
+        let rows = (self.job.starts.len() - row).min(MR);
+        let starts: [isize; MR] = std::array::from_fn(|i| self.job.starts[row + i.min(rows - 1)]);
+        let outs: [usize; MR] = std::array::from_fn(|i| self.job.outs[row + i.min(rows - 1)] + p.column);
         let mut acc = [[s.splat_f32s(0.0); NV]; MR];
         let width = NV * lanes;
         // SAFETY: `check` has shown for the smallest and the largest start that all runs lie inside `x`, that rows of runs lie
@@ -136,7 +134,9 @@ impl Job<'_, '_> {
             }
             for i in 0..MR {
                 for v in 0..NV {
-                    side.store(v, self.y.add(outs[i]), acc[i][v]);
+                    if i < rows {
+                        side.store(v, self.y.add(outs[i]), acc[i][v]);
+                    }
                 }
             }
         }

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use transplant_core::{Acts, Error, Memory, Result};
+use transplant_kernels::parallel;
 
 /// How the tensors of a row lie in a record: one after the other, by name, in the order of their memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +58,11 @@ impl Layout {
         let values = |p: &Part| Ok((p.bytes(), Values::of(&p.memory().raw(acts.get(&p.name)?)?)?));
         let parts = self.0.iter().map(values).collect::<Result<Vec<_>>>()?;
         let rows = acts.iter().next().map_or(0, |(_, t)| t.dims().first().copied().unwrap_or_default());
-        let row = |bytes: &mut Vec<u8>, row: usize| {
-            bytes.clear();
-            parts.iter().for_each(|(size, values)| values.append(row * size..(row + 1) * size, bytes));
-            f(bytes)
-        };
-        Ok((0..rows).into_par_iter().map_init(|| Vec::with_capacity(self.bytes()), row).collect())
+        Ok(parallel::map(rows, &|row| {
+            let mut bytes = Vec::with_capacity(self.bytes());
+            parts.iter().for_each(|(size, values)| values.append(row * size..(row + 1) * size, &mut bytes));
+            f(&bytes)
+        }))
     }
 
     /// The rows of some tensors of this layout, one after the other.

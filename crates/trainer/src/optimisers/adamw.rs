@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, InPlace, Invalid, Optimiser, Plugins, Result, UpdateAt};
+use transplant_kernels::optimise::AdamWStep;
 
 use super::{below_one, not_negative};
 
@@ -65,17 +66,17 @@ impl Optimiser for AdamW {
 
     fn in_place(&self, at: UpdateAt) -> Option<InPlace> {
         let (b1, b2, t) = (self.0.beta1, self.0.beta2, (at.step + 1) as f64);
-        let step = (at.lr / (1.0 - b1.powf(t))) as f32;
-        let second = (1.0 / (1.0 - b2.powf(t))) as f32;
-        let kept = (1.0 - at.lr * at.weight_decay) as f32;
-        let [b1, b2, c1, c2, epsilon] = [b1, b2, 1.0 - b1, 1.0 - b2, self.0.epsilon].map(|v| v as f32);
+        let step = AdamWStep {
+            step_size: (at.lr / (1.0 - b1.powf(t))) as f32,
+            decay: (1.0 - at.lr * at.weight_decay) as f32,
+            betas: [b1, b2].map(|v| v as f32),
+            shares: [1.0 - b1, 1.0 - b2].map(|v| v as f32),
+            correction: (1.0 / (1.0 - b2.powf(t))) as f32,
+            epsilon: self.0.epsilon as f32,
+        };
         Some(Box::new(move |value, grad, slots| {
-            let [first, squares] = slots else { return };
-            for ((v, g), (m, s)) in value.iter_mut().zip(grad).zip(first.iter_mut().zip(squares.iter_mut())) {
-                *m = b1 * *m + c1 * g;
-                *s = b2 * *s + c2 * g * g;
-                *v = *v * kept - step * *m / ((*s * second).sqrt() + epsilon);
-            }
+            let [first, second] = slots else { return };
+            step.update(value, grad, first, second);
         }))
     }
 }

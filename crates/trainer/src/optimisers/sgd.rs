@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, InPlace, Invalid, Optimiser, Plugins, Result, UpdateAt};
+use transplant_kernels::optimise::SgdStep;
 
 use super::{below_one, not_negative};
 
@@ -63,18 +64,9 @@ impl Optimiser for Sgd {
     }
 
     fn in_place(&self, at: UpdateAt) -> Option<InPlace> {
-        let [lr, decay, momentum] = [at.lr, at.weight_decay, self.0.momentum].map(|v| v as f32);
-        let nesterov = self.0.nesterov;
-        Some(Box::new(move |value, grad, slots| match slots {
-            [] => value.iter_mut().zip(grad).for_each(|(v, g)| *v -= lr * (g + decay * *v)),
-            [velocity, ..] => {
-                for ((v, g), m) in value.iter_mut().zip(grad).zip(velocity.iter_mut()) {
-                    let g = g + decay * *v;
-                    *m = *m * momentum + g;
-                    *v -= lr * if nesterov { g + *m * momentum } else { *m };
-                }
-            }
-        }))
+        let [lr, weight_decay, momentum] = [at.lr, at.weight_decay, self.0.momentum].map(|v| v as f32);
+        let step = SgdStep { lr, weight_decay, momentum, nesterov: self.0.nesterov };
+        Some(Box::new(move |value, grad, slots| step.update(value, grad, slots.first_mut().map(|v| &mut **v))))
     }
 }
 

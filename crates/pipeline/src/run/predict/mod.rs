@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use serde_json::Value;
 use transplant_core::{Acts, Error, Field, Invalid, Plugins, Predictions, Result, Schema, Seeds, TEXT};
 use transplant_datasets::{Chain, read_image, read_picture};
+use transplant_kernels::parallel;
 
 use super::artefact::{self, Artefact, Manifest};
 use super::pretrained::pretrained;
@@ -223,7 +223,7 @@ type Chunk = (Vec<String>, Result<Vec<Acts>>, Vec<(String, Error)>);
 impl Reader<'_> {
     fn read(&self, items: &[Item]) -> Chunk {
         let (mut names, mut rows, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-        let read: Vec<Result<Vec<Acts>>> = items.par_iter().map(|item| self.one(item)).collect();
+        let read: Vec<Result<Vec<Acts>>> = parallel::map(items.len(), &|i| self.one(&items[i]));
         for (item, acts) in items.iter().zip(read) {
             match acts {
                 Ok(views) => {
