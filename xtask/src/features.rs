@@ -141,6 +141,11 @@ impl Tags {
         text.split('"').skip(1).step_by(2).for_each(|word| self.add(word));
     }
 
+    /// Adds the name of an asset whose files are fetched, but not read.
+    pub(crate) fn add_fetched(&mut self, name: &str) {
+        self.on_hub |= hub_assets().iter().any(|asset| asset == name);
+    }
+
     /// Adds the tags of a value from the environment or `--set`: TOML, or a bare string.
     pub(crate) fn add_value(&mut self, raw: &str) {
         match raw.trim().parse::<Value>() {

@@ -64,6 +64,11 @@ pub(crate) fn violations(crates: &[Crate]) -> Vec<String> {
             found.push(format!("{}: {lines} lines; no file has more than {LONGEST}", source.path.display()));
         }
     }
+    for source in crates.iter().filter(|c| c.manifest.contains("doctest = false")).flat_map(|c| &c.sources) {
+        for number in examples(&source.text) {
+            found.push(format!("{}:{number}: `doctest = false` keeps this example untested", source.path.display()));
+        }
+    }
     for source in sources("strategies") {
         for (number, line) in code_lines(&source.text) {
             if let Some(access) = FILE_ACCESS.iter().find(|access| line.contains(**access)) {
@@ -77,6 +82,24 @@ pub(crate) fn violations(crates: &[Crate]) -> Vec<String> {
             for name in strategies.iter().filter(|name| names(line, name)) {
                 found.push(format!("{}:{number}: the trainer names no strategy ({name})", source.path.display()));
             }
+        }
+    }
+    found
+}
+
+/// The lines where examples start that rustdoc would test.
+fn examples(text: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let doc = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim);
+        if let Some(language) = doc.and_then(|doc| doc.strip_prefix("```")) {
+            let tested = ["", "rust", "no_run", "should_panic", "compile_fail"].contains(&language);
+            if !inside && tested {
+                found.push(at + 1);
+            }
+            inside = !inside;
         }
     }
     found
@@ -155,6 +178,15 @@ mod tests {
         let crates = [krate("core", &["x\n".repeat(450).as_str(), "x\n".repeat(451).as_str(), "x\n"])];
         assert_eq!(violations(&crates), ["core/1.rs: 451 lines; no file has more than 450"]);
         assert_eq!(sizes(&crates), "3 library files, median 450 lines, longest 451 (core/1.rs)");
+    }
+
+    #[test]
+    fn untested_examples_are_named() {
+        let text = "//! ```text\n//! a\n//! ```\n\n/// ```\n/// let a = 1;\n/// ```\nlet a = 1;";
+        let mut one = krate("core", &[text]);
+        assert!(violations(&[krate("core", &[text])]).is_empty());
+        one.manifest = "[lib]\ndoctest = false".into();
+        assert_eq!(violations(&[one]), ["core/0.rs:5: `doctest = false` keeps this example untested"]);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Request {
                 return Ok(tags);
             }
             "assets" => {
-                self.args.iter().for_each(|arg| tags.add(&arg.to_string_lossy()));
+                self.args.iter().for_each(|arg| tags.add_fetched(&arg.to_string_lossy()));
                 return Ok(tags);
             }
             _ => return Ok(tags),
@@ -151,6 +151,12 @@ mod tests {
     fn explain_asks_for_the_tag() {
         assert_eq!(read("explain dataset.mnist_idx").tags().unwrap().features(), ["candle-datasets"]);
         assert!(read("explain strategy.parameter").tags().unwrap().features().is_empty());
+    }
+
+    #[test]
+    fn to_fetch_a_table_needs_no_reader_of_it() {
+        assert!(read("assets fetch womens_clothing_reviews").tags().unwrap().features().is_empty());
+        assert_eq!(read("assets fetch womens_clothing_reviews resnet18").tags().unwrap().features(), ["hub"]);
     }
 
     #[test]

