@@ -67,7 +67,8 @@ pub(crate) fn test(flags: &ArgMatches) -> Result<ExitCode> {
         let (long, left): (Vec<_>, Vec<_>) = all.ignored.into_iter().partition(|test| test.reason.starts_with(LONG));
         all.ignored = left;
         if !long.is_empty() {
-            let mut exactly = vec!["--ignored", "--exact"];
+            let mut exactly: Vec<&str> = args.iter().copied().filter(|arg| *arg != "--exact").collect();
+            exactly.extend(["--ignored", "--exact"]);
             exactly.extend(long.iter().map(|test| test.name.as_str()));
             let second = run(&packages, true, &["--lib", "--bins", "--tests"], &exactly)?;
             all.passed += second.passed;
