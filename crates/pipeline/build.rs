@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// The crates whose code shapes weights and metrics. In a published package the siblings are not there; the version, which
 /// is part of the hash, then stands for them.
 const CRATES: &[&str] =
-    &["core", "ops", "trainer", "strategies", "datasets", "backbones", "tasks", "metrics", "pipeline"];
+    &["kernels", "codecs", "core", "ops", "trainer", "strategies", "datasets", "backbones", "tasks", "metrics", "pipeline"];
 /// Those whose code makes the output of frozen stages, which is kept from run to run.
-const FEATURES: &[&str] = &["core", "ops", "trainer", "datasets", "backbones"];
+const FEATURES: &[&str] = &["kernels", "codecs", "core", "ops", "trainer", "datasets", "backbones"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

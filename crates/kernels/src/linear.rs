@@ -9,8 +9,8 @@ use crate::product::{Finish, Outer, Packed, Rows, Run, Shift, outer, pack, panel
 
 /// Rows that a task works on, at most.
 const TASK_ROWS: usize = 96;
-/// Outputs whose weight gradient a task computes, at least.
-const TASK_OUTPUTS: usize = 24;
+/// Outputs whose weight gradient a task computes, at least and at most.
+const TASK_OUTPUTS: [usize; 2] = [24, 192];
 
 /// `x [count, k]` times a packed matrix of `columns` columns: `[count, columns]`.
 fn product<T: Element>(x: &[T], count: usize, w: &Packed<T>, columns: usize, finish: Finish<'_, T>) -> Vec<T> {
@@ -89,7 +89,8 @@ impl Linear {
         let panels = panels::<T>(self.inputs, 1);
         // Each task reads all of `x`: few tasks, but one for every thread.
         let share = self.outputs / parallel::threads();
-        let task = share.next_multiple_of(TASK_OUTPUTS).clamp(TASK_OUTPUTS, 4 * TASK_OUTPUTS);
+        let [least, most] = TASK_OUTPUTS;
+        let task = share.next_multiple_of(least).clamp(least, most);
         parallel::chunks_mut(&mut dw, (task * self.inputs).max(1), &|i, dw| {
             let columns = i * task..i * task + dw.len() / self.inputs;
             let (a_starts, b_starts) = (&a_starts[..], &b_starts[..]);

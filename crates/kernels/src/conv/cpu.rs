@@ -228,7 +228,7 @@ fn input_gradient<T: Element>(d: &Dims, weight: &[T], g: &[T], finish: Finish<'_
 }
 
 /// Output channels that a task of the weight gradient works on, at least and at most.
-const TASK_OUTPUTS: [usize; 2] = [24, 96];
+const TASK_OUTPUTS: [usize; 2] = [24, 192];
 /// Positions whose places are found at a time.
 const POSITIONS: usize = 384;
 

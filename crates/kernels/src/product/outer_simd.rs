@@ -4,11 +4,11 @@
 use pulp::{Simd, WithSimd};
 
 use super::{Outer, Panel, Shift, by_panel};
-use crate::element::Element;
+use crate::buffer::{Scratch, with_scratch};
 use crate::simd::{self, Side};
 
-/// Rows summed before a tile goes on to the next: a panel of the right ones stays in the first-level cache.
-const ROWS: usize = 96;
+/// Bytes of a panel of right rows that are summed before a tile goes on to the next: they stay in the first-level cache.
+const PANEL: usize = 16 << 10;
 
 /// Adds the products to `w`, once `outer` has checked that all places lie inside their buffers.
 pub(super) fn outer(job: &Outer<'_, f32>, w: &mut [f32], stride: usize) {
@@ -24,7 +24,7 @@ struct Job<'a, 'b> {
 /// Some rows of both operands, side by side.
 struct Block<'a> {
     rows: usize,
-    /// `[rows, height]`.
+    /// Tiles of left columns one after the other, each `[rows, columns of a tile]`.
     a: &'a [f32],
     height: usize,
     /// `[rows, vectors]`.
@@ -41,38 +41,68 @@ impl WithSimd for Job<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
         let (rows, height) = (self.job.a_starts.len(), self.job.columns.len());
-        // Tiles that reach below the last column of the left rows read, and do not use, what stands behind it.
-        let (left, right) = (ROWS * height + TALLEST, ROWS * WIDEST * S::F32_LANES);
-        f32::with_scratch(left + right + S::F32_LANES, |scratch| {
-            let aligned = scratch.as_ptr().align_offset(64);
-            let (b, a) = scratch[aligned.min(S::F32_LANES)..].split_at_mut(right);
-            for from in (0..rows).step_by(ROWS) {
-                let block = from..(from + ROWS).min(rows);
-                for (a, start) in a.chunks_exact_mut(height).zip(&self.job.a_starts[block.clone()]) {
-                    a.copy_from_slice(&self.job.a[start + self.job.columns.start..][..height]);
-                }
-                for shift in self.job.shifts {
+        let widest = if S::REGISTER_COUNT >= 32 { 4 } else { 2 } * S::F32_LANES;
+        let most = (PANEL / (widest * size_of::<f32>())).min(rows);
+        let (left, right) = (most * (height + TALLEST), most * widest);
+        with_rows(
+            left + right + S::F32_LANES,
+            #[inline(always)]
+            |scratch: &mut [f32]| {
+                let aligned = scratch.as_ptr().align_offset(64);
+                let (b, a) = scratch[aligned.min(S::F32_LANES)..].split_at_mut(right);
+                for from in (0..rows).step_by(most) {
+                    let block = from..(from + most).min(rows);
+                    // Panels of one width stand side by side: the left rows are brought into tiles once or twice.
+                    let mut tall = 0;
                     for p in self.job.panels {
-                        self.take(s, p, shift, block.clone(), b);
-                        let (column, columns) = (shift.column + p.column, p.columns);
-                        let of = Block { rows: block.len(), a, height, b, column, columns };
-                        by_panel!(S, p.vectors, MR, HALF, NV => self.panel::<S, MR, HALF, NV>(s, &of));
+                        by_panel!(S, p.vectors, MR, HALF, NV => {
+                            if tall != MR {
+                                self.take_left::<MR>(block.clone(), a);
+                                tall = MR;
+                            }
+                            for shift in self.job.shifts {
+                                self.take_right(s, p, shift, block.clone(), b);
+                                let (column, columns) = (shift.column + p.column, p.columns);
+                                let of = Block { rows: block.len(), a, height, b, column, columns };
+                                self.panel::<S, MR, HALF, NV>(s, &of);
+                            }
+                        });
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
-/// Vectors in the widest panel.
-const WIDEST: usize = 4;
+/// Runs `f` with memory of this thread that keeps its allocation from call to call.
+#[inline(always)]
+fn with_rows<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local!(static ROWS_SIDE_BY_SIDE: Scratch<f32> = const { Scratch::new(None) });
+    with_scratch(&ROWS_SIDE_BY_SIDE, len, f)
+}
+
 /// Rows of the highest tile.
 const TALLEST: usize = 12;
 
 impl Job<'_, '_> {
+    /// Copies the left columns of some rows into tiles of `MR`.
+    #[inline(always)]
+    fn take_left<const MR: usize>(&self, rows: std::ops::Range<usize>, to: &mut [f32]) {
+        let (count, columns) = (rows.len(), self.job.columns.clone());
+        for (i, start) in self.job.a_starts[rows].iter().enumerate() {
+            let (tiles, rest) = self.job.a[start + columns.start..start + columns.end].as_chunks::<MR>();
+            for (t, tile) in tiles.iter().enumerate() {
+                to[(t * count + i) * MR..][..MR].copy_from_slice(tile);
+            }
+            if !rest.is_empty() {
+                to[(tiles.len() * count + i) * MR..][..rest.len()].copy_from_slice(rest);
+            }
+        }
+    }
+
     /// Copies the columns of a panel from some right rows; what lies beyond the last column is zero.
     #[inline(always)]
-    fn take<S: Simd>(&self, s: S, p: &Panel, shift: &Shift, rows: std::ops::Range<usize>, to: &mut [f32]) {
+    fn take_right<S: Simd>(&self, s: S, p: &Panel, shift: &Shift, rows: std::ops::Range<usize>, to: &mut [f32]) {
         let side = Side::new(s, p.vectors, p.columns);
         let width = p.vectors * S::F32_LANES;
         assert!(to.len() >= rows.len() * width);
@@ -93,22 +123,22 @@ impl Job<'_, '_> {
         let mut m = 0;
         while m < of.height {
             match of.height - m {
-                1 => self.tile::<S, 1, NV>(s, of, m),
-                left if left <= HALF => self.tile::<S, HALF, NV>(s, of, m),
-                _ => self.tile::<S, MR, NV>(s, of, m),
+                1 => self.tile::<S, 1, MR, NV>(s, of, m),
+                left if left <= HALF => self.tile::<S, HALF, MR, NV>(s, of, m),
+                _ => self.tile::<S, MR, MR, NV>(s, of, m),
             }
             m += MR;
         }
     }
 
-    /// Rows from `m` on of the result, of which there may be fewer than `MR`.
+    /// Rows from `m` on of the result, of which there may be fewer than `MR`; the left tile has `TALL` columns.
     #[inline(always)]
-    fn tile<S: Simd, const MR: usize, const NV: usize>(&mut self, s: S, of: &Block<'_>, m: usize) {
+    fn tile<S: Simd, const MR: usize, const TALL: usize, const NV: usize>(&mut self, s: S, of: &Block<'_>, m: usize) {
         let side = Side::new(s, NV, of.columns);
         let width = NV * S::F32_LANES;
         let mut acc = [[s.splat_f32s(0.0); NV]; MR];
         let w = self.w.as_mut_ptr();
-        assert!(of.b.len() >= of.rows * width && of.a.len() >= of.rows * of.height + MR);
+        assert!(of.b.len() >= of.rows * width && of.a.len() >= of.rows * (m + TALL));
         // SAFETY: `outer` has shown that all rows and columns of the result lie inside `w`; the operands were just shown to hold
         // their rows, and what is read behind the last left one is there.
         unsafe {
@@ -119,7 +149,7 @@ impl Job<'_, '_> {
                     }
                 }
             }
-            let (mut a, mut b) = (of.a.as_ptr().add(m), of.b.as_ptr());
+            let (mut a, mut b) = (of.a.as_ptr().add(of.rows * m), of.b.as_ptr());
             for _ in 0..of.rows {
                 let right: [S::f32s; NV] = std::array::from_fn(|v| simd::load::<S>(b.add(v * S::F32_LANES)));
                 for i in 0..MR {
@@ -128,7 +158,7 @@ impl Job<'_, '_> {
                         acc[i][v] = s.mul_add_e_f32s(left, right[v], acc[i][v]);
                     }
                 }
-                (a, b) = (a.add(of.height), b.add(width));
+                (a, b) = (a.add(TALL), b.add(width));
             }
             for i in 0..MR {
                 for v in 0..NV {
