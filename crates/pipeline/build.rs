@@ -5,8 +5,19 @@ use std::path::{Path, PathBuf};
 
 /// The crates whose code shapes weights and metrics. In a published package the siblings are not there; the version, which
 /// is part of the hash, then stands for them.
-const CRATES: &[&str] =
-    &["kernels", "codecs", "core", "ops", "trainer", "strategies", "datasets", "backbones", "tasks", "metrics", "pipeline"];
+const CRATES: &[&str] = &[
+    "kernels",
+    "codecs",
+    "core",
+    "ops",
+    "trainer",
+    "strategies",
+    "datasets",
+    "backbones",
+    "tasks",
+    "metrics",
+    "pipeline",
+];
 /// Those whose code makes the output of frozen stages, which is kept from run to run.
 const FEATURES: &[&str] = &["kernels", "codecs", "core", "ops", "trainer", "datasets", "backbones"];
 
