@@ -25,6 +25,11 @@ impl<T> Shared<T> {
         self.1
     }
 
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.1 == 0
+    }
+
     /// Some of these places.
     pub fn part(self, range: std::ops::Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.1, "places outside of a buffer");

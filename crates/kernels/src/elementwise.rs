@@ -70,6 +70,11 @@ impl<T: Element> Slots<'_, T> {
         self.0.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Writes row by row: `f(range of the row, its places)`, with rows of `width` places.
     #[inline(always)]
     pub fn rows(self, width: usize, mut f: impl FnMut(std::ops::Range<usize>, Slots<'_, T>)) {

@@ -95,9 +95,9 @@ unsafe fn portable<T: Element>(job: &Rows<'_, T>, w: &[T], y: *mut T) {
                     (0..PORTABLE).for_each(|j| sums[j] += *x * w[j]);
                 }
             }
-            for j in 0..p.columns {
+            for (j, sum) in sums[..p.columns].iter().enumerate() {
                 // SAFETY: as above; written only.
-                unsafe { y(j).write(job.finish.scalar(sums[j], p.column + j, out + p.column + j)) };
+                unsafe { y(j).write(job.finish.scalar(*sum, p.column + j, out + p.column + j)) };
             }
         }
     }
