@@ -48,6 +48,9 @@ macro_rules! by_row {
     };
 }
 
+/// Inputs that four positions side by side read by five taps in a row.
+const SPAN: usize = 8;
+
 /// The convolution at some places.
 pub(super) fn forward(x: &[f32], w: &[f32], y: Shared<f32>, at: &Places, finish: &Finish<'_, f32>) {
     by_row!(at.taps_in_a_row(), K => { simd::on_vectors(Forward::<K> { x, w, y, at, finish }); });
@@ -92,6 +95,19 @@ impl<const K: usize> Forward<'_, '_, K> {
                 }
                 let x = self.x.as_ptr().offset(self.at.starts[i] + row[0].1).add(c);
                 for v in 0..NV {
+                    // Where there are registers for all inputs of a row, they are loaded first: that is faster there.
+                    if S::REGISTER_COUNT >= 32 {
+                        let mut inputs = [s.splat_f32s(0.0); SPAN];
+                        for j in 0..K + P - 1 {
+                            inputs[j] = side.load(v, x.offset(j as isize * self.at.step));
+                        }
+                        for k in 0..K {
+                            for p in 0..P {
+                                acc[p][v] = s.mul_add_e_f32s(inputs[p + k], w[k][v], acc[p][v]);
+                            }
+                        }
+                        continue;
+                    }
                     for j in 0..K + P - 1 {
                         let input = side.load(v, x.offset(j as isize * self.at.step));
                         for k in 0..K {
