@@ -113,8 +113,13 @@ impl<T: Element> Slots<'_, T> {
 }
 
 /// The sums of pairs.
-pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
-    map2(x, y, |x, y| x + y)
+pub fn add<T: Element>(x: &[T], y: &[T]) -> Vec<T> {
+    map2(
+        x,
+        y,
+        #[inline(always)]
+        |x, y| x + y,
+    )
 }
 
 /// `f` of every element.

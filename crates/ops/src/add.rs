@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 use transplant_core::{Differentiable, Link, Memory, record};
-use transplant_kernels::elementwise::map2;
+use transplant_kernels::elementwise;
 
 use crate::host::{by_dtype, dense, is_fast, own, read2};
 
@@ -19,7 +19,7 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let m = Memory::of(a)?;
     let (x, y) = (dense(a, m)?, dense(b, m)?);
-    let sum = by_dtype!(a.dtype(), T => own(read2::<T, _>(&x, &y, |a, b| map2(a, b, #[inline(always)] |a, b| a + b))?));
+    let sum = by_dtype!(a.dtype(), T => own(read2::<T, _>(&x, &y, elementwise::add)?));
     record(Add, &[a, b], sum, a.shape(), m)
 }
 
