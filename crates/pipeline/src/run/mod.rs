@@ -8,6 +8,7 @@ mod cache;
 mod cells;
 mod compare;
 mod data;
+mod description;
 mod device;
 mod evaluate;
 mod events;
@@ -39,7 +40,7 @@ pub use cache::{clear as clear_cache, default_folder as default_cache, list as l
 pub use compare::{Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
-pub use export::export;
+pub use export::{Written, export};
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
 pub use leaks::Leak;

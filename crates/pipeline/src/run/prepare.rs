@@ -183,7 +183,11 @@ impl Prepared<'_> {
             let source = u.open.dataset.targets();
             shape::same_labels(&components, open.dataset.targets(), &u.components, source)
         });
-        let same_labels = same_labels.unwrap_or_default();
+        let same_labels = same_labels.unwrap_or_else(|| {
+            let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
+            let fields = shape::fields(&components, open.dataset.targets());
+            weights.map_or_else(Vec::new, |w| w.same_labels(&fields, &cell.backbone))
+        });
         let kind = json!([
             cell.step,
             cell.dataset,
@@ -208,15 +212,17 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
-        let started_from = upstream.map(|u| &u.key).or_else(|| Some(&self.weights.get(cell.weights.as_ref()?)?.hash));
-        let key = self.key(cell, &spec, started_from.map(String::as_str)).map_err(here)?;
+        let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
+        let of_weights = weights.map(|w| w.key().map_err(|e| here(at("from")(e)))).transpose()?;
+        let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
+        let key = self.key(cell, &spec, started_from.as_deref()).map_err(here)?;
         Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
     }
 
     /// The pretrained weights that a cell starts from.
     pub(crate) fn weights_of<'s>(&'s self, cell: &'s Cell) -> Option<Source<'s>> {
         let name = cell.weights.as_deref()?;
-        Some(Source::Weights { name, open: self.weights.get(name)? })
+        Some(Source::Weights { name, open: self.weights.get(name)?, network: &cell.backbone })
     }
 
     /// The step or the pretrained weights that a cell starts from.
@@ -225,9 +231,10 @@ impl Prepared<'_> {
     }
 
     /// What to tell of the pretrained weights that a cell starts from.
-    pub(crate) fn warning_of(&self, ready: &Ready) -> Option<String> {
-        let name = ready.root.as_ref()?;
-        self.weights.get(name)?.other_scale(name, &ready.cell.dataset, &ready.spec)
+    pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
+        let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
+        let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
+        weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data))
     }
 
     fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String, Invalid> {

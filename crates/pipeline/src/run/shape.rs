@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use transplant_core::{Error, Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
+use candle_core::{DType, Device, Tensor};
+use transplant_core::{Error, Field, HIDDEN, HeadFit, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
 use transplant_trainer::{Model, Parts, frozen_stages};
 
 use super::parts::Components;
@@ -89,6 +89,12 @@ pub(crate) fn shape(
             fitted: p.until == Until::Now,
         }
     };
+    let mut tensors = model.params().snapshot(|_| true).map_err(at("backbone"))?;
+    if let Some(head) = c.strategy.head() {
+        tensors.retain(|name, _| !name.starts_with("heads."));
+        let features = c.architecture.features(inputs).map_err(at("backbone"))?;
+        tensors.extend(fitted(head.as_ref(), &features, &info.tasks).map_err(at("strategy"))?);
+    }
     let streams = labelled.iter().map(|s| format!("{s} (labelled)"));
     let streams = streams.chain(unlabelled.iter().map(|s| format!("{s} (unlabelled)"))).collect();
     Ok(Shape {
@@ -102,8 +108,29 @@ pub(crate) fn shape(
         parameters: numbers(&|_| true),
         phases: phases.iter().map(phase).collect(),
         streams,
-        tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
+        tensors,
     })
+}
+
+/// Tensors like those that a head will have when it was fitted.
+fn fitted(
+    head: &dyn HeadFit,
+    features: &Schema,
+    tasks: &BTreeMap<String, Field>,
+) -> Result<BTreeMap<String, Tensor>, Error> {
+    let mut out = BTreeMap::new();
+    for (task, field) in tasks {
+        let (Field::Class { names }, Some(Field::Vector { width })) = (field, features.get(HIDDEN)) else { continue };
+        for (name, shape) in head.shapes(*width, names.len()) {
+            out.insert(format!("heads.{task}.{name}"), Tensor::zeros(shape, DType::F32, &Device::Cpu)?);
+        }
+    }
+    Ok(out)
+}
+
+/// The targets of a cell's tasks, by task.
+pub(crate) fn fields(c: &Components, targets: &Schema) -> BTreeMap<String, Field> {
+    c.tasks.iter().filter_map(|(name, task)| Some((name.clone(), targets.get(task.target())?.clone()))).collect()
 }
 
 /// What a model is made of.

@@ -15,7 +15,7 @@ use transplant_datasets::{Chain, read_image, read_picture};
 use transplant_kernels::parallel;
 
 use super::artefact::{self, Artefact, Manifest};
-use super::pretrained::pretrained;
+use super::pretrained::{exported, pretrained};
 pub use answers::Format;
 use inputs::{Content, Item};
 
@@ -108,11 +108,19 @@ pub struct Predicted {
     pub unread: Vec<String>,
 }
 
-/// The model of a finished run, as [`model_folder`] finds it, or the classifier of the catalogue that `what` names.
+/// The model of a finished run, as [`model_folder`] finds it, an export, or the classifier of the catalogue that `what` names.
 ///
 /// # Errors
 /// When there is neither, or it is damaged.
 pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Device) -> Result<Artefact> {
+    if let Some(export) = exported(what, plugins, device)? {
+        return match cell {
+            None => Ok(export),
+            Some(cell) => {
+                Err(Invalid::new(format!("{} is an export, which has no cell `{cell}`", what.display())).into())
+            }
+        };
+    }
     match what.to_str().filter(|name| !what.exists() && transplant_assets::find(name).is_ok()) {
         Some(name) => pretrained(name, plugins, device),
         None => artefact::load(&model_folder(what, cell)?, plugins, device),
