@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use transplant_assets::{Clients, Hub};
-use transplant_core::{Invalid, Result};
+use transplant_core::Result;
 
 use super::description::Description;
 use crate::at;
@@ -19,7 +19,7 @@ pub(super) struct OnHub {
 
 impl OnHub {
     /// Downloads what is not in the hub's cache yet. Key paths of errors start at the section.
-    pub(super) fn fetch(repo: &str, spec: &WeightsSpec, clients: &Clients) -> Result<Self, Invalid> {
+    pub(super) fn fetch(repo: &str, spec: &WeightsSpec, clients: &Clients) -> Result<Self> {
         let hub = |file: &str| Hub {
             repo: repo.to_owned(),
             revision: spec.revision.clone().unwrap_or_else(|| "main".to_owned()),
