@@ -8,6 +8,8 @@ with transformers 4.57.6.
 import json, os, sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Where transformers copies the code of exports.
+os.environ["HF_MODULES_CACHE"] = os.path.join(sys.argv[1], ".modules")
 import torch
 from safetensors.torch import load_file
 
