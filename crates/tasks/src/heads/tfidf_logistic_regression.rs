@@ -17,6 +17,7 @@ use transplant_core::{
     Scope,
 };
 
+use super::logistic_regression::strength;
 use super::softmax::Softmax;
 use super::sparse::{Sparse, product};
 use super::tfidf::{Terms, Vocabulary, Words, texts};
@@ -85,8 +86,7 @@ impl TfidfLogisticRegression {
             return Ok(start);
         }
         let weight = self.0.class_weight.of(y, seen);
-        // Two classes share one set of coefficients: each has half of it, and half the square of a half, twice, is a quarter.
-        let pull = if seen == 2 { 2.0 } else { 1.0 } / self.0.c;
+        let pull = strength(self.0.c, seen);
         Softmax { x, y, weight: &weight, classes: seen, pull, free_bias: true, towards: &start }.minimise(&start)
     }
 }
