@@ -111,7 +111,9 @@ fn in_words(e: &SafeTensorError, length: usize) -> String {
         SafeTensorError::HeaderTooSmall
         | SafeTensorError::InvalidHeaderLength
         | SafeTensorError::MetadataIncompleteBuffer => {
-            format!("its {length} bytes are not those that its header announces: it was cut off or damaged; download or copy it again")
+            format!(
+                "its {length} bytes are not those that its header announces: it was cut off or damaged; download or copy it again"
+            )
         }
         e => e.to_string(),
     }

@@ -147,6 +147,9 @@ pub struct WeightsSpec {
     /// between keys that lie within each other, or the beginning of the tensors' names, such as `teacher`. Left out: `state_dict`,
     /// `model` or the like; averaged weights (EMA) only where there are no others. The ledger and `check` say which were taken.
     pub key: Option<String>,
+    /// Names of tensors in the file that are left out, or the beginnings of such names: what is no part of the network, such as the
+    /// `arcface` of a loss. What turned features into classes is left out in any case.
+    pub leave_out: Option<Vec<String>>,
     /// The SHA-256 that the file of `hub` or `path` must have, in hexadecimal digits; left out: whatever it has.
     pub sha256: Option<String>,
     /// The licence of a file without `asset`, such as `BSD-3-Clause`: it goes into what is trained from it.

@@ -89,8 +89,8 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
         } else if let Some(part) = part_of_head(&name) {
             head.insert(part.to_owned(), tensor);
         } else if !naming.ignores(&name) {
-            let kind = if tensor.dtype().is_float() { &mut left } else { &mut not_weights };
-            kind.push(theirs);
+            let is_weight = tensor.dtype().is_float() && tensor.elem_count() > 0;
+            if is_weight { &mut left } else { &mut not_weights }.push(theirs);
         }
     }
     head.retain(|_, t| t.dtype().is_float());
@@ -111,10 +111,13 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
     if let Some(first) = left.first() {
         let known: Vec<&str> = ours.keys().map(String::as_str).collect();
         let e = Invalid::new(format!("the file has `{first}`, which this network has no place for"));
+        let start = first.split('.').next().unwrap_or(first);
+        let remedy = format!("; what is no part of it is left out by `leave_out = [\"{start}\"]`");
         let more = if left.len() > 1 { format!(", nor for {} others", left.len() - 1) } else { String::new() };
         let near =
             nearest(first, known.iter().copied()).map(|n| format!("the nearest name of the network is `{n}`{more}"));
-        return Err(e.help(near.unwrap_or(format!("is it another variant of the network?{more}"))).into());
+        let near = near.unwrap_or(format!("is it another variant of the network?{more}"));
+        return Err(e.help(near + &remedy).into());
     }
     let (mut tensors, mut changed) = (BTreeMap::new(), BTreeMap::new());
     for (name, (theirs, tensor)) in out {
@@ -131,7 +134,7 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
             let dims = tensor.dims();
             let e =
                 Invalid::new(format!("`{theirs}` is {dims:?} in the file, and `{name}` is {shape:?} in the network"));
-            return Err(e.help("is it another variant of the network?").into());
+            return Err(e.help(other_shape(dims, shape)).into());
         }
         tensors.insert(name, tensor);
     }
@@ -174,14 +177,37 @@ pub(super) fn part_of_head(name: &str) -> Option<&str> {
     HEADS.contains(&layer).then_some(part)
 }
 
-fn not_there(missing: &str, left: &[String], naming: &Naming, [count, of]: [usize; 2], hint: Option<String>) -> Invalid {
+fn not_there(
+    missing: &str,
+    left: &[String],
+    naming: &Naming,
+    [count, of]: [usize; 2],
+    hint: Option<String>,
+) -> Invalid {
     let e = Invalid::new(format!("the file has no tensor for `{missing}`; {count} of the network's {of} are missing"));
+    let parametrised = |n: &String| n.contains(".parametrizations.") || n.ends_with(".weight_g");
+    if let Some(name) = left.iter().find(|n| parametrised(n)) {
+        let how = "call `torch.nn.utils.parametrize.remove_parametrizations` (or `remove_weight_norm`) before saving";
+        return e.help(format!("`{name}` is part of a weight that is computed from several: {how}"));
+    }
     if let Some(hint) = hint {
         return e.help(hint);
     }
     let near = nearest(missing, left.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |n| format!("; of those that are left, `{n}` is nearest"));
     e.help(format!("its names were read as `{}`{near}", naming.tag))
+}
+
+/// What may be the matter with a tensor of another shape.
+fn other_shape(theirs: &[usize], ours: &[usize]) -> String {
+    match (theirs, ours) {
+        (&[o, c, h, w], &[oo, cc, hh, ww]) if c != cc && (o, h, w) == (oo, hh, ww) => {
+            format!(
+                "it takes {c} channels, and the data set's rows have {cc}; only weights for 3 are adapted to others"
+            )
+        }
+        _ => "is it another variant of the network?".to_owned(),
+    }
 }
 
 /// The channels of the network's first convolution, where only they differ.

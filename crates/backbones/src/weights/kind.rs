@@ -4,9 +4,21 @@ use std::path::Path;
 
 /// How the beginning of a file, or of its content from some byte on, tells what it is; and what to do.
 const MAGIC: [(usize, &[u8], &str); 14] = [
-    (0, b"version https://git-lfs", "is a pointer of git-LFS, not the file it stands for: fetch that with `git lfs pull`, or download it from the repository's page"),
-    (0, b"GGUF", "is a GGUF file, made for inference with quantised weights: take the safetensors or PyTorch file it was made from"),
-    (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras writes it: load it there, and save its tensors under this network's names with `safetensors`"),
+    (
+        0,
+        b"version https://git-lfs",
+        "is a pointer of git-LFS, not the file it stands for: fetch that with `git lfs pull`, or download it from the repository's page",
+    ),
+    (
+        0,
+        b"GGUF",
+        "is a GGUF file, made for inference with quantised weights: take the safetensors or PyTorch file it was made from",
+    ),
+    (
+        0,
+        b"\x89HDF\r\n\x1a\n",
+        "is an HDF5 file, as Keras writes it: load it there, and save its tensors under this network's names with `safetensors`",
+    ),
     (0, b"\x93NUMPY", "is a NumPy array: save a dictionary of arrays with `safetensors.numpy.save_file`"),
     (0, b"\x1f\x8b", "is compressed with gzip: unpack it first"),
     (0, b"\xfd7zXZ\0", "is compressed with xz: unpack it first"),
@@ -27,7 +39,9 @@ const OF_TENSORFLOW: &str = "is part of a TensorFlow checkpoint: load it there, 
 
 /// What the content is, when it is known and no weights are read from it. `path` decides where content alone cannot.
 pub(super) fn other(path: &Path, content: &[u8]) -> Option<&'static str> {
-    if let Some((.., what)) = MAGIC.iter().find(|(at, magic, _)| content.get(*at..).is_some_and(|c| c.starts_with(magic))) {
+    if let Some((.., what)) =
+        MAGIC.iter().find(|(at, magic, _)| content.get(*at..).is_some_and(|c| c.starts_with(magic)))
+    {
         return Some(what);
     }
     let text = String::from_utf8_lossy(&content[..content.len().min(512)]);
@@ -38,12 +52,21 @@ pub(super) fn other(path: &Path, content: &[u8]) -> Option<&'static str> {
         );
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if content.ends_with(&TABLE) || name.contains(".data-00000-of-") || name == "saved_model.pb" || name.ends_with(".ckpt.meta") {
+    if content.ends_with(&TABLE)
+        || name.contains(".data-00000-of-")
+        || name == "saved_model.pb"
+        || name.ends_with(".ckpt.meta")
+    {
         return Some(OF_TENSORFLOW);
     }
     // A protocol buffer whose first field is a small version and whose second is the name of the writer.
     if name.ends_with(".onnx") || matches!(content, [0x08, 1..=0x20, 0x12, ..]) && content.get(8) != Some(&b'{') {
         return Some("is an ONNX model: take the PyTorch or safetensors file it was exported from");
+    }
+    if name.ends_with(".npz") {
+        return Some(
+            "is an archive of NumPy arrays: save them with `safetensors.numpy.save_file`, under this network's names",
+        );
     }
     if name.ends_with(".msgpack") {
         return Some("is a Flax checkpoint: take the repository's safetensors or PyTorch file");

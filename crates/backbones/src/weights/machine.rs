@@ -328,7 +328,9 @@ impl<'a> Machine<'a> {
 
     fn global(&mut self, module: &str, name: &str) -> Step<()> {
         if harmful(module, name) {
-            return Err(format!("it calls `{module}.{name}`, which runs code when Python loads it: the file is refused"));
+            return Err(format!(
+                "it calls `{module}.{name}`, which runs code when Python loads it: the file is refused"
+            ));
         }
         let known = Known::named(module, name).map(Value::Known);
         self.push(known.unwrap_or_else(|| Value::Global(format!("{module}.{name}"))));

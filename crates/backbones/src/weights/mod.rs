@@ -39,7 +39,8 @@ use tensors::{Tensors, of_safetensors};
 pub fn read(path: &Path, key: Option<&str>) -> Result<WeightsFile> {
     let wrong = |e: String| Error::data(path, None, e);
     if path.is_dir() {
-        let known = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+        let known =
+            ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
         let there = known.iter().find(|f| path.join(f).is_file());
         let there = there.map_or_else(String::new, |f| format!(", such as `{f}`"));
         return Err(wrong(format!("is a folder: give the file in it{there}")));
@@ -94,10 +95,13 @@ fn read_shards(path: &Path, index: &Index, key: Option<&str>) -> Result<WeightsF
     }
     let has = |name: &&String| all.tensors.contains_key(*name) || all.unread.contains_key(*name);
     if let Some(name) = index.tensors().find(|n| !has(n)) {
-        return Err(wrong(format!("its files do not hold `{name}`, which it says they do: they belong to another checkpoint")));
+        return Err(wrong(format!(
+            "its files do not hold `{name}`, which it says they do: they belong to another checkpoint"
+        )));
     }
     let all = tensors::below(all, key).map_err(wrong)?;
-    let note = format!("read from {} files that `{}` names", files.len(), path.file_name().unwrap_or_default().display());
+    let note =
+        format!("read from {} files that `{}` names", files.len(), path.file_name().unwrap_or_default().display());
     let notes = [note].into_iter().chain(all.note).collect();
     Ok(WeightsFile { tensors: all.tensors, unread: all.unread, notes, hint: None, shards: files })
 }

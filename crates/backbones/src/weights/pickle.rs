@@ -57,12 +57,16 @@ pub(super) enum Known {
 impl Known {
     pub(super) fn named(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
-            ("collections", "OrderedDict" | "defaultdict" | "Counter") | ("builtins" | "__builtin__", "dict") => Self::Dict,
+            ("collections", "OrderedDict" | "defaultdict" | "Counter") | ("builtins" | "__builtin__", "dict") => {
+                Self::Dict
+            }
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::Tensor,
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") | ("torch", "Size") => Self::First,
             ("torch._tensor", "_rebuild_from_type_v2") => Self::OfType,
             ("copyreg" | "copy_reg", "_reconstructor") => Self::Reconstructor,
-            ("torch" | "torch.storage" | "torch.cuda", _) if name.ends_with("Storage") => Self::Storage(name.to_owned()),
+            ("torch" | "torch.storage" | "torch.cuda", _) if name.ends_with("Storage") => {
+                Self::Storage(name.to_owned())
+            }
             _ => return None,
         })
     }
@@ -70,8 +74,22 @@ impl Known {
 
 /// Modules whose functions run commands or open files, and builtins that do.
 const HARMFUL: [&str; 16] = [
-    "os", "posix", "nt", "subprocess", "sys", "pty", "socket", "shutil", "runpy", "importlib", "ctypes", "code", "webbrowser",
-    "commands", "pip", "bdb",
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "sys",
+    "pty",
+    "socket",
+    "shutil",
+    "runpy",
+    "importlib",
+    "ctypes",
+    "code",
+    "webbrowser",
+    "commands",
+    "pip",
+    "bdb",
 ];
 const HARMFUL_BUILTINS: [&str; 8] =
     ["eval", "exec", "execfile", "compile", "open", "__import__", "input", "breakpoint"];

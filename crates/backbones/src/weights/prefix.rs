@@ -54,7 +54,11 @@ pub(super) fn unwrap(file: WeightsFile, ours: &Ours<'_>) -> Result<Unwrapped> {
     }
     if !outside.is_empty() {
         let tensors = if outside.len() == 1 { "tensor" } else { "tensors" };
-        file.notes.push(format!("{} {tensors} beside them left out: {}", outside.len(), shown(outside.iter().map(String::as_str))));
+        file.notes.push(format!(
+            "{} {tensors} beside them left out: {}",
+            outside.len(),
+            shown(outside.iter().map(String::as_str))
+        ));
     }
     Ok(Unwrapped { file, head, prefix })
 }
@@ -62,7 +66,8 @@ pub(super) fn unwrap(file: WeightsFile, ours: &Ours<'_>) -> Result<Unwrapped> {
 /// The names without those of wrappers, unless two would then be one.
 fn without_wrappers(mut file: WeightsFile) -> WeightsFile {
     let plain = |name: &str| name.split('.').filter(|part| !WRAPPERS.contains(part)).collect::<Vec<_>>().join(".");
-    let found: Vec<&str> = WRAPPERS.into_iter().filter(|w| file.tensors.keys().any(|n| n.split('.').any(|p| p == *w))).collect();
+    let found: Vec<&str> =
+        WRAPPERS.into_iter().filter(|w| file.tensors.keys().any(|n| n.split('.').any(|p| p == *w))).collect();
     let names: BTreeSet<String> = file.tensors.keys().map(|n| plain(n)).collect();
     if found.is_empty() || names.len() < file.tensors.len() {
         return file;
@@ -95,14 +100,18 @@ fn best(names: &[&str], tensors: &BTreeMap<String, Tensor>, ours: &Ours<'_>) -> 
         return Ok(String::new());
     }
     let prefixes: BTreeSet<&str> = names.iter().flat_map(|n| n.match_indices('.').map(|(at, _)| &n[..=at])).collect();
-    let mut scores: Vec<(Score, &str)> = prefixes.into_iter().map(|p| (score(p), p)).filter(|(s, _)| s.0 > plain.0).collect();
+    let mut scores: Vec<(Score, &str)> =
+        prefixes.into_iter().map(|p| (score(p), p)).filter(|(s, _)| s.0 > plain.0).collect();
     // The best first; of nested ones that do equally well the shortest, and averaged weights after others.
     scores.sort_by_key(|(s, p)| (std::cmp::Reverse(*s), is_averaged(p), p.len()));
     let Some((first, prefix)) = scores.first().copied() else { return Ok(String::new()) };
-    let rival = scores.iter().find(|(s, p)| *s == first && !p.starts_with(prefix) && is_averaged(p) == is_averaged(prefix));
+    let rival =
+        scores.iter().find(|(s, p)| *s == first && !p.starts_with(prefix) && is_averaged(p) == is_averaged(prefix));
     if let Some((_, rival)) = rival {
         let e = Invalid::new(format!("the file has two networks whose names fit, under `{prefix}` and `{rival}`"));
-        return Err(e.help(format!("say which with `key`, such as `key = \"{}\"`", prefix.trim_end_matches('.'))).into());
+        return Err(e
+            .help(format!("say which with `key`, such as `key = \"{}\"`", prefix.trim_end_matches('.')))
+            .into());
     }
     Ok(prefix.to_owned())
 }

@@ -5,7 +5,16 @@ use super::pickle::{Id, Pickle, Value};
 
 /// Last names of paths under which programs keep a network's weights, those that come first before those that follow.
 const PLAIN: [&str; 10] = [
-    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params", "model_weights",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "model_weights",
 ];
 /// Words in names of weights that are averaged over steps.
 const AVERAGED: [&str; 5] = ["ema", "averaged", "swa", "shadow", "avg"];
@@ -23,6 +32,19 @@ pub(super) struct Set {
     pub(super) path: String,
     /// Names and values, those that are tensors or may stand for some.
     pub(super) entries: Vec<(String, Id)>,
+}
+
+/// What is odd about a tensor that a function of this name makes.
+pub(super) fn odd_tensor(class: &str) -> String {
+    let last = class.rsplit('.').next().unwrap_or(class);
+    match last {
+        "_rebuild_qtensor" => "is quantised".to_owned(),
+        "_rebuild_meta_tensor_no_storage" => "is a meta tensor, without values,".to_owned(),
+        "_rebuild_sparse_tensor" => "is sparse".to_owned(),
+        "_rebuild_tensor_v3" => "holds numbers of a type that is not read, such as `float8`,".to_owned(),
+        "_reconstruct" if class.starts_with("numpy") => "is a NumPy array".to_owned(),
+        _ => format!("is made by `{class}` and no plain tensor"),
+    }
 }
 
 fn words(name: &str) -> impl Iterator<Item = &str> {
@@ -52,7 +74,11 @@ fn collect(pickle: &Pickle, id: Id, path: &str, depth: usize, seen: &mut usize, 
         return;
     }
     let items = pickle.items(id);
-    let is_tensor = |id: &Id| matches!(pickle.get(*id), Value::Tensor { .. });
+    let is_tensor = |id: &Id| match pickle.get(*id) {
+        Value::Tensor { .. } => true,
+        Value::Object { class, .. } => class.starts_with("torch._utils._rebuild_"),
+        _ => false,
+    };
     let may_stand = |id: &Id| matches!(pickle.get(*id), Value::Tensor { .. } | Value::Object { .. });
     if items.iter().any(|(_, v)| is_tensor(v)) {
         let entries = items.iter().filter(|(_, v)| may_stand(v)).map(|(k, v)| ((*k).to_owned(), *v)).collect();
@@ -79,7 +105,8 @@ fn module(pickle: &Pickle, id: Id) -> Vec<(String, Id)> {
         let part = |name: &str| state.iter().find(|(k, _)| *k == name).map_or_else(Vec::new, |(_, v)| pickle.items(*v));
         // A scripted module has its tensors and modules as attributes.
         let scripted = !state.iter().any(|(k, _)| *k == "_parameters");
-        let fields = if scripted { state.clone() } else { [part("_parameters"), part("_buffers"), part("_modules")].concat() };
+        let fields =
+            if scripted { state.clone() } else { [part("_parameters"), part("_buffers"), part("_modules")].concat() };
         for (name, value) in fields {
             let name = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             match pickle.get(value) {
@@ -108,7 +135,9 @@ pub(super) fn choose<'a>(sets: &'a [Set], top: &[&str]) -> Result<(&'a Set, Opti
     let Some(found) = found else {
         return Err(match plain.is_empty() {
             true => format!("there is no dictionary of tensors in it, only {top:?}"),
-            false => format!("it holds weights under {}; say which with `key`", shown(plain.iter().map(|s| s.path.as_str()))),
+            false => {
+                format!("it holds weights under {}; say which with `key`", shown(plain.iter().map(|s| s.path.as_str())))
+            }
         });
     };
     if found.path.is_empty() {
@@ -135,7 +164,8 @@ pub(super) fn named<'a>(sets: &'a [Set], key: &str, top: &[&str]) -> Option<(&'a
         rest => Some((s, rest.strip_prefix('.')?.to_owned())),
     };
     let has = |(s, rest): &(&Set, String)| {
-        rest.is_empty() || s.entries.iter().any(|(name, _)| name.strip_prefix(rest.as_str()).is_some_and(|n| n.starts_with('.')))
+        rest.is_empty()
+            || s.entries.iter().any(|(name, _)| name.strip_prefix(rest.as_str()).is_some_and(|n| n.starts_with('.')))
     };
     let found = sets.iter().filter_map(below).filter(has).max_by_key(|(s, _)| s.path.len());
     found.or_else(|| Some((choose(sets, top).ok()?.0, key.to_owned())).filter(has))

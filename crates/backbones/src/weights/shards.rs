@@ -32,10 +32,13 @@ impl Index {
         if let Some(name) = names.iter().find(|n| Path::new(n.as_str()).file_name() != Some(n.as_ref())) {
             return Err(format!("the index names `{name}`, which is no file beside it"));
         }
-        let missing: Vec<&str> = names.iter().filter(|n| !folder.join(n.as_str()).is_file()).map(|n| n.as_str()).collect();
+        let missing: Vec<&str> =
+            names.iter().filter(|n| !folder.join(n.as_str()).is_file()).map(|n| n.as_str()).collect();
         if let Some(first) = missing.first() {
             let (count, of) = (missing.len(), names.len());
-            return Err(format!("`{first}` is not beside this index: {count} of its {of} files are missing; download them too"));
+            return Err(format!(
+                "`{first}` is not beside this index: {count} of its {of} files are missing; download them too"
+            ));
         }
         Ok(names.into_iter().map(|n| folder.join(n)).collect())
     }
@@ -56,6 +59,10 @@ pub(super) fn hint(path: &Path) -> Option<String> {
     let (number, count) = (number.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
     let index = format!("{start}.{ending}.index.json");
     let there = path.with_file_name(&index).is_file();
-    let how = if there { format!("give `{index}`") } else { format!("give their index, `{index}`, with all of them beside it") };
+    let how = if there {
+        format!("give `{index}`")
+    } else {
+        format!("give their index, `{index}`, with all of them beside it")
+    };
     Some(format!("this is file {number} of {count}: {how}"))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
-use transplant_core::{SafetensorsFile, nearest};
+use transplant_core::{Invalid, SafetensorsFile, nearest};
 
 use super::sets::shown;
 
@@ -21,6 +21,29 @@ pub struct WeightsFile {
     pub hint: Option<String>,
     /// The files that were read, beside the one that was named.
     pub shards: Vec<PathBuf>,
+}
+
+impl WeightsFile {
+    /// Leaves out the tensors whose names are one of these, or begin with one and a dot.
+    ///
+    /// # Errors
+    /// When none has such a name.
+    pub fn leave_out(mut self, names: &[String]) -> Result<Self, Invalid> {
+        for name in names {
+            let below = |n: &str| without(n, name.trim_end_matches('.')).is_some() || n == name;
+            let before = self.tensors.len() + self.unread.len();
+            self.tensors.retain(|n, _| !below(n));
+            self.unread.retain(|n, _| !below(n));
+            let count = before - self.tensors.len() - self.unread.len();
+            if count == 0 {
+                let near = nearest(name, self.tensors.keys().map(String::as_str));
+                let e = Invalid::key("leave_out", format!("the file has no tensor `{name}`, and none below it"));
+                return Err(near.into_iter().fold(e, |e, n| e.help(format!("the nearest is `{n}`"))));
+            }
+            self.notes.push(format!("{count} tensors of `{name}` left out"));
+        }
+        Ok(self)
+    }
 }
 
 impl From<BTreeMap<String, Tensor>> for WeightsFile {

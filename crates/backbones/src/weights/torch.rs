@@ -8,11 +8,14 @@ use std::ops::Deref;
 use candle_core::{DType, Device, Tensor};
 
 use super::pickle::{Id, Known, Pickle, Value};
-use super::{kind, sets};
 use super::tensors::{Tensors, no_such, without};
+use super::{kind, sets};
 
 /// What the first pickle of an old file says.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
+/// Elements of a view that shows some more than once.
+const MOST_REPEATED: usize = 1 << 22;
+
 /// Whether a file begins as one that `torch.save` wrote.
 pub(super) fn is_torch(bytes: &[u8]) -> bool {
     // The length at the beginning of a safetensors file may look like a pickle, but text follows it.
@@ -87,7 +90,9 @@ fn old(bytes: &[u8], wanted: Option<&str>) -> Result<Tensors, String> {
         storages.insert(key.to_owned(), bytes.get(at + 8..end).ok_or_else(cut)?);
         at = end;
     }
-    tensors(&object, wanted, false, |s| storages.get(&s.key).copied().ok_or_else(|| format!("the storage `{}` is missing", s.key)))
+    tensors(&object, wanted, false, |s| {
+        storages.get(&s.key).copied().ok_or_else(|| format!("the storage `{}` is missing", s.key))
+    })
 }
 
 /// The tensors of one dictionary of the file, which may stand inside a checkpoint: that of `key`, or the likeliest.
@@ -137,15 +142,15 @@ fn tensor<B: Deref<Target = [u8]>>(
 ) -> Result<Tensor, Fault> {
     let (offset, sizes, strides) = match pickle.get(id) {
         Value::Tensor { offset, sizes, strides, .. } => (*offset, *sizes, *strides),
-        Value::Object { class, .. } => return Err(Fault::Tensor(format!("is made by `{class}` and no plain tensor"))),
+        Value::Object { class, .. } => return Err(Fault::Tensor(sets::odd_tensor(class))),
         _ => return Err(Fault::Tensor("is no tensor".to_owned())),
     };
     let wrong = || Fault::Whole(" has no sizes".to_owned());
     let (offset, sizes) = (pickle.count(offset).ok_or_else(wrong)?, pickle.counts(sizes).ok_or_else(wrong)?);
     let strides = pickle.counts(strides).filter(|s| s.len() == sizes.len()).ok_or_else(wrong)?;
     let storage = Storage::of(pickle, id).map_err(Fault::Tensor)?;
-    let kind = Numbers::of(&storage.kind)
-        .ok_or_else(|| Fault::Tensor(format!("holds numbers of type `{}`", storage.kind)))?;
+    let kind =
+        Numbers::of(&storage.kind).ok_or_else(|| Fault::Tensor(format!("holds numbers of type `{}`", storage.kind)))?;
     let content = bytes(&storage).map_err(|e| Fault::Whole(format!(": {e}")))?;
     let values = dense(&content, kind.size(), offset, &sizes, &strides);
     let mut values = values.ok_or_else(|| Fault::Whole(" reaches beyond its storage".to_owned()))?;
@@ -163,8 +168,8 @@ fn dense(storage: &[u8], size: usize, offset: usize, sizes: &[usize], strides: &
     }
     let reach = sizes.iter().zip(strides).try_fold(offset, |at, (n, s)| at.checked_add((n - 1).checked_mul(*s)?))?;
     let held = storage.len() / size;
-    // A view may show an element more than once, but no network's weights are larger than their file.
-    if reach >= held || count > held {
+    // A view may show an element more than once, which a hostile file would do to take all memory.
+    if reach >= held || count > held.max(MOST_REPEATED) {
         return None;
     }
     let mut out = Vec::with_capacity(count * size);

@@ -23,7 +23,7 @@ const NORMALISE: &str = "normalise";
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
     file: WeightsFile,
-    /// SHA-256 of the file; of all of them and of the key in it, where there are several or a key is given.
+    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or `leave_out` is given.
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
@@ -52,6 +52,7 @@ impl OpenWeights {
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let file = weights::read(&path, spec.key.as_deref()).map_err(at(key))?;
+        let file = file.leave_out(spec.leave_out.as_deref().unwrap_or_default())?;
         let image = asset.and_then(|a| a.image.clone()).or_else(|| on_hub.as_ref()?.image.clone());
         let tokenise = |key: &str, value: String| Spec::new("tokenise").with(key, value);
         let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| tokenise("asset", a.name.clone()));
@@ -61,11 +62,11 @@ impl OpenWeights {
             let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
             return Err(Invalid::key("sha256", message));
         }
-        let hash = match (&file.shards[..], &spec.key) {
-            ([], None) => hash,
-            (shards, within) => {
+        let hash = match (&file.shards[..], &spec.key, &spec.leave_out) {
+            ([], None, None) => hash,
+            (shards, within, left_out) => {
                 let shards = shards.iter().map(|f| hash::of_file(f)).collect::<Result<Vec<_>>>();
-                hash::of_value(&(hash, shards.map_err(at(key))?, within)).map_err(at(key))?
+                hash::of_value(&(hash, shards.map_err(at(key))?, within, left_out)).map_err(at(key))?
             }
         };
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();

@@ -47,7 +47,13 @@ pub struct LogisticRegressionOptions {
 impl Default for LogisticRegressionOptions {
     fn default() -> Self {
         let c = vec![0.1, 0.3, 1.0, 3.0, 10.0];
-        Self { c, penalise_intercept: false, towards_source: true, scaling: Scaling::None, class_weight: ClassWeight::None }
+        Self {
+            c,
+            penalise_intercept: false,
+            towards_source: true,
+            scaling: Scaling::None,
+            class_weight: ClassWeight::None,
+        }
     }
 }
 
@@ -256,7 +262,8 @@ mod tests {
         let g = goldens();
         let (x, y, q) = (matrix(&g["x"]), labels(&g["y"]), matrix(&g["queries"]));
         let first = |classes: u32| -> Result<(Tensor, Tensor)> {
-            let rows = (0..).zip(y.to_vec1::<u32>()?).filter(|(_, c)| *c < classes).map(|(i, _)| i).collect::<Vec<u32>>();
+            let rows =
+                (0..).zip(y.to_vec1::<u32>()?).filter(|(_, c)| *c < classes).map(|(i, _)| i).collect::<Vec<u32>>();
             let rows = Tensor::new(rows, &Device::Cpu)?;
             Ok((x.index_select(&rows, 0)?, y.index_select(&rows, 0)?))
         };
@@ -269,7 +276,8 @@ mod tests {
             let (c, classes) = (vec![case["c"].as_f64().unwrap()], case["classes"].as_u64().unwrap());
             let options = LogisticRegressionOptions { c, penalise_intercept: true, ..Default::default() };
             let (x, y) = first(classes as u32)?;
-            let got = logits(&LogisticRegression::new(options)?, Some((&x, &y, &BTreeMap::new())), classes as usize, &q)?;
+            let got =
+                logits(&LogisticRegression::new(options)?, Some((&x, &y, &BTreeMap::new())), classes as usize, &q)?;
             near(&got, &matrix(&case["logits"]), 2e-5)?;
         }
         Ok(())

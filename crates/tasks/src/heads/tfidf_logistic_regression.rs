@@ -9,13 +9,13 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
     Acts, BuildCx, Component, Ctx, Error, Features, Field, HIDDEN, HeadFit, Invalid, Module, Plugins, Result, Schema,
     Scope,
 };
+use transplant_kernels::parallel;
 
 use super::logistic_regression::strength;
 use super::softmax::Softmax;
@@ -118,14 +118,14 @@ impl HeadFit for TfidfLogisticRegression {
     ) -> Result<BTreeMap<String, Tensor>> {
         let texts = texts(&f.values, &f.rows)?;
         let labels = checked_labels(f, target, classes, texts.len())?;
-        let words: Vec<Words> = texts.par_iter().map(|t| Words::of(t)).collect();
+        let words: Vec<Words> = parallel::map(texts.len(), &|i| Words::of(&texts[i]));
         let vocabulary = Vocabulary::fit(&words, self.terms(), self.0.min_count)?;
         let terms = vocabulary.len();
         if terms == 0 {
             let message = format!("no term stands in {} of the {} labelled texts", self.0.min_count, texts.len());
             return Err(Invalid::key("min_count", message).into());
         }
-        let rows: Vec<_> = words.par_iter().map(|w| vocabulary.row(w)).collect();
+        let rows: Vec<_> = parallel::map(words.len(), &|i| vocabulary.row(&words[i]));
         let mut seen = labels.clone();
         seen.sort_unstable();
         seen.dedup();
@@ -179,7 +179,7 @@ impl Module for TextClassifier {
     fn forward(&self, acts: &Acts, cx: &mut Ctx) -> Result<Acts> {
         let x = acts.get(HIDDEN)?;
         let texts = texts(x, &cx.rows)?;
-        let out: Vec<f32> = texts.par_iter().flat_map_iter(|text| self.logits(text)).collect();
+        let out = parallel::map(texts.len(), &|i| self.logits(&texts[i])).concat();
         let out = Tensor::from_vec(out, (texts.len(), self.classes), &Device::Cpu)?;
         Ok(Acts::new().with(LOGITS, out.to_device(x.device())?))
     }
