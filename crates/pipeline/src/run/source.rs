@@ -24,6 +24,8 @@ const NORMALISE: &str = "normalise";
 pub struct OpenWeights {
     /// By the file's own names.
     tensors: BTreeMap<String, Tensor>,
+    /// The file.
+    pub(crate) path: Option<PathBuf>,
     /// SHA-256 of the file.
     pub hash: String,
     /// Their licence, where it is known.
@@ -64,7 +66,7 @@ impl OpenWeights {
         }
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
         let classes = classes.into_iter().map(str::to_owned).collect();
-        Ok(Self { tensors, hash, licence, image, tokenizer, classes })
+        Ok(Self { tensors, path: Some(path), hash, licence, image, tokenizer, classes })
     }
 
     /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
