@@ -136,14 +136,16 @@ fn labels_are_counted_over_the_chain() {
         .replace("numbers = [\"c\", \"d\"]", "labels_per_class = 2\nnumbers = [\"c\", \"d\"]");
     let bench = bench(&file);
     let (_, report) = run(&bench, "out", &[]);
-    let words = "2 a class, 4 in all; before it 90 of `one` in step `first`";
+    let words = "2 a class, 4 in all; before it 90 of `one`, the same records, in step `first`";
     assert!(report.contains(words), "{report}");
-    assert!(verb(&bench, "check").contains("labels before it 90 of `one`"));
+    assert!(verb(&bench, "check").contains("labels before it 90 of `one`, the same records"));
 }
 
 #[test]
 fn few_categories_are_no_copies() {
-    let levels = (0..200u32).map(|i| format!("{},{},{}\n", i % 3, (i / 3) % 4, ["u", "v"][(i % 5 > 2) as usize]));
+    let levels = (0..200u32).map(|i| {
+        format!("{},{},{}\n", ["good", "fine", "poor"][i as usize % 3], (i / 3) % 4, ["u", "v"][(i % 5 > 2) as usize])
+    });
     let table = "type = \"table\"\npath = \"levels.csv\"\ncategories = [\"p\", \"q\"]\nlabel = \"y\"\ntest = 0.25\n";
     let text = "type = \"text_table\"\npath = \"levels.csv\"\ntext = [\"p\"]\ntransforms = [\"hash_words\"]\nlabel = \"y\"\ntest = 0.25\n";
     for (data, net) in [(table, "type = \"mlp\"\nwidths = [4]"), (text, "type = \"word_bag\"")] {
@@ -178,20 +180,25 @@ fn copies_in_a_table_are_told() {
 fn weights_of_an_earlier_run_are_looked_through() {
     let bench = bench(&FILE.replace("DIVIDE", "test = 0.5"));
     bench.run("out", &[]);
-    let own = "out/cells/first-seed0/model/model.safetensors";
-    let start = format!("[weights.w]\npath = \"{own}\"\n");
+    // The network alone, beside the model and elsewhere.
+    let model = bench.out("out/cells/first-seed0/model");
+    let all = candle_core::safetensors::load(model.join("model.safetensors"), &candle_core::Device::Cpu).unwrap();
+    let strip = |(name, t): (String, _)| Some((name.strip_prefix("backbone.")?.to_owned(), t));
+    let network = all.into_iter().filter_map(strip).collect();
+    candle_core::safetensors::save(&network, model.join("network.safetensors")).unwrap();
+    candle_core::safetensors::save(&network, bench.out("alone.safetensors")).unwrap();
     let step = FILE.find("[steps.first]").unwrap()..FILE.find("[steps.second]").unwrap();
-    let file = FILE
-        .replace(&FILE[step], &start)
-        .replace("DIVIDE", "")
-        .replace("from = \"first\"", "from = \"w\"\nbackbone = \"net\"");
-    std::fs::write(bench.file(), &file).unwrap();
+    let from = |path: &str| {
+        let file = FILE.replace(&FILE[step.clone()], &format!("[weights.w]\npath = \"{path}\"\n\n"));
+        let file = file.replace("DIVIDE", "").replace("from = \"first\"", "from = \"w\"\nbackbone = \"net\"");
+        std::fs::write(bench.file(), file).unwrap();
+    };
+    from("out/cells/first-seed0/model/network.safetensors");
     let (stderr, report) = run(&bench, "again", &[]);
     let words = "training or validation rows of step `first` of the run that left the weights `w`";
     assert!(stderr.contains(words) && report.contains(words) && report.contains("had learned"), "{stderr}\n{report}");
     // Alone the file does not say what it learned from.
-    std::fs::copy(bench.out(own), bench.out("alone.safetensors")).unwrap();
-    std::fs::write(bench.file(), file.replace(own, "alone.safetensors")).unwrap();
+    from("alone.safetensors");
     let (_, report) = run(&bench, "alone", &[]);
     assert!(report.contains("not looked for: the rows that the weights `w` learned from"), "{report}");
 }

@@ -3,41 +3,76 @@
 //!
 //! A row has a chance to be met among n others of 1 - exp(-n p), where p is the probability of its inputs. It is the product of how
 //! often each column has the row's value; columns of which at most one is 1 are one category. For texts the words take the place of
-//! columns, and the number of words is one more. The row itself is not counted, so a value that nothing else has is no chance at all.
+//! columns, and the number of words is one more. A row that is met does not count itself, so a value that nothing else has is no
+//! chance at all. Columns that go together make equal rows likelier than that: a few are taken for chance where as many are expected
+//! with a probability of 1 in 100 (Poisson).
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use candle_core::DType;
 use transplant_core::{Acts, Dataset, Field, HIDDEN, Result, TEXT, rows_at_a_time};
 
-/// From this chance on equal inputs say nothing.
-const EXPECTED: f64 = 0.05;
+/// From this chance on the equal inputs of one row say nothing.
+const COMMON: f64 = 0.05;
+/// What all the others come to is no chance below this probability.
+const RARE: f64 = 0.01;
 /// So many rows are enough to know how often a value is.
 const SAMPLE: usize = 10_000;
 
-/// For each of these `rows` of `of`: whether its inputs are so common that some row among `with` of `other` would have them without
-/// being a copy. Of pictures only those of one colour are.
+/// Those of the rows `equal`, each of which has the inputs of a row among `with` of `other`, that need be no copies: their inputs are
+/// so common that some row there would have them anyway. `rows` of `of` are all that were looked for. Of pictures only those of one
+/// colour are common.
 ///
 /// # Errors
 /// When a row cannot be read.
-pub fn equal_by_chance(of: &dyn Dataset, rows: &[u64], other: &dyn Dataset, with: &[u64]) -> Result<Vec<bool>> {
+pub fn equal_by_chance(
+    of: &dyn Dataset,
+    rows: &[u64],
+    equal: &BTreeSet<u64>,
+    other: &dyn Dataset,
+    with: &[u64],
+) -> Result<BTreeSet<u64>> {
+    if equal.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let sample: Vec<u64> = with.iter().copied().step_by(with.len().div_ceil(SAMPLE).max(1)).collect();
-    let expected = |p: f64| 1. - (-(with.len() as f64) * p).exp() >= EXPECTED;
-    Ok(match of.inputs().get(HIDDEN) {
+    let own = |row: &u64| usize::from(equal.contains(row));
+    let shares: Vec<f64> = match of.inputs().get(HIDDEN) {
         Some(Field::Vector { .. }) => {
             let known = Categories::new(values(other, &sample)?);
-            values(of, rows)?.iter().map(|row| expected(known.probability(row))).collect()
+            rows.iter().zip(values(of, rows)?).map(|(row, values)| known.probability(&values, own(row))).collect()
         }
         Some(Field::Image { .. }) => {
-            values(of, rows)?.iter().map(|row| row.windows(2).all(|pair| pair[0] == pair[1])).collect()
+            let rows: Vec<u64> = equal.iter().copied().collect();
+            let plain = |values: &Vec<f32>| values.windows(2).all(|pair| pair[0] == pair[1]);
+            let plain = rows.iter().zip(values(of, &rows)?).filter(|(_, values)| plain(values));
+            return Ok(plain.map(|(row, _)| *row).collect());
         }
         _ if of.inputs().contains_key(TEXT) => {
             let known = Words::new(&texts(other, &sample)?);
-            texts(of, rows)?.iter().map(|text| expected(known.probability(text))).collect()
+            rows.iter().zip(texts(of, rows)?).map(|(row, text)| known.probability(&text, own(row))).collect()
         }
-        _ => vec![false; rows.len()],
-    })
+        _ => return Ok(BTreeSet::new()),
+    };
+    let chances = shares.iter().map(|share| 1. - (-(with.len() as f64) * share).exp());
+    let (common, rare): (Vec<_>, Vec<_>) = rows.iter().zip(chances).partition(|(_, chance)| *chance >= COMMON);
+    let expected: f64 = rare.iter().map(|(_, chance)| chance).sum();
+    let met: Vec<_> = rare.into_iter().filter(|(row, _)| equal.contains(row)).collect();
+    let explained = at_least(met.len(), expected) >= RARE;
+    let all = common.into_iter().filter(|(row, _)| equal.contains(row)).chain(met.into_iter().filter(|_| explained));
+    Ok(all.map(|(row, _)| *row).collect())
+}
+
+/// The probability that a Poisson variable of this mean is at least `n`.
+fn at_least(n: usize, mean: f64) -> f64 {
+    let (mut term, mut below) = ((-mean).exp(), 0.);
+    for k in 0..n {
+        below += term;
+        term *= mean / (k + 1) as f64;
+    }
+    1. - below
 }
 
 /// How often each value is met.
@@ -86,9 +121,10 @@ impl Categories {
         Self { groups, counts }
     }
 
-    fn probability(&self, row: &[f32]) -> f64 {
+    /// The share of rows with these values, `own` of them aside.
+    fn probability(&self, row: &[f32], own: usize) -> f64 {
         let share = |(group, counts): (&std::ops::Range<usize>, &Counts<Vec<u32>>)| {
-            row.get(group.clone()).map_or(0., |values| counts.share(&bits(values), 1))
+            row.get(group.clone()).map_or(0., |values| counts.share(&bits(values), own))
         };
         self.groups.iter().zip(&self.counts).map(share).product()
     }
@@ -110,10 +146,11 @@ impl Words {
         Self { words: Counts::new(words), lengths: Counts::new(texts.iter().map(|t| t.split_whitespace().count())) }
     }
 
-    fn probability(&self, text: &str) -> f64 {
+    /// The share of texts with these words, `own` of them aside.
+    fn probability(&self, text: &str, own: usize) -> f64 {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        let own = |word: &String| words.iter().filter(|w| *w == word).count();
-        self.lengths.share(&words.len(), 1) * words.iter().map(|w| self.words.share(w, own(w))).product::<f64>()
+        let times = |word: &String| own * words.iter().filter(|w| *w == word).count();
+        self.lengths.share(&words.len(), own) * words.iter().map(|w| self.words.share(w, times(w))).product::<f64>()
     }
 }
 
@@ -146,17 +183,28 @@ mod tests {
         };
         let known = Categories::new((0..120).map(row).collect());
         assert_eq!(known.groups, [0..3, 3..5]);
-        assert!((known.probability(&row(4)) - (39. / 119.) * (59. / 119.)).abs() < 1e-9);
+        assert!((known.probability(&row(4), 1) - (39. / 119.) * (59. / 119.)).abs() < 1e-9);
         // A number that no other row has is no chance.
         let numbers = Categories::new((0..120).map(|i| vec![i as f32 / 7.]).collect());
-        assert_eq!(numbers.probability(&[3. / 7.]), 0.);
+        assert_eq!(numbers.probability(&[3. / 7.], 1), 0.);
+    }
+
+    #[test]
+    fn a_few_may_be_chance() {
+        // 1 - e^-0.03 and 1 - 1.03 e^-0.03
+        assert!((at_least(1, 0.03) - 0.029_554).abs() < 1e-6 && (at_least(2, 0.03) - 0.000_441_1).abs() < 1e-6);
+        assert!(at_least(0, 2.) == 1. && at_least(1, 0.) == 0.);
     }
 
     #[test]
     fn one_word_is_no_copy() {
         let texts: Vec<String> = ["good", "bad", "good", "it broke after two days"].map(str::to_owned).into();
         let known = Words::new(&texts);
-        assert!((known.probability("good") - (2. / 3.) * (1. / 7.)).abs() < 1e-9, "{}", known.probability("good"));
-        assert_eq!(known.probability("it broke after two days"), 0.);
+        assert!(
+            (known.probability("good", 1) - (2. / 3.) * (1. / 7.)).abs() < 1e-9,
+            "{}",
+            known.probability("good", 1)
+        );
+        assert_eq!(known.probability("it broke after two days", 1), 0.);
     }
 }

@@ -72,7 +72,12 @@ impl Task for Regression {
 
     fn head(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>> {
         if *field != Field::Number {
-            return Err(Error::contract(format!("regression needs a number, target `{}` is {field:?}", self.target)));
+            let found = match field {
+                Field::Class { names } => format!("is one of {} classes", names.len()),
+                _ => "is something else".to_owned(),
+            };
+            let message = format!("`regression` learns a number, and target `{}` {found}", self.target);
+            return Err(Invalid::new(message).help("`classification` learns classes").into());
         }
         Ok(Box::new(LinearHead { linear: scope.linear(width(features)?, 1)?, output: VALUE }))
     }

@@ -58,7 +58,7 @@ impl Record {
 /// What the weights of this name learned from; `path` is their file.
 pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> Earlier {
     let mut out = Earlier::default();
-    let mut unknown = |why: &str| Some(format!("the rows that the weights `{name}` learned from: {why}"));
+    let unknown = |why: &str| Some(format!("the rows that the weights `{name}` learned from: {why}"));
     // RUN/cells/CELL/model/model.safetensors
     let mut folder = path.and_then(Path::parent).and_then(Path::parent).map(Path::to_owned);
     if !folder.as_ref().is_some_and(|f| f.join("cell.json").is_file()) {

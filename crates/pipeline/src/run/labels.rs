@@ -15,6 +15,8 @@ pub struct EarlierLabels {
     pub dataset: String,
     /// How many there are.
     pub labels: usize,
+    /// Whether its records are those of the cell's data set, under another name.
+    pub same_records: bool,
     /// Where it is the cell's own data set: how many of its labels the chain has used up to here, those of the cell included.
     pub chain: Option<usize>,
 }
@@ -29,6 +31,7 @@ pub(crate) fn before(run: &Prepared<'_>, ready: &Ready) -> Vec<EarlierLabels> {
         step: r.cell.step.clone(),
         dataset: r.cell.dataset.clone(),
         labels: rows(r).len(),
+        same_records: r.cell.dataset != ready.cell.dataset && run.same_records(r, ready),
         chain: (r.cell.dataset == ready.cell.dataset).then_some(all.len()),
     };
     chain.iter().map(of).collect()
@@ -54,8 +57,11 @@ pub(crate) fn in_words(cells: &[&[EarlierLabels]]) -> Option<String> {
         (Some(one), _) => one.to_string(),
         _ => "0".to_owned(),
     };
+    let same: BTreeSet<&str> =
+        cells.iter().flat_map(|c| c.iter()).filter(|e| e.same_records).map(|e| e.dataset.as_str()).collect();
     let of = |(step, dataset): &(&str, &str)| {
-        format!("{} of `{dataset}` in step `{step}`", span(&counts[&(*step, *dataset)]))
+        let same = if same.contains(dataset) { ", the same records," } else { "" };
+        format!("{} of `{dataset}`{same} in step `{step}`", span(&counts[&(*step, *dataset)]))
     };
     let listed = steps.iter().map(of).collect::<Vec<_>>().join(", ");
     let all = chains.iter().map(|(dataset, n)| format!("; the whole chain has used {} labels of `{dataset}`", span(n)));

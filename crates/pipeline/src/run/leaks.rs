@@ -163,14 +163,17 @@ impl Leaks {
             same.extend(test.iter().filter(|row| learned.contains(row)).map(|row| (*row, *row)));
             again.inputs.retain(|equal| !same.contains_key(&equal.row));
         }
-        let rows: Vec<u64> = again.inputs.iter().map(|equal| equal.row).collect();
-        let common = equal_by_chance(tested.as_ref(), &rows, by.dataset.as_ref(), &by.rows)?;
+        let rows: BTreeSet<u64> = again.inputs.iter().map(|equal| equal.row).collect();
+        let common = equal_by_chance(tested.as_ref(), test, &rows, by.dataset.as_ref(), &by.rows)?;
         let labels = Labels::new(ready, &by)?;
         let pictures = tested.inputs().values().any(|field| matches!(field, Field::Image { .. }));
         let (mut equal, mut chance) = (BTreeMap::new(), BTreeMap::new());
-        for (row, common) in again.inputs.iter().zip(common) {
+        for row in &again.inputs {
             let first = row.like[0];
-            match (common || !pictures && row.like.iter().all(|like| labels.differ(row.row, *like)), pictures) {
+            match (
+                common.contains(&row.row) || !pictures && row.like.iter().all(|like| labels.differ(row.row, *like)),
+                pictures,
+            ) {
                 (true, _) => chance.insert(row.row, first),
                 (false, true) => same.insert(row.row, first),
                 (false, false) => equal.insert(row.row, first),
