@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, Field, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope, Spec,
+    Acts, BuildCx, Component, Field, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope, Spec,
     Target, Task,
 };
 use transplant_ops::ScopeExt;
@@ -77,7 +77,7 @@ impl Task for Regression {
                 _ => "is something else".to_owned(),
             };
             let message = format!("`regression` learns a number, and target `{}` {found}", self.target);
-            return Err(Invalid::new(message).help("`classification` learns classes").into());
+            return Err(Invalid::key("target", message).help("`classification` learns classes").into());
         }
         Ok(Box::new(LinearHead { linear: scope.linear(width(features)?, 1)?, output: VALUE }))
     }
