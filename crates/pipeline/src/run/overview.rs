@@ -88,6 +88,9 @@ fn one_kind(
     if let Some(note) = &parts.note {
         writeln!(out, "  {note}")?;
     }
+    for note in &shape.notes {
+        writeln!(out, "  {note}")?;
+    }
     if let Some(text) = run.warning_of(first) {
         writeln!(out, "  warning: {text}")?;
     }
