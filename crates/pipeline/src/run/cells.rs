@@ -282,8 +282,8 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
-            weights: self.run.shapes[ready.shape].notes.clone(),
             labels_before: labels::before(self.run, ready),
+            weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })

@@ -10,7 +10,7 @@ use transplant_codecs::picture::encode_png;
 use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
 use transplant_datasets::{Loader, Prints, Twins};
 
-use super::leaks::{self, Because, By, Leak, Leaks};
+use super::leaks::{self, Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 
 /// Pictures in a row of the sheet, and rows.
@@ -39,13 +39,12 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
     Ok(out)
 }
 
-/// Test rows of each step that the steps before it, or weights, have learned from.
+/// Test rows of each step that it, the steps before it, or the weights they start from have learned from: what `run` will tell.
 fn chains(run: &Prepared<'_>) -> Result<String> {
     let mut search = Leaks::default();
     let mut steps: Vec<(&str, bool, Vec<(u64, Leak)>)> = Vec::new();
     for ready in &run.cells {
-        let mut leak = search.of(run, ready)?;
-        leak.found.retain(|found| found.by != By::Itself);
+        let leak = search.of(run, ready)?;
         let (step, folds, of_cell) = (ready.cell.step.as_str(), ready.spec.folds.is_some(), (ready.cell.fold, leak));
         match steps.iter_mut().find(|(s, ..)| *s == step) {
             Some((.., leaks)) => leaks.push(of_cell),
@@ -62,7 +61,7 @@ fn chains(run: &Prepared<'_>) -> Result<String> {
         let lines: String =
             found.chain(unknown.into_iter().map(|text| format!("  not looked for: {text}\n"))).collect();
         if !lines.is_empty() {
-            out.push_str(&format!("\nstep {step}, with what it starts from\n{lines}"));
+            out.push_str(&format!("\nwhat step {step} is tested on\n{lines}"));
         }
     }
     Ok(out)
@@ -151,7 +150,7 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
     out
 }
 
-/// Rows that are there twice: within parts they weigh double, across parts they leak.
+/// Rows that are there twice: within parts they weigh double, across parts they may leak.
 fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
     let mut out = String::new();
     let named = |twins: &[Twins]| {
@@ -168,7 +167,7 @@ fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
             let same = prints.same(rows, others);
             if !same.is_empty() {
                 let n = same.len();
-                out.push_str(&format!("  LEAK: {n} {part} rows are also {other} rows: {}\n", named(&same)));
+                out.push_str(&format!("  {n} {part} rows have the inputs of {other} rows: {}\n", named(&same)));
             }
             let alike = prints.alike(rows, others);
             if !alike.is_empty() {

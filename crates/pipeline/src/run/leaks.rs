@@ -257,7 +257,10 @@ fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> 
                      `divide`"
                 ),
                 (_, true) => "leave copies out, or give them one `group`".to_owned(),
-                (false, false) => format!("leave these rows out of `{dataset}`, or use one section for both steps"),
+                (false, false) => format!(
+                    "leave these rows out of `{dataset}`, or say in both sections which rows are tested (a `split` column, `test_path`, \
+                     folders `train` and `test`)"
+                ),
             },
         ),
         By::Weights { weights, step } => (

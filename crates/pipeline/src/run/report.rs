@@ -38,23 +38,24 @@ fn how_to_read(comparison: &[Comparison], step: &str) -> String {
     let mut text = "Intervals: hierarchical bootstrap over source seed, draw and test row (95 %); the rows of all folds are taken \
                     together.".to_owned();
     if let Some(p) = paired {
-        let (against, runs) = (&p.against, p.runs);
+        let against = &p.against;
+        let pairs = if p.runs == 1 { "1 pair".to_owned() } else { format!("{} pairs", p.runs) };
         text.push_str(&format!(
-            " Differences to {against} are paired by seed, draw and fold ({runs} pairs); p by the corrected resampled t test \
+            " Differences to {against} are paired by seed, draw and fold ({pairs}); p by the corrected resampled t test \
              (Nadeau–Bengio, ratio of test rows to the pool that training rows are drawn from), adjusted by Holm. The interval says \
              how large the difference is, given runs like these; p asks whether it would be there with other training rows, which \
              the runs share, so that with few pairs it stays large although the interval leaves 0 out. Flags follow the interval."
         ));
         text.push_str(&match p.control {
             true => format!(
-                " `negative transfer`: all of it says that {against}, which takes nothing from the source, does better."
+                " `negative transfer`: the whole interval is on the side of {against}, which takes nothing from the source."
             ),
             false => {
                 format!(" {against} takes weights from the source as well: nothing is flagged as negative transfer.")
             }
         });
     }
-    text + " `below` names a peer without a network that does better by all of the interval of the paired difference.\n"
+    text + " `below` names a peer without a network; the whole interval of the paired difference is on its side.\n"
 }
 
 /// Means of all other metrics.

@@ -23,7 +23,7 @@ const NORMALISE: &str = "normalise";
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
     file: WeightsFile,
-    /// The file, where there is one.
+    /// The file.
     pub(crate) path: Option<PathBuf>,
     /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or `leave_out` is given.
     pub hash: String,
