@@ -169,7 +169,10 @@ fn what_was_taken_of_a_file_is_told() {
         assert!(text.contains("tensors beside them left out: `model_ema."), "{text}");
     }
     let (averaged, ledger, _) = run(&["--set", "weights.photographs.key=model_ema"]);
-    assert!(averaged != plain && ledger.contains("weights photographs: taken from `model_ema` of the file"), "{ledger}");
+    assert!(
+        averaged != plain && ledger.contains("weights photographs: taken from `model_ema` of the file"),
+        "{ledger}"
+    );
     let e = refused(&bench, &["--set", "weights.photographs.key=model_em"]);
     assert!(e.contains("weights.photographs") && e.contains("the nearest is `model_ema`"), "{e}");
 }
