@@ -6,12 +6,15 @@ use crate::{Invalid, Phase, Until};
 ///
 /// [`Until::Now`] takes none, [`Until::Epochs`] its number and [`Until::Share`] its share of the whole budget, rounded so that
 /// shares with the sum 1 take all of it. Phases with [`Until::Budget`] divide what is left; where it does not divide evenly,
-/// earlier ones get one more.
+/// earlier ones get one more. A budget of 0 trains nothing.
 ///
 /// # Errors
 /// When a share is not above 0, shares have a sum above 1, the phases together take more than the budget, or one of them gets no
 /// epoch.
 pub fn epochs_of(phases: &[Phase], budget: u64) -> Result<Vec<u64>, Invalid> {
+    if budget == 0 {
+        return Ok(vec![0; phases.len()]);
+    }
     let (mut shares, mut taken, mut open) = (0.0, 0, 0);
     let mut epochs = Vec::new();
     for phase in phases {
@@ -80,6 +83,7 @@ mod tests {
         assert_eq!(of(&[Share(1.0 / 3.0), Share(1.0 / 3.0), Share(1.0 / 3.0)], 10), Ok(vec![3, 4, 3]));
         assert_eq!(of(&[Share(0.25), Budget], 10), Ok(vec![3, 7]));
         assert_eq!(of(&[Now], 3), Ok(vec![0]));
+        assert_eq!(of(&[Budget, Epochs(1)], 0), Ok(vec![0, 0]));
     }
 
     #[test]

@@ -74,8 +74,9 @@ pub fn fit(model: &mut Model, recipe: &Recipe, data: &Data, io: &mut Io<'_>) -> 
     let epochs = epochs_of(&phases, recipe.epochs)?;
     let mut run = Run::new(model, recipe, data, io);
     let resumed = run.resume()?;
-    for (i, (phase, epochs)) in phases.iter().zip(epochs).enumerate().skip(run.at.phase) {
-        let fresh = !(resumed && i == run.at.phase);
+    let first = run.at.phase;
+    for (i, (phase, epochs)) in phases.iter().zip(epochs).enumerate().skip(first) {
+        let fresh = !(resumed && i == first);
         run.phase(&*strategy, (i, phase, epochs), fresh)?;
         run.at = Position { phase: i + 1, epoch: 0, step_in_epoch: 0, ..run.at.clone() };
     }

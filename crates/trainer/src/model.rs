@@ -316,10 +316,12 @@ impl Model {
         network(&self.parts, &self.info(), Arc::new(plan))
     }
 
-    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the present phase.
+    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the present phase, or there is none.
     pub(crate) fn frozen_tiles(&self) -> Option<Tiles<'_>> {
         let stages = self.eval.backbone.stages().len();
-        let all = stages > 0 && all_stay(&self.info(), self.present_plan()?);
+        let untrained = || untracked(self.params(), &self.adapters);
+        let plan = self.present_plan().cloned().unwrap_or_else(untrained);
+        let all = stages > 0 && all_stay(&self.info(), &plan);
         all.then_some(Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval })
     }
 
