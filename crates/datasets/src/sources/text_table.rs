@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Invalid, Plugins, Result, Roles, Schema, TEXT,
+    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Invalid, Plugins, Result, Roles, Schema, TEXT,
 };
 
 use super::images::hex;
@@ -104,6 +104,7 @@ pub struct TextTable {
     name: String,
     texts: Vec<String>,
     labelled: Labels,
+    columns: Columns,
     inputs: Schema,
     hash: String,
     licence: Option<String>,
@@ -161,7 +162,8 @@ impl TextTable {
         }
         let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name, texts, labelled, inputs, hash, licence, dropped })
+        let columns = Columns::Text { columns: o.text.clone(), missing: o.missing.clone() };
+        Ok(Self { name, texts, labelled, columns, inputs, hash, licence, dropped })
     }
 
     /// How many rows there are, all roles together.
@@ -195,7 +197,7 @@ fn check(o: &Options) -> Result<(), Invalid> {
 }
 
 /// The parts of a row's text that are there, each on a line of its own.
-fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
+pub(super) fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
     let mut text = String::new();
     for name in columns {
         let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
@@ -268,6 +270,10 @@ impl Dataset for TextTable {
 
     fn content_hash(&self) -> String {
         self.hash.clone()
+    }
+
+    fn columns(&self) -> Option<Columns> {
+        Some(self.columns.clone())
     }
 
     fn licence(&self) -> Option<String> {

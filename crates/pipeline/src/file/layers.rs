@@ -4,8 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use figment::Figment;
-use figment::providers::Serialized;
 use serde_json::{Map, Value, json};
 use toml_edit::Document;
 use transplant_core::Invalid;
@@ -40,7 +38,8 @@ const SECTIONS: [(&str, &str); 5] = [
 /// What is laid over a pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--set`: a key path, `=` and a TOML value, where a bare word is a string. Later ones win.
+    /// `--set`: a key path, `=` and a TOML value, where a bare word is a string. The value replaces what is there, tables
+    /// included. Later ones win.
     pub set: Vec<String>,
     /// `--seed`.
     pub seed: Option<u64>,
@@ -62,6 +61,15 @@ pub(crate) struct Layers {
 struct Layer {
     origin: Origin,
     value: Value,
+    /// The key path whose value it replaces; empty for the file and the defaults.
+    set: Vec<String>,
+}
+
+impl Layer {
+    /// Whether it replaces the value at this path, or one above it.
+    fn replaces(&self, path: &[String]) -> bool {
+        !self.set.is_empty() && path.starts_with(&self.set)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -91,47 +99,51 @@ impl Layers {
             text.map_err(|e| FileError::new(Place::Unread(path.to_owned()), Invalid::new(e.to_string())))?.into();
         let mut layers = Self { path: path.to_owned(), text, layers: Vec::new() };
         let mut merged = Value::Object(Map::new());
-        layers.lay(&mut merged, Origin::Default, json!({ "seed": 0, "device": "auto" }))?;
+        layers.lay(&mut merged, Origin::Default, json!({ "seed": 0, "device": "auto" }));
         let document = Document::parse(layers.text.clone()).map_err(|e| {
             let place = in_file(path, &layers.text, e.span().unwrap_or(0..0));
             FileError::new(place, Invalid::new(e.message().trim().replace('\n', ", ")))
         })?;
         let value = super::toml::to_json(document.as_item())
             .map_err(|e| FileError::new(in_file(path, &layers.text, span_of(&document, &e.path, false)), e))?;
-        layers.lay(&mut merged, Origin::File, value)?;
+        layers.lay(&mut merged, Origin::File, value);
         variables.retain(|(name, _)| overrides.env && name.starts_with(PREFIX) && !NOT_OURS.contains(&name.as_str()));
         variables.sort();
         for (name, text) in variables {
             let wrong = |e| FileError::new(Place::Env(name.clone()), e);
             let path = key_of_variable(&name, &merged);
             let value = value_of(&text).map_err(|e| wrong(e.under(&path.join("."))))?;
-            layers.lay(&mut merged, Origin::Env(name.clone()), nested(&path, value))?;
+            layers.set(&mut merged, Origin::Env(name), path, value);
         }
         for text in &overrides.set {
             let flag = format!("--set {text}");
             let (path, value) = assignment(text).map_err(|e| FileError::new(Place::Flag(flag.clone()), e))?;
-            layers.lay(&mut merged, Origin::Flag(flag), nested(&path, value))?;
+            layers.set(&mut merged, Origin::Flag(flag), path, value);
         }
         if let Some(seed) = overrides.seed {
-            layers.lay(&mut merged, Origin::Flag(format!("--seed {seed}")), json!({ "seed": seed }))?;
+            layers.set(&mut merged, Origin::Flag(format!("--seed {seed}")), vec!["seed".to_owned()], json!(seed));
         }
         if let Some(device) = &overrides.device {
-            layers.lay(&mut merged, Origin::Flag(format!("--device {device}")), json!({ "device": device }))?;
+            let flag = Origin::Flag(format!("--device {device}"));
+            layers.set(&mut merged, flag, vec!["device".to_owned()], json!(device));
         }
-        let order: Vec<&Value> = layers.layers.iter().map(|l| &l.value).collect();
-        let merged = ordered(merged, &order);
         Ok((layers, merged))
     }
 
-    fn lay(&mut self, merged: &mut Value, origin: Origin, mut value: Value) -> Result<(), FileError> {
-        if origin.is_laid_over() {
-            name_components(&with_defaults(merged), &mut value);
+    /// Adds the keys of a whole file to those that are there.
+    fn lay(&mut self, merged: &mut Value, origin: Origin, value: Value) {
+        if let (Value::Object(merged), Value::Object(value)) = (merged, &value) {
+            merged.extend(value.clone());
         }
-        let figment = Figment::from(Serialized::defaults(&*merged)).merge(Serialized::defaults(&value));
-        let place = self.place(&origin, &[], false);
-        *merged = figment.extract().map_err(|e| FileError::new(place, Invalid::new(e.to_string())))?;
-        self.layers.push(Layer { origin, value });
-        Ok(())
+        self.layers.push(Layer { origin, value, set: Vec::new() });
+    }
+
+    /// Replaces the value at a key path.
+    fn set(&mut self, merged: &mut Value, origin: Origin, path: Vec<String>, value: Value) {
+        let mut layer = nested(&path, value.clone());
+        name_components(&with_defaults(merged), &mut layer, path.len());
+        put(merged, &layer, path.len());
+        self.layers.push(Layer { origin, value: layer, set: path });
     }
 
     /// Whether a flag or variable set this key, or one below it.
@@ -174,8 +186,8 @@ impl Layers {
             if best.is_none_or(|(most, _)| depth > most || depth == most && depth < path.len()) {
                 best = Some((depth, &layer.origin));
             }
-            // What is below a value that is no table was replaced by it.
-            if depth == path.len() || !table {
+            // What is below a value that is no table, or that a flag or variable set, was replaced by it.
+            if depth == path.len() || !table || layer.replaces(path) {
                 break;
             }
         }
@@ -226,21 +238,35 @@ fn with_defaults(merged: &Value) -> Value {
     all
 }
 
-/// Where a bare tag lies below options that are set one by one, `optimiser = "sgd"` below `optimiser.lr = 0.1`, the tag
-/// becomes the `type` of the table.
-fn name_components(below: &Value, above: &mut Value) {
+/// Where a bare tag lies below an option that is set by its key path, `optimiser = "sgd"` below `optimiser.lr = 0.1`, the tag
+/// becomes the `type` of the table. The value itself, which stands `depth` keys down, stays as it was written.
+fn name_components(below: &Value, above: &mut Value, depth: usize) {
     match (below, above) {
-        (Value::Object(below), Value::Object(above)) => {
+        (Value::Object(below), Value::Object(above)) if depth > 0 => {
             for (key, value) in above {
                 if let Some(below) = below.get(key) {
-                    name_components(below, value);
+                    name_components(below, value, depth - 1);
                 }
             }
         }
-        (Value::String(tag), Value::Object(above)) => {
-            above.entry("type").or_insert_with(|| Value::String(tag.clone()));
+        (Value::String(tag), Value::Object(above)) if depth > 0 => {
+            let set = std::mem::take(above);
+            above.insert("type".to_owned(), Value::String(tag.clone()));
+            above.extend(set);
         }
         _ => {}
+    }
+}
+
+/// Lays one table over another down to a `depth`, at which values are replaced.
+fn put(below: &mut Value, above: &Value, depth: usize) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) if depth > 0 => {
+            for (key, value) in above {
+                put(below.entry(key.clone()).or_insert(Value::Null), value, depth - 1);
+            }
+        }
+        (below, above) => *below = above.clone(),
     }
 }
 
@@ -285,22 +311,6 @@ fn nested(path: &[String], value: Value) -> Value {
     path.iter().rev().fold(value, |inner, key| Value::Object(Map::from_iter([(key.clone(), inner)])))
 }
 
-/// Puts the keys into the order in which the layers name them, which Figment forgets.
-fn ordered(merged: Value, layers: &[&Value]) -> Value {
-    let Value::Object(mut merged) = merged else {
-        return layers.last().map_or(merged, |v| (*v).clone());
-    };
-    let mut out = Map::new();
-    for key in layers.iter().filter_map(|l| l.as_object()).flat_map(Map::keys) {
-        if let Some(value) = merged.remove(key) {
-            let below: Vec<&Value> = layers.iter().filter_map(|l| l.get(key)).collect();
-            out.insert(key.clone(), ordered(value, &below));
-        }
-    }
-    out.extend(merged);
-    Value::Object(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,7 +326,7 @@ mod tests {
         let variables = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
         let (layers, merged) = Layers::read(&path, &overrides, variables).unwrap();
         let expected = r#"{"seed":4,"device":"cpu","steps":{"b-1":{"z":7,"a":{"type":"sgd","lr":0.5}},"a":{"x":[3]},"c":{"k.l":true}},"name":"word"}"#;
-        assert_eq!(merged.to_string(), expected.replace("\"type\":\"sgd\",\"lr\":0.5", "\"lr\":0.5,\"type\":\"sgd\""));
+        assert_eq!(merged.to_string(), expected);
         let place = |key: &str| {
             let shown = layers.locate(Invalid::key(key, "wrong")).to_string();
             shown.replace(&path.display().to_string(), "p.toml")
@@ -326,6 +336,42 @@ mod tests {
         assert_eq!(place("steps.a.x.3"), "--set steps.a.x=[3]: steps.a.x.3: wrong");
         assert_eq!(place("steps.b-1.dataset"), "p.toml:1:1: steps.b-1.dataset: wrong");
         assert_eq!(place("seed"), "--seed 4: seed: wrong");
+    }
+
+    #[test]
+    fn set_and_variables_replace_whole_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        std::fs::write(&path, "[steps.x]\nstrategy = { type = 'parameter', freeze = ['a'] }\nd = 'y'\n").unwrap();
+        let merged = |set: &[&str], variables: &[(&str, &str)]| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let overrides = Overrides { set, env: true, ..Overrides::default() };
+            let (layers, merged) = Layers::read(&path, &overrides, variables).unwrap();
+            let at = |key: &str| layers.locate(Invalid::key(key, "wrong")).to_string();
+            (merged["steps"]["x"].to_string(), at("steps.x.strategy.freeze"))
+        };
+        let lora = "{type=\"lora\",rank=4}";
+        let replaced = r#"{"strategy":{"type":"lora","rank":4},"d":"y"}"#;
+        let (by_flag, place) = merged(&[&format!("steps.x.strategy={lora}")], &[]);
+        assert_eq!(by_flag, replaced);
+        assert!(place.starts_with("--set steps.x.strategy="), "the file's `freeze` is gone: {place}");
+        let variable = [("TRANSPLANT_STEPS__X__STRATEGY", lora)];
+        let (by_variable, place) = merged(&[], &variable);
+        assert_eq!(by_variable, replaced);
+        assert!(place.starts_with("environment variable TRANSPLANT_STEPS__X__STRATEGY: "), "{place}");
+
+        // A key path sets one value; of a table that replaced another, too.
+        let (one, place) = merged(&["steps.x.strategy.rank=4"], &[]);
+        assert_eq!(one, r#"{"strategy":{"type":"parameter","freeze":["a"],"rank":4},"d":"y"}"#);
+        assert!(place.contains("p.toml:2:"), "{place}");
+        assert_eq!(merged(&["steps.x.strategy.rank=8"], &variable).0, replaced.replace('4', "8"));
+        assert_eq!(
+            merged(&["steps.x.strategy={rank=4}", "steps.x.strategy={}"], &[]).0,
+            r#"{"strategy":{},"d":"y"}"#
+        );
+        assert_eq!(merged(&["steps.x={d=1}"], &[]).0, r#"{"d":1}"#);
+        assert_eq!(merged(&["steps.x.d={rank=4}"], &[]).0.matches("type").count(), 1, "`y` names no component here");
     }
 
     #[test]

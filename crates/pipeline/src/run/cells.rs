@@ -15,12 +15,12 @@ use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Begun, Folder};
 use super::leaks::{Leak, Leaks};
-use super::peers::Vectors;
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
+use super::vectors::Shared;
 use super::{cache, hash, parts, peers, shape};
 use crate::resolved::Cell;
 
@@ -57,7 +57,7 @@ pub(crate) struct Session<'a> {
     /// Peers that were computed.
     pub(crate) peers: RefCell<BTreeMap<Rows, CellPredictions>>,
     /// Rows as peers see them, by data set and its transforms.
-    pub(crate) vectors: RefCell<BTreeMap<String, Vectors>>,
+    pub(crate) vectors: RefCell<BTreeMap<String, Shared>>,
 }
 
 impl Session<'_> {
@@ -115,6 +115,7 @@ impl Session<'_> {
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
+            let feed = peers::observed(ready, feed, &self.vectors(ready));
             predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
@@ -196,6 +197,7 @@ impl Session<'_> {
             strategies: cell.strategies.clone(),
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
+            columns: open.dataset.columns(),
             transforms: ready.spec.transforms.clone(),
             augment: if cell.test_views > 0 { ready.spec.augment.clone() } else { Vec::new() },
             test_views: cell.test_views,
@@ -221,11 +223,15 @@ impl Session<'_> {
             return Ok(known.clone());
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
-        let mut vectors = self.vectors.borrow_mut();
-        let peers = peers::peers(ready, &ready.open, test, vectors.entry(chain).or_default(), &cx)?;
+        let peers = peers::peers(ready, &ready.open, test, &self.vectors(ready), &cx)?;
         self.peers.borrow_mut().insert(rows, peers.clone());
         Ok(peers)
+    }
+
+    /// What peers saw of rows of the data set of a cell under its transforms.
+    fn vectors(&self, ready: &Ready) -> Shared {
+        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
+        self.vectors.borrow_mut().entry(chain).or_default().clone()
     }
 
     fn record(

@@ -33,6 +33,7 @@ mod source;
 mod summary;
 mod table;
 mod usage;
+mod vectors;
 
 pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
 pub use cache::{clear as clear_cache, default_folder as default_cache, list as list_cache};
@@ -44,7 +45,7 @@ pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
 pub use leaks::Leak;
 pub use overview::overview;
-pub use predict::{Asked, Format, Predicted, model_folder, model_of, predict};
+pub use predict::{Asked, Choice, Format, Predicted, choose, model_of, predict};
 pub use prepare::{Prepared, Ready, prepare};
 pub use pretrained::pretrained;
 pub use record::{Metrics, Record};
