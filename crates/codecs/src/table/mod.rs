@@ -12,7 +12,7 @@ mod parquet_out;
 mod separated;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, Unsupported};

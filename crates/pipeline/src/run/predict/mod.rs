@@ -105,7 +105,7 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
                 writer.write(&in_order(chunk, &unread, name, mean))?;
             }
             said.done += read.len();
-            said.unread.extend(chunk.iter().zip(&unread).filter_map(|(item, e)| Some(told(&item.name, e.as_ref()?))));
+            said.unread.extend(chunk.iter().zip(&unread).filter_map(|(item, e)| Some(told(item, e.as_ref()?))));
             (asked.progress)(said.done + said.unread.len(), items.len());
         }
         Ok(())
@@ -125,9 +125,10 @@ fn in_order(chunk: &[Item], unread: &[Option<Error>], task: &str, answers: Vec<A
     chunk.iter().zip(unread).filter_map(of).collect()
 }
 
-fn told(name: &str, e: &Error) -> String {
-    let e = e.to_string();
-    if e.contains(name) { e } else { format!("{name}: {e}") }
+/// What is wrong with an input; what is wrong with a row names its file and line already.
+fn told(item: &Item, e: &Error) -> String {
+    let (name, e) = (&item.name, e.to_string());
+    if matches!(item.content, Content::Row(_)) || e.contains(name) { e } else { format!("{name}: {e}") }
 }
 
 /// The classes of all tasks, when they are the same.
