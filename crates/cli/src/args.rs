@@ -18,8 +18,10 @@ const EXAMPLES: [(&str, &str); 10] = [
     ("cache", "what is kept of frozen stages, and how much room it takes"),
 ];
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 failed, 2 the request or the pipeline is wrong, 130 and 143 stopped by SIGINT and SIGTERM.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 a difference was found, some inputs could not be read, or a fault of the program; 2 the request, the
+pipeline, the data or the weights are wrong; 3 training diverged (a loss or score is not finite); 4 the system refused (a file
+cannot be read or written, the disk is full, no memory or thread); 130 and 143 stopped by SIGINT and SIGTERM.";
 
 /// Moves what one network has learned to a new task: one TOML file says which data, which network and which way of
 /// transfer.

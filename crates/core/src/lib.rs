@@ -49,7 +49,7 @@ pub use caches::cache_folder;
 pub use columns::{CategoryColumn, Columns, NumberColumn};
 pub use component::{BuildCx, Component, Entry, Kind, Plugins};
 pub use dataset::{Dataset, Field, Fingerprint, Roles, Schema, Split, Test, Train, Unlabelled, Validation};
-pub use error::{Error, Invalid, Result};
+pub use error::{Class, Error, Invalid, Result, Within, rows_in_words};
 pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, Known, RowRole, rows_at_a_time};
 pub use frame::{Filter, Fit, Frame};

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Architecture, Averaging, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
+    Architecture, Averaging, Dataset, Error, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
 
 use crate::file::{FileError, Sources};
+use crate::text_at_key;
 
 /// A pipeline whose every key was checked.
 #[derive(Debug, Clone)]
@@ -40,15 +41,19 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Finds the place of an error whose key path starts at the top of the file: `datasets.scans.path`.
-    pub fn locate(&self, error: Invalid) -> FileError {
-        self.sources.locate(error)
+    pub fn locate(&self, error: impl Into<Error>) -> FileError {
+        let error = error.into();
+        let class = error.class();
+        FileError { class, ..self.sources.locate(text_at_key(error)) }
     }
 
     /// Finds the place of an error in a cell. Its key path starts at the step: `dataset`, `backbone.KEY`,
     /// `tasks.NAME.KEY`, `strategy.N.KEY` with N an index into [`Cell::strategies`], `trainer.KEY`, `metrics.N.KEY`.
     /// Named sections and swept values are found where they are written.
-    pub fn locate_in(&self, cell: &Cell, error: Invalid) -> FileError {
-        self.sources.locate_in(cell, error)
+    pub fn locate_in(&self, cell: &Cell, error: impl Into<Error>) -> FileError {
+        let error = error.into();
+        let class = error.class();
+        FileError { class, ..self.sources.locate_in(cell, text_at_key(error)) }
     }
 }
 

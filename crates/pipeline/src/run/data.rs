@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use transplant_core::{BuildCx, Dataset, Field, Invalid, Schema, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Dataset, Field, Invalid, Result, Schema, Seeds, Spec, Transform};
 use transplant_datasets::{Chain, Draw, LoaderOptions, Parts};
 
 use super::parts::Components;
@@ -29,7 +29,7 @@ pub struct Opened {
 
 impl Opened {
     /// The same with more transforms behind its own.
-    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self, Invalid> {
+    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self> {
         let transforms = [self.transforms.clone(), make(more, "transforms", cx)?].concat();
         let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
         let (dataset, hash, augment) = (self.dataset.clone(), self.hash.clone(), self.augment.clone());
@@ -46,14 +46,16 @@ impl Opened {
 
 /// Opens a data set: headers and labels are read, schemas carried through the transforms. Key paths of errors start at its
 /// section.
-pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened, Invalid> {
+pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened> {
     let dataset: Arc<dyn Dataset> = cx.make(&spec.source).map_err(at(""))?.into();
     let transforms = make(&spec.transforms, "transforms", cx)?;
     let augment = make(&spec.augment, "augment", cx)?;
     let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(dataset.inputs())?;
     let chain = Chain::new(transforms.clone(), augment.clone())?;
     if chain.schema(dataset.inputs())? != inputs {
-        return Err(Invalid::key("augment", "changes the shape of the inputs").help("list it under `transforms`"));
+        return Err(Invalid::key("augment", "changes the shape of the inputs")
+            .help("list it under `transforms`")
+            .into());
     }
     let random = chain.random();
     let hash = dataset.content_hash();
@@ -70,17 +72,13 @@ fn identity(specs: &[Spec<dyn Transform>], made: &[Arc<dyn Transform>]) -> Optio
 }
 
 /// Builds transforms.
-pub(crate) fn make(
-    specs: &[Spec<dyn Transform>],
-    key: &str,
-    cx: &BuildCx<'_>,
-) -> Result<Vec<Arc<dyn Transform>>, Invalid> {
+pub(crate) fn make(specs: &[Spec<dyn Transform>], key: &str, cx: &BuildCx<'_>) -> Result<Vec<Arc<dyn Transform>>> {
     let one = |(i, s): (usize, &Spec<dyn Transform>)| Ok(cx.make(s).map_err(at(&format!("{key}.{i}")))?.into());
     specs.iter().enumerate().map(one).collect()
 }
 
 /// Draws the rows of a cell. Key paths of errors start at the data set's section.
-pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts, Invalid> {
+pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts> {
     let targets = open.dataset.targets();
     let class = |t: &str| matches!(targets.get(t), Some(Field::Class { .. }));
     let target = c.tasks.values().map(|t| t.target().to_owned()).find(|t| class(t));
@@ -92,7 +90,7 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
     let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
-        return Err(Invalid::new("there is no row to train on"));
+        return Err(Invalid::new("there is no row to train on").into());
     }
     Ok(parts)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use transplant_assets::{Clients, Hub, Interpolation, Preprocessing};
-use transplant_core::{Invalid, Result};
+use transplant_core::Result;
 
 use crate::at;
 use crate::resolved::WeightsSpec;
@@ -21,7 +21,7 @@ pub(super) struct OnHub {
 
 impl OnHub {
     /// Downloads what is not in the hub's cache yet. Key paths of errors start at the section.
-    pub(super) fn fetch(repo: &str, spec: &WeightsSpec, clients: &Clients) -> Result<Self, Invalid> {
+    pub(super) fn fetch(repo: &str, spec: &WeightsSpec, clients: &Clients) -> Result<Self> {
         let hub = |file: &str| Hub {
             repo: repo.to_owned(),
             revision: spec.revision.clone().unwrap_or_else(|| "main".to_owned()),

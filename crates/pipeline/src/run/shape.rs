@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Error, Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
+use transplant_core::{Error, Field, Invalid, Params, Result, Schema, Seeds, Strategy, Until, Use};
 use transplant_trainer::{Model, Parts, frozen_stages};
 
 use super::parts::Components;
@@ -50,11 +50,11 @@ pub(crate) fn shape(
     inputs: &Schema,
     targets: &Schema,
     source: Option<Source<'_>>,
-) -> Result<Shape, Invalid> {
+) -> Result<Shape> {
     let needs = c.strategy.needs();
     let (labelled, unlabelled) = (needs.labelled_streams(), needs.unlabelled.clone());
     if let Some(other) = labelled.iter().chain(&unlabelled).find(|s| *s != "target") {
-        return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")));
+        return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")).into());
     }
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, Params::blank(&Device::Cpu), Seeds::new(0));
@@ -63,7 +63,7 @@ pub(crate) fn shape(
     let blank = model.info().weights().all(|w| w.stage.is_none());
     if needs.source_required && source.is_none() && !blank {
         let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
-        return Err(e.help("add `from = \"STEP\"`, or the name of weights"));
+        return Err(e.help("add `from = \"STEP\"`, or the name of weights").into());
     }
     if let Some(source) = source {
         let source = source.for_model(&model).map_err(at("from"))?;

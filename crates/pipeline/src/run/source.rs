@@ -38,7 +38,7 @@ pub struct OpenWeights {
 
 impl OpenWeights {
     /// Reads the file, whose path starts at `base` where it is relative. Key paths of errors start at the section.
-    pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self, Invalid> {
+    pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self> {
         let asset = spec.asset.as_ref().map(|name| find(name).map_err(at("asset"))).transpose()?;
         let on_hub = spec.hub.as_ref().map(|repo| OnHub::fetch(repo, spec, &Clients::from_env())).transpose()?;
         // What was fetched has been compared with the catalogue's hash and need not be hashed again.
@@ -49,7 +49,7 @@ impl OpenWeights {
                 ("asset", fetch(asset).map_err(at("asset"))?, pinned)
             }
             (None, None, Some(on_hub)) => ("hub", on_hub.weights.clone(), None),
-            (None, None, None) => return Err(Invalid::key("asset", "no weights are named")),
+            (None, None, None) => return Err(Invalid::key("asset", "no weights are named").into()),
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let tensors = weights::read(&path).map_err(at(key))?;
@@ -60,7 +60,7 @@ impl OpenWeights {
         let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
         if let Some(wanted) = spec.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&hash)) {
             let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
-            return Err(Invalid::key("sha256", message));
+            return Err(Invalid::key("sha256", message).into());
         }
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
         let classes = classes.into_iter().map(str::to_owned).collect();
@@ -130,7 +130,7 @@ pub(super) fn backbone_shapes(model: &Model) -> BTreeMap<String, Vec<usize>> {
 pub(super) fn fetch(asset: &Asset) -> Result<PathBuf> {
     let store = Store::at(Store::default_folder()?);
     let fetched = store.fetch(asset, &mut |note| tracing::info!("{note}"))?;
-    let none = || Error::contract(format!("the asset `{}` has no weights", asset.name));
+    let none = || Error::from(Invalid::key("asset", format!("`{}` has no weights", asset.name)));
     Ok(fetched.path(Role::Weights).ok_or_else(none)?.to_owned())
 }
 

@@ -90,7 +90,7 @@ impl<X: Design> Softmax<'_, X> {
                 }
             }
         }
-        Err(Error::contract("logistic regression did not converge; are the features of a sensible size?"))
+        Err(Error::data("features", None, "logistic regression did not converge on them; are they of a sensible size?"))
     }
 
     /// The log-likelihood of every row's label.

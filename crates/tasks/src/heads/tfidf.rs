@@ -9,14 +9,14 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use transplant_core::{Error, Result};
+use transplant_core::{Error, Invalid, Result};
 
 /// The rows of a `u8 [rows, bytes]` tensor as texts; zeros at the end fill up. `rows` are named in errors.
 pub(super) fn texts(values: &Tensor, rows: &[u64]) -> Result<Vec<String>> {
     if values.dtype() != DType::U8 || values.rank() != 2 {
         let (dtype, dims) = (values.dtype(), values.dims());
         let message = format!("this head reads texts, `u8 [rows, bytes]`, and got {dtype:?} {dims:?}");
-        return Err(Error::contract(message));
+        return Err(Invalid::new(message).into());
     }
     let width = values.dim(1)?;
     let bytes: Vec<u8> = values.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
@@ -104,7 +104,7 @@ impl Vocabulary {
         for (number, term) in (0..).zip(terms) {
             bytes.extend_from_slice(term.as_bytes());
             let end = u32::try_from(bytes.len());
-            offsets.push(end.map_err(|_| Error::contract("the terms of all texts take more than 4 GiB"))?);
+            offsets.push(end.map_err(|_| Error::resource("the terms of all texts", "they take more than 4 GiB"))?);
             numbers.insert(term, number);
         }
         Ok(Self { how, numbers, bytes, offsets, idf })
