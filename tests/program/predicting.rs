@@ -220,7 +220,8 @@ fn what_is_wrong_with_a_table_is_named() {
     assert!(said(&trained.predict(&[&folder.join("none.csv")], &[]), 2).contains("cannot read"));
 
     // One bad row has an answer that says nothing, and all others theirs.
-    let mixed = trained.write("mixed.csv", "id,height,weight,colour\na,30.5,4,red\nb,x,4,red\nc,21.5,,\nd,21.5,4,mauve\n");
+    let mixed =
+        trained.write("mixed.csv", "id,height,weight,colour\na,30.5,4,red\nb,x,4,red\nc,21.5,,\nd,21.5,4,mauve\n");
     let o = trained.predict(&[&mixed], &[]);
     let told = said(&o, 1);
     assert!(told.contains("line 3: column `height`: `x` is no number"), "{told}");
@@ -279,12 +280,21 @@ fn the_cell_that_answers_is_named() {
     let told = said(&trained.predict(&[&new], &[]), 2);
     let cells: Vec<String> = summary(&trained.run)["steps"].as_array().unwrap().iter().map(cell).collect();
     assert!(told.contains("has 2 finished models, and they have no validation score"), "{told}");
-    assert!(told.contains("--cell") && cells.iter().all(|c| told.contains(&format!("\n  {c}  test accuracy"))), "{told}");
+    assert!(
+        told.contains("--cell") && cells.iter().all(|c| told.contains(&format!("\n  {c}  test accuracy"))),
+        "{told}"
+    );
     let named = trained.predict(&[&new], &["--cell", &cells[1]]);
     assert!(said(&named, 0).contains(&format!("model: {}\n", cells[1])));
     assert!(String::from_utf8_lossy(&named.stdout).starts_with("input,task,class,score,score_cat"));
     let export = |more: &[&str]| {
-        transplant().arg("export").arg(&trained.run).arg(trained.bench.out("w.safetensors")).args(more).output().unwrap()
+        transplant()
+            .arg("export")
+            .arg(&trained.run)
+            .arg(trained.bench.out("w.safetensors"))
+            .args(more)
+            .output()
+            .unwrap()
     };
     assert!(said(&export(&[]), 2).contains("has 2 finished models"));
     let evaluate = transplant().arg("evaluate").arg(&trained.run).args(["--cell", &cells[0]]).output().unwrap();
@@ -313,7 +323,8 @@ fn cell(step: &Value) -> String {
 
 #[test]
 fn set_replaces_a_table_of_the_file() {
-    let text = SMALL.replace("strategy = \"parameter\"", "strategy = { type = \"parameter\", freeze_until = \"block1\" }");
+    let text =
+        SMALL.replace("strategy = \"parameter\"", "strategy = { type = \"parameter\", freeze_until = \"block1\" }");
     let bench = Bench::new(&text);
     let check = |set: &[&str], env: &[(&str, &str)]| {
         let mut c = transplant();

@@ -45,7 +45,8 @@ pub fn main(plugins: Plugins) -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_env("TRANSPLANT_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let coloured = coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()));
+    let coloured =
+        coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(coloured).with_writer(std::io::stderr).init();
     let signals = Signals::watch();
     let outcome = std::thread::scope(|scope| {

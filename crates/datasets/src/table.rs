@@ -42,13 +42,7 @@ impl Table {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn parse(
-        file: &Path,
-        content: &[u8],
-        wanted: &[&str],
-        optional: &[&str],
-        missing: &[String],
-    ) -> Result<Self> {
+    pub fn parse(file: &Path, content: &[u8], wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
         table::Table::parse(file, content, wanted, optional, missing).map(Self).map_err(error)
     }
 

@@ -155,7 +155,10 @@ fn a_run_leaves_its_folder_and_is_not_run_twice() {
     assert_eq!((checked.len(), checked.iter().all(|c| c.same)), (4, true));
     assert_eq!(check(Some("transfer-parameter-seed1")).unwrap().len(), 1);
     let e = check(Some("transfer-parametr-seed1")).unwrap_err().to_string();
-    assert!(e.contains("has no tested cell `transfer-parametr-seed1` (did you mean `transfer-parameter-seed1`?)"), "{e}");
+    assert!(
+        e.contains("has no tested cell `transfer-parametr-seed1` (did you mean `transfer-parameter-seed1`?)"),
+        "{e}"
+    );
     let image = bench.out("a.pgm");
     std::fs::write(&image, [b"P5 8 8 16\n".as_slice(), &[3; 64]].concat()).unwrap();
     let e = run::choose(&out, None, &builtin()).unwrap_err().to_string();

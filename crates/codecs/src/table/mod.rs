@@ -111,7 +111,10 @@ impl Format {
 fn without_parquet(file: &Path) -> Unsupported {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("`{name}` needs the cargo feature `parquet`, and this binary was built without it");
-    Unsupported { message, help: Some("build it with the feature `parquet` of `transplant-cli`, as `cargo xtask` does by itself") }
+    Unsupported {
+        message,
+        help: Some("build it with the feature `parquet` of `transplant-cli`, as `cargo xtask` does by itself"),
+    }
 }
 
 impl Table {
@@ -152,13 +155,7 @@ impl Table {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn parse(
-        file: &Path,
-        content: &[u8],
-        wanted: &[&str],
-        optional: &[&str],
-        missing: &[String],
-    ) -> Result<Self> {
+    pub fn parse(file: &Path, content: &[u8], wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
         let names = Names::new(wanted, optional);
         let mut without_bom = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let read = match without_bom.trim_ascii_start().first() {

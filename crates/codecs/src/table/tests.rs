@@ -96,7 +96,10 @@ fn an_optional_column_may_be_absent() -> Result<()> {
 #[test]
 fn another_delimiter_is_told() {
     let e = said("t.csv", "text;label\na;b\n", &["text"]);
-    assert!(e.contains("has no column `text` (it has one column, `text;label`: its fields seem to be separated by `;`"), "{e}");
+    assert!(
+        e.contains("has no column `text` (it has one column, `text;label`: its fields seem to be separated by `;`"),
+        "{e}"
+    );
     assert!(said("t.csv", "text\tlabel\na\tb\n", &["text"]).contains("separated by tabs"));
 }
 

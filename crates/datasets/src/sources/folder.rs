@@ -139,6 +139,8 @@ mod candle {
     ) -> Result<Images> {
         let message =
             format!("`{tag}` needs the cargo feature `candle-datasets`, and this binary was built without it");
-        Err(Invalid::key("type", message).help("build it with that feature of `transplant-cli`, as `cargo xtask` does by itself").into())
+        Err(Invalid::key("type", message)
+            .help("build it with that feature of `transplant-cli`, as `cargo xtask` does by itself")
+            .into())
     }
 }

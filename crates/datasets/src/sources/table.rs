@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, HIDDEN, Invalid, NumberColumn, Plugins,
-    Result, Roles, Schema,
+    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, HIDDEN, Invalid, NumberColumn,
+    Plugins, Result, Roles, Schema,
 };
 
 use super::images::hex;
@@ -222,7 +222,9 @@ fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Parts
 fn category(name: &str, marks: &Marks<'_>, columns: &mut Parts) -> Result<CategoryColumn> {
     let mut read = Vec::with_capacity(marks.len());
     for (table, row) in marks.places() {
-        let word = |cell: &crate::table::Cell| category_of(cell).map_err(|e| table.fault(row, format!("column `{name}`: {e}")));
+        let word = |cell: &crate::table::Cell| {
+            category_of(cell).map_err(|e| table.fault(row, format!("column `{name}`: {e}")))
+        };
         read.push(table.column(name)?[row].as_ref().map(word).transpose()?);
     }
     let levels: BTreeSet<&str> = read.iter().flatten().map(String::as_str).collect();

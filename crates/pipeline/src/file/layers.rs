@@ -366,10 +366,7 @@ mod tests {
         assert_eq!(one, r#"{"strategy":{"type":"parameter","freeze":["a"],"rank":4},"d":"y"}"#);
         assert!(place.contains("p.toml:2:"), "{place}");
         assert_eq!(merged(&["steps.x.strategy.rank=8"], &variable).0, replaced.replace('4', "8"));
-        assert_eq!(
-            merged(&["steps.x.strategy={rank=4}", "steps.x.strategy={}"], &[]).0,
-            r#"{"strategy":{},"d":"y"}"#
-        );
+        assert_eq!(merged(&["steps.x.strategy={rank=4}", "steps.x.strategy={}"], &[]).0, r#"{"strategy":{},"d":"y"}"#);
         assert_eq!(merged(&["steps.x={d=1}"], &[]).0, r#"{"d":1}"#);
         assert_eq!(merged(&["steps.x.d={rank=4}"], &[]).0.matches("type").count(), 1, "`y` names no component here");
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, BuildCx, Columns, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec, Strategy,
-    Task, Transform, load_safetensors, save_safetensors, write_atomically,
+    Acts, Architecture, BuildCx, Columns, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec,
+    Strategy, Task, Transform, load_safetensors, save_safetensors, write_atomically,
 };
 use transplant_datasets::Chain;
 use transplant_trainer::{Model, Parts};

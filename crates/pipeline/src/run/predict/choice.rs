@@ -101,13 +101,19 @@ fn by_validation<'r>(
             return Ok(Err("their validation scores are of different rows"));
         }
     }
-    let Some(metric) = main_metric(first, plugins)? else { return Ok(Err("nothing tells whether a higher score is better")) };
+    let Some(metric) = main_metric(first, plugins)? else {
+        return Ok(Err("nothing tells whether a higher score is better"));
+    };
     let better = |a: f64, b: f64| if metric.higher_is_better() { a > b } else { a < b };
     let best = (0..scores.len()).reduce(|b, i| if better(scores[i], scores[b]) { i } else { b }).unwrap_or_default();
     let name = first.main_metric.as_deref().unwrap_or_default();
     let equals = scores.iter().filter(|s| **s == scores[best]).count() - 1;
     let others = if equals == 0 { String::new() } else { format!(", the first of {} equals", equals + 1) };
-    let why = format!(" (the best of {} by validation {name}, {:.4}{others}; `--cell` takes another)", scores.len(), scores[best]);
+    let why = format!(
+        " (the best of {} by validation {name}, {:.4}{others}; `--cell` takes another)",
+        scores.len(),
+        scores[best]
+    );
     Ok(Ok((records[best], why)))
 }
 

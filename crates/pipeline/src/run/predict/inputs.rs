@@ -104,7 +104,8 @@ impl Items {
             match takes {
                 Takes::Pictures { .. } => found.pictures(input, takes)?,
                 _ if input.is_dir() => {
-                    let e = Invalid::new(format!("{} is a folder, and the model takes {}", input.display(), takes.name()));
+                    let e =
+                        Invalid::new(format!("{} is a folder, and the model takes {}", input.display(), takes.name()));
                     return Err(e.help("name the files in it").into());
                 }
                 _ if is_picture(input) => return Err(other_kind(input, "a picture", takes)),
@@ -121,11 +122,8 @@ impl Items {
 
     /// A file as it was named, or all pictures below a folder, in order of their paths.
     fn pictures(&mut self, input: &Path, takes: &Takes) -> Result<()> {
-        let picture = |path: PathBuf| Item {
-            name: path.display().to_string(),
-            id: None,
-            content: Content::Picture(path),
-        };
+        let picture =
+            |path: PathBuf| Item { name: path.display().to_string(), id: None, content: Content::Picture(path) };
         if !input.is_dir() {
             if Table::is_named(input) {
                 return Err(other_kind(input, "a table", takes));
@@ -152,11 +150,8 @@ impl Items {
             let first = rows.swap_remove(0);
             return first.inputs.map(drop);
         }
-        let item = |row: transplant_datasets::NewRow| Item {
-            name: row.place,
-            id: row.id,
-            content: Content::Row(row.inputs),
-        };
+        let item =
+            |row: transplant_datasets::NewRow| Item { name: row.place, id: row.id, content: Content::Row(row.inputs) };
         self.items.extend(rows.into_iter().map(item));
         Ok(())
     }

@@ -18,8 +18,8 @@ use super::artefact::{self, Artefact, Manifest};
 use super::pretrained::pretrained;
 use answers::Answer;
 pub use answers::Format;
-pub(crate) use choice::{finished, read_summary};
 pub use choice::{Choice, choose};
+pub(crate) use choice::{finished, read_summary};
 use inputs::{Content, Item, Items, Takes};
 
 /// Inputs that are read and answered at a time.
@@ -91,7 +91,8 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
             {
                 return Err(e);
             }
-            let read: Vec<&Item> = chunk.iter().zip(&unread).filter(|(_, e)| e.is_none()).map(|(item, _)| item).collect();
+            let read: Vec<&Item> =
+                chunk.iter().zip(&unread).filter(|(_, e)| e.is_none()).map(|(item, _)| item).collect();
             let rows: Vec<u64> = (said.done as u64..).take(read.len()).collect();
             let views = acts?.into_iter().map(|acts| model.predict(acts, &rows)).collect::<Result<Vec<_>>>()?;
             for (name, task) in model.tasks() {
