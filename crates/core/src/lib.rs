@@ -71,4 +71,4 @@ pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, Transform, TransformCx};
-pub use weights::{load_safetensors, save_safetensors, write_atomically};
+pub use weights::{SafetensorsFile, load_safetensors, read_safetensors, save_safetensors, write_atomically};

