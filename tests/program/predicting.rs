@@ -26,7 +26,7 @@ type = "train"
 dataset = "d"
 backbone = "mlp"
 strategy = "structure"
-trainer = { epochs = 4, batch_size = 16, optimiser = { type = "adamw", lr = 0.01 } }
+trainer = { epochs = 30, batch_size = 16, optimiser = { type = "adamw", lr = 0.01 } }
 "#;
 
 const TEXTS: &str = r#"schema = 1
@@ -355,7 +355,8 @@ fn a_runner_of_ones_own_says_its_name() {
 #[test]
 fn log_lines_in_a_pipe_have_no_colours() {
     let bench = Bench::new(TEXTS);
-    std::fs::write(bench.out("t.csv"), separated(&["title", "text", "kind"], ",") + "x,it purrs,\n").unwrap();
+    std::fs::write(bench.out("t.csv"), separated(&["title", "text", "kind"], ",") + "x,it purrs,\nx,it purrs,\n")
+        .unwrap();
     let drop = ["--set", "datasets.d.drop_duplicates=true"];
     let mut check = transplant();
     check.current_dir(bench.dir.path()).args(["check", "pipeline.toml"]).args(drop).env("TRANSPLANT_LOG", "trace");

@@ -55,8 +55,8 @@ impl Component<dyn Dataset> for Counted {
 
     fn build(o: Options, _: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
         let layout =
-            Layout { name: "counted".into(), shape: [1, 8, 8], highest: 255, classes: vec!["a".into(), "b".into()] };
-        let pixels = (0..60u64 * 64).map(|i| ((i * 37 + i / 64 % 2 * 90) % 256) as u8).collect();
+            Layout { name: "counted".into(), shape: [1, 28, 28], highest: 255, classes: vec!["a".into(), "b".into()] };
+        let pixels = (0..60u64 * 784).map(|i| ((i * 37 + i / 784 % 2 * 90) % 256) as u8).collect();
         let (test, pool) = (0..60).partition(|row| row % 3 == 2);
         let labels = (0..60).map(|row| Some(row % 2)).collect();
         let images = Images::new(layout, labels, pixels, Roles { pool, validation: vec![], test })?;
