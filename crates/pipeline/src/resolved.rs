@@ -1,12 +1,14 @@
 //! What a pipeline file means: every default filled in, every name looked up, steps in order, sweeps fanned out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use transplant_core::{
-    Architecture, Averaging, Dataset, Error, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
+    Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Schedule, Spec, Strategy,
+    Task, Transform,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
@@ -102,20 +104,16 @@ impl DatasetSpec {
         }
     }
 
-    /// Whether a row number means the same row in both, and the same fold the same rows: they differ at most in what rows look like,
-    /// and in which of them are used.
-    pub fn same_rows(&self, other: &Self) -> bool {
-        let rows = |d: &Self| {
-            let mut options = d.source.options.clone();
-            options.retain(|key, _| !LOOKS.contains(&key.as_str()));
-            (d.source.tag.clone(), options, d.test, d.folds, d.divide)
-        };
-        rows(self) == rows(other)
+    /// What tells records and folds from those of another section: two with one key have the same records in the same folds, whatever
+    /// rows look like, and whichever of them are used. Relative paths start at `base`.
+    ///
+    /// # Errors
+    /// When the source is not known or an option is wrong.
+    pub fn rows_key(&self, plugins: &Plugins, base: &Path) -> Result<String, Invalid> {
+        let records = plugins.rows_key(&self.source, base)?;
+        Ok(json!([records, self.test, self.folds, self.divide]).to_string())
     }
 }
-
-/// Options of sources that say what rows look like.
-const LOOKS: [&str; 7] = ["height", "width", "channels", "fit", "filter", "background", "memory_mb"];
 
 /// How rows are chosen for testing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

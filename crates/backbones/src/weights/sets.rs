@@ -17,7 +17,7 @@ const PLAIN: [&str; 10] = [
     "model_weights",
 ];
 /// Words in names of weights that are averaged over steps.
-const AVERAGED: [&str; 5] = ["ema", "averaged", "swa", "shadow", "avg"];
+const AVERAGED: [&str; 3] = ["ema", "averaged", "swa"];
 /// Words in names of what belongs to training: dictionaries below are not looked at.
 const OF_TRAINING: [&str; 9] =
     ["optim", "optimizer", "optimizers", "optimiser", "scheduler", "scaler", "rng", "callbacks", "criterion"];

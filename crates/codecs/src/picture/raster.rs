@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
+use image::error::UnsupportedErrorKind;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 /// No picture takes more memory when it is decoded; a small file can announce any size.
 const MOST_BYTES: u64 = 1 << 30;
@@ -42,7 +43,13 @@ pub(super) fn raster(content: &[u8], channels: usize, background: [u8; 3]) -> Re
     let of_tiff = |e: ImageError| match e {
         ImageError::Unsupported(e) if format == ImageFormat::Tiff => {
             let read = "grey with 8 or 16 bits a value, and colours with 8, 16 or 32 (floating-point) bits";
-            format!("this kind of TIFF is not read ({e}): {read} are; scale its values to one of these and save it so")
+            let kind = match e.kind() {
+                UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => format!("{bits} bits a pixel"),
+                _ => e.to_string(),
+            };
+            format!(
+                "this kind of TIFF is not read ({kind}): {read} are; scale its values to one of these and save it so"
+            )
         }
         e => shown(e),
     };

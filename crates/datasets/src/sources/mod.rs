@@ -16,6 +16,7 @@ mod new_rows;
 mod optdigits;
 mod picture_tree;
 mod pictures;
+mod sixteen_bits;
 mod table;
 mod tables;
 mod text_table;

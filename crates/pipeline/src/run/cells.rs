@@ -16,14 +16,14 @@ use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Begun, Folder};
-use super::leaks::{Leak, Leaks};
+use super::leaks::{Because, Leak, Leaks};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
 use super::vectors::Shared;
-use super::{cache, hash, parts, peers, shape};
+use super::{cache, hash, labels, leaks, parts, peers, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
@@ -105,9 +105,9 @@ impl Session<'_> {
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
-        let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;
-        for text in leak.told.iter().cloned() {
-            listener.on(&Event::Warning { text });
+        let leak = self.leaks.borrow_mut().of(self.run, ready)?;
+        for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec.folds.is_some()) {
+            listener.on(&if because == Because::Chance { Event::Note { text } } else { Event::Warning { text } });
         }
         let checkpoints = Some(folder.join("checkpoints"));
         let cache = cache::settings(self.run, cell)?;
@@ -120,7 +120,7 @@ impl Session<'_> {
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
-            let feed = peers::observed(ready, feed, &self.vectors(ready));
+            let feed = peers::observed(ready, feed, &self.vectors(ready))?;
             predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
@@ -288,6 +288,7 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
+            labels_before: labels::before(self.run, ready),
             weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
@@ -299,7 +300,8 @@ impl Finished {
     /// For the comparison.
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
-        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, measures }
+        let control = !ready.takes_weights();
+        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, control, measures }
     }
 }
 

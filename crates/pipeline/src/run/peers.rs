@@ -121,8 +121,8 @@ fn look(ready: &Ready, open: &Opened) -> Option<Look> {
 }
 
 /// The test rows of a cell, which peers see as they are read for the network.
-pub(crate) fn observed(ready: &Ready, feed: Fed<Test>, vectors: &Shared) -> Fed<Test> {
-    let Some(look) = look(ready, &ready.open) else { return feed };
+pub(crate) fn observed(ready: &Ready, feed: Fed<Test>, vectors: &Shared) -> Result<Fed<Test>> {
+    let Some(look) = look(ready, &ready.open) else { return Ok(feed) };
     let observed = Observed { feed: feed.shared().clone(), look, vectors: vectors.clone() };
     Fed::new(&ready.parts.test, Arc::new(observed))
 }

@@ -23,6 +23,8 @@ const NORMALISE: &str = "normalise";
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
     file: WeightsFile,
+    /// The file.
+    pub(crate) path: Option<PathBuf>,
     /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or `leave_out` is given.
     pub hash: String,
     /// Their licence, where it is known.
@@ -71,7 +73,7 @@ impl OpenWeights {
         };
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
         let classes = classes.into_iter().map(str::to_owned).collect();
-        Ok(Self { file, hash, licence, image, tokenizer, classes })
+        Ok(Self { file, path: Some(path), hash, licence, image, tokenizer, classes })
     }
 
     /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing

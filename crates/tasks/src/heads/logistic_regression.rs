@@ -33,8 +33,8 @@ pub struct LogisticRegressionOptions {
     /// in scikit-learn). Of several, the one with the highest likelihood of held-out rows is taken: leave-one-out up to 50 rows,
     /// ten stratified folds above.
     pub c: Vec<f64>,
-    /// Whether the penalty is on the intercepts (biases) too; in scikit-learn it is not. Where a class has no labelled row it
-    /// always is.
+    /// Whether the penalty is on the intercepts (biases) too; in scikit-learn it is not. Where it pulls towards the source's head, or
+    /// a class has no labelled row, it always is.
     pub penalise_intercept: bool,
     /// Pull towards the source's head where the labels are the same; otherwise always towards zero.
     pub towards_source: bool,
@@ -104,12 +104,14 @@ impl HeadFit for LogisticRegression {
         let (rows, y) = labelled(f, target, classes)?;
         let scale = Scale::of(&rows, self.0.scaling);
         let x = scale.apply(&rows);
-        let towards = match source_head(prior, classes, rows.width)?.filter(|_| self.0.towards_source) {
+        let source = source_head(prior, classes, rows.width)?.filter(|_| self.0.towards_source);
+        // The source's intercepts are as much of its head as its weights.
+        let penalise_intercept = self.0.penalise_intercept || source.is_some();
+        let towards = match source {
             Some((weight, bias)) => scale.scaled_head(&weight, &bias),
             None => vec![0.0; x.width * classes],
         };
         let weight = self.0.class_weight.of(&y, classes);
-        let penalise_intercept = self.0.penalise_intercept;
         let fit = Fit { x: &x, y: &y, weight: &weight, classes, penalise_intercept, towards: &towards };
         let c = fit.choose(&self.0.c, &folds(&y, classes))?;
         let (weight, bias) = scale.plain_head(&fit.problem(c, &weight).minimise(&towards)?);
