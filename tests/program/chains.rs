@@ -1,219 +1,226 @@
-//! Steps in a chain, and streams of a step: what `check` says of them is what `run` does.
+//! Chains of steps: none is judged by what the network has learned from, or the report says so.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use super::{Bench, succeeded, summary, transplant};
 
-use candle_core::{Device, Tensor};
-use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Event, Field, HIDDEN, ModelInfo, Needs, Phase, Plan, Plugins, Result,
-    Roles, Schema, Step, Strategy, Target, Term, Update,
-};
-use transplant_pipeline::builtin;
-use transplant_pipeline::file::{self, Overrides};
-use transplant_pipeline::run::{self, prepare};
-use transplant_strategies::StructureOptions;
+/// One table read in two ways, and another one; each step divides as its test says.
+const FILE: &str = r#"schema = 1
+name = "chain"
 
-/// Forty vectors of two classes to train on, ten to test on.
-struct Tiny {
-    inputs: Schema,
-    targets: Schema,
-    roles: Roles,
-}
+[datasets.one]
+type = "table"
+path = "rows.csv"
+numbers = ["a", "b"]
+label = "y"
+DIVIDE
 
-impl Dataset for Tiny {
-    fn inputs(&self) -> &Schema {
-        &self.inputs
-    }
-    fn targets(&self) -> &Schema {
-        &self.targets
-    }
-    fn roles(&self) -> &Roles {
-        &self.roles
-    }
-    fn classes_of(&self, _: &str) -> Result<Vec<Option<u32>>> {
-        Ok((0..50).map(|i| Some(i % 2)).collect())
-    }
-    fn batch(&self, rows: &[u64]) -> Result<Batch> {
-        let values: Vec<f32> = rows.iter().flat_map(|r| [(r % 2) as f32, *r as f32 / 50.0]).collect();
-        let hidden = Tensor::from_vec(values, (rows.len(), 2), &Device::Cpu)?;
-        let classes: Vec<Option<u32>> = rows.iter().map(|r| Some((r % 2) as u32)).collect();
-        let targets = BTreeMap::from([("class".to_owned(), Target::classes(&classes)?)]);
-        Ok(Batch::new(Acts::hidden(hidden), targets, rows.to_vec()))
-    }
-    fn content_hash(&self) -> String {
-        "tiny".into()
-    }
-}
+[datasets.two]
+type = "table"
+path = "./rows.csv"
+numbers = ["c", "d"]
+label = "y"
+folds = 4
 
-impl Component<dyn Dataset> for Tiny {
-    const TYPE: &'static str = "tiny";
-    type Options = StructureOptions;
-    fn build(_: Self::Options, _: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
-        let names = vec!["even".to_owned(), "odd".to_owned()];
-        Ok(Box::new(Self {
-            inputs: Schema::from([(HIDDEN.to_owned(), Field::Vector { width: 2 })]),
-            targets: Schema::from([("class".to_owned(), Field::Class { names })]),
-            roles: Roles { pool: (0..40).collect(), validation: vec![], test: (40..50).collect() },
-        }))
-    }
-}
+[datasets.other]
+type = "table"
+path = "other.csv"
+numbers = ["a", "b"]
+label = "y"
 
-/// Where the rows of each batch stand among the rows of their stream, by stream.
-static ORDERS: Mutex<BTreeMap<String, Vec<u64>>> = Mutex::new(BTreeMap::new());
+[backbones.net]
+type = "mlp"
+widths = [4]
 
-/// A strategy that needs other streams, and notes what they bring.
-struct Streams(Needs);
+[steps.first]
+type = "train"
+dataset = "one"
+backbone = "net"
+strategy = "structure"
+trainer = { epochs = 1, batch_size = 32 }
 
-impl Strategy for Streams {
-    fn needs(&self) -> Needs {
-        self.0.clone()
-    }
-    fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
-        Ok(vec![Phase::new("train", Plan::default())])
-    }
-    fn terms(&self, _: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
-        for stream in step.streams() {
-            let batch = step.batch(&stream)?;
-            assert_eq!(batch.targets.is_empty(), stream != "target", "{stream}");
-            ORDERS.lock().unwrap().entry(stream).or_default().extend(&batch.rows);
-        }
-        step.supervised("target")
-    }
-}
+[steps.second]
+type = "train"
+dataset = "two"
+from = "first"
+strategy = "parameter"
+trainer = { epochs = 1, batch_size = 32 }
+"#;
 
-macro_rules! streams {
-    ($name:ident, $tag:literal, $needs:expr) => {
-        struct $name;
-        impl Component<dyn Strategy> for $name {
-            const TYPE: &'static str = $tag;
-            type Options = StructureOptions;
-            fn build(_: Self::Options, _: &BuildCx<'_>) -> Result<Box<dyn Strategy>> {
-                Ok(Box::new(Streams($needs)))
-            }
-        }
-    };
-}
-streams!(Pair, "pair", Needs { unlabelled: vec!["other".into(), "third".into()], ..Needs::default() });
-streams!(Twice, "twice", Needs { unlabelled: vec!["target".into()], ..Needs::default() });
-streams!(Elsewhere, "elsewhere", Needs { labelled: vec!["source".into()], ..Needs::default() });
-
-fn plugins() -> Plugins {
-    builtin().with(|p| {
-        p.add::<dyn Dataset, Tiny>();
-        p.add::<dyn Strategy, Pair>();
-        p.add::<dyn Strategy, Twice>();
-        p.add::<dyn Strategy, Elsewhere>();
-    })
-}
-
-/// Checks a file, and runs it when nothing is wrong.
-fn go(text: &str) -> Result<(tempfile::TempDir, PathBuf), String> {
-    let (dir, plugins) = (tempfile::tempdir().unwrap(), plugins());
-    let path = dir.path().join("chain.toml");
-    std::fs::write(&path, text).unwrap();
-    let overrides = Overrides { device: Some("cpu".into()), ..Overrides::default() };
-    let pipeline = file::open(&path, &overrides, &plugins).map_err(|e| e.to_string())?;
-    let out = dir.path().join("out");
-    let prepared = prepare(&pipeline, &plugins, Some(&out)).map_err(|e| format!("{}: {}", e.key, e.message))?;
-    let (stop, mut quiet) = (AtomicBool::new(false), |_: &Event| {});
-    run::run(&prepared, false, &mut quiet, &stop).map_err(|e| format!("run: {e}"))?;
-    Ok((dir, out))
-}
-
-fn with_streams(strategy: &str, labels: &str) -> String {
-    format!(
-        "schema = 1\nname = \"streams\"\n[datasets.tiny]\ntype = \"tiny\"\n{labels}\n[backbones.net]\ntype = \"mlp\"\n\
-         [steps.only]\ntype = \"train\"\ndataset = \"tiny\"\nbackbone = \"net\"\nstrategy = \"{strategy}\"\n\
-         trainer = {{ epochs = 1, batch_size = 5 }}\n"
-    )
-}
-
-#[test]
-fn unlabelled_streams_have_names_and_orders() {
-    go(&with_streams("pair", "labels_per_class = 10")).unwrap();
-    let orders = ORDERS.lock().unwrap();
-    let order = |stream: &str| {
-        let rows = &orders[stream];
-        assert_eq!(rows.len(), 20, "{stream}");
-        let mut sorted = rows.clone();
-        sorted.sort_unstable();
-        rows.iter().map(|r| sorted.binary_search(r).unwrap()).collect::<Vec<_>>()
-    };
-    let [target, other, third] = ["target", "other", "third"].map(order);
-    assert!(target != other && other != third && target != third);
-    let rows = |s: &str| orders[s].iter().copied().collect::<std::collections::BTreeSet<_>>();
-    assert!(rows("target").is_disjoint(&rows("other")) && rows("other") == rows("third"));
-}
-
-#[test]
-fn streams_that_cannot_be_had_are_errors() {
-    let refused = |strategy, labels| go(&with_streams(strategy, labels)).unwrap_err();
-    let e = refused("twice", "labels_per_class = 10");
-    assert!(e.contains("strategy") && e.contains("`target` with labels and without"), "{e}");
-    let e = refused("elsewhere", "labels_per_class = 10");
-    assert!(e.contains("strategy") && e.contains("labelled stream `source`"), "{e}");
-    let e = refused("pair", "");
-    assert!(e.contains("strategy") && e.contains("rows without labels for the stream `other`"), "{e}");
-}
-
-#[test]
-fn parts_that_never_act_are_errors() {
-    let beside = |other: &str| {
+/// Rows of which no two are alike.
+fn rows(n: u32) -> String {
+    let number = |i: u32, by: u32| f64::from((i * by) % 997) / 997.0;
+    let row = |i| {
         format!(
-            "{}[steps.then]\ntype = \"train\"\ndataset = \"tiny\"\nfrom = \"only\"\nstrategy = [\"feature\", \"{other}\"]\n",
-            with_streams("structure", "")
+            "{},{},{},{},{}\n",
+            number(i, 31),
+            number(i, 77),
+            number(i, 5),
+            number(i, 411),
+            ["u", "v"][i as usize % 2]
         )
     };
-    for other in ["l2_sp", "mixup"] {
-        let e = go(&beside(other)).unwrap_err();
-        assert!(
-            e.contains("steps.then.strategy") && e.contains("`feature`") && e.contains(&format!("`{other}`")),
-            "{e}"
+    format!("a,b,c,d,y\n{}", (1..=n).map(row).collect::<String>())
+}
+
+fn bench(text: &str) -> Bench {
+    let bench = Bench::new(text);
+    std::fs::write(bench.out("rows.csv"), rows(120)).unwrap();
+    std::fs::write(bench.out("other.csv"), rows(240).replace("0.", "1.")).unwrap();
+    bench
+}
+
+/// What a run prints beside its tables, and its report.
+fn run(bench: &Bench, out: &str, more: &[&str]) -> (String, String) {
+    let said = bench.command(out, more).output().unwrap();
+    succeeded(&said);
+    let report = std::fs::read_to_string(bench.out(out).join("report.md")).unwrap();
+    (String::from_utf8_lossy(&said.stderr).into_owned(), report)
+}
+
+fn verb(bench: &Bench, verb: &str) -> String {
+    let said = transplant().current_dir(bench.dir.path()).args([verb, "pipeline.toml"]).output().unwrap();
+    succeeded(&said)
+}
+
+#[test]
+fn records_are_known_by_other_columns() {
+    // The same records, divided otherwise.
+    let bench = bench(&FILE.replace("DIVIDE", "test = 0.5"));
+    let (stderr, report) = run(&bench, "out", &[]);
+    let leaked = summary(&bench.out("out"))["comparison"][0]["leaked"].as_u64().unwrap();
+    assert!((5..=25).contains(&leaked), "{leaked} of 30 rows, of which half were learned");
+    let words =
+        format!("{leaked} of the 30 test rows of `two` in fold 0 were training or validation rows of step `first`");
+    let remedy = "`two` and `one` divide the same records in different ways";
+    for said in [stderr, report, verb(&bench, "check"), verb(&bench, "data")] {
+        assert!(said.contains(&words) && said.contains(remedy), "{words}\n{said}");
+    }
+}
+
+#[test]
+fn one_division_holds_for_both_sections() {
+    let bench = bench(&FILE.replace("DIVIDE", "folds = 4"));
+    let (stderr, report) = run(&bench, "out", &["--set", "steps.second.fold=2"]);
+    assert!(report.contains("| leaks | none") && !stderr.contains("warning"), "{report}\n{stderr}");
+    assert!(!verb(&bench, "data").contains("LEAK"));
+}
+
+#[test]
+fn folds_hold_across_other_data() {
+    let third = "[steps.third]\ntype = \"train\"\ndataset = \"one\"\nfrom = \"second\"\nstrategy = \"parameter\"\nsweep.fold = [1, 3]\n\
+                 trainer = { epochs = 1, batch_size = 32 }\n";
+    let file = FILE.replace("DIVIDE", "folds = 4").replace("dataset = \"two\"", "dataset = \"other\"") + third;
+    let bench = bench(&file);
+    let (_, report) = run(&bench, "out", &[]);
+    assert!(report.contains("| leaks | none") && report.contains("first-seed0-fold3"), "{report}");
+    assert_eq!(summary(&bench.out("out"))["comparison"][0]["leaked"], 0);
+    let refused = bench.command("never", &["--set", "steps.first.fold=0"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(2) && stderr.contains("step `first`, which this one builds on, has 0"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn what_takes_nothing_leaks_nothing() {
+    let bench = bench(&FILE.replace("DIVIDE", "test = 0.5").replace("\"parameter\"", "\"structure\""));
+    let (stderr, report) = run(&bench, "out", &[]);
+    assert!(report.contains("| leaks | none") && !stderr.contains("were training"), "{report}\n{stderr}");
+    assert!(!report.contains("before it"), "{report}");
+}
+
+#[test]
+fn labels_are_counted_over_the_chain() {
+    let file = FILE
+        .replace("DIVIDE", "folds = 4")
+        .replace("numbers = [\"c\", \"d\"]", "labels_per_class = 2\nnumbers = [\"c\", \"d\"]");
+    let bench = bench(&file);
+    let (_, report) = run(&bench, "out", &[]);
+    let words = "2 a class, 4 in all; before it 90 of `one`, the same records, in step `first`";
+    assert!(report.contains(words), "{report}");
+    assert!(verb(&bench, "check").contains("labels before it 90 of `one`, the same records"));
+}
+
+#[test]
+fn few_categories_are_no_copies() {
+    let levels = (0..200u32).map(|i| {
+        format!("{},{},{}\n", ["good", "fine", "poor"][i as usize % 3], (i / 3) % 4, ["u", "v"][(i % 5 > 2) as usize])
+    });
+    let table = "type = \"table\"\npath = \"levels.csv\"\ncategories = [\"p\", \"q\"]\nlabel = \"y\"\ntest = 0.25\n";
+    let text = "type = \"text_table\"\npath = \"levels.csv\"\ntext = [\"p\"]\ntransforms = [\"hash_words\"]\nlabel = \"y\"\ntest = 0.25\n";
+    for (data, net) in [(table, "type = \"mlp\"\nwidths = [4]"), (text, "type = \"word_bag\"")] {
+        let file = format!(
+            "schema = 1\nname = \"few\"\n[datasets.d]\n{data}[backbones.net]\n{net}\n[steps.s]\ntype = \"train\"\ndataset = \"d\"\n\
+             backbone = \"net\"\nstrategy = \"structure\"\ntrainer = {{ epochs = 1, batch_size = 32 }}\n"
         );
+        let bench = Bench::new(&file);
+        std::fs::write(bench.out("levels.csv"), format!("p,q,y\n{}", levels.clone().collect::<String>())).unwrap();
+        let (stderr, report) = run(&bench, "out", &[]);
+        assert!(report.contains("| leaks | none") && report.contains("not counted as learned"), "{report}");
+        assert!(!stderr.contains("memory") && !report.contains("had learned"), "{stderr}");
     }
 }
 
-/// A source, its adaptation, and a step from that.
-fn chain(adapt: &str) -> String {
-    let step = |name: &str, rest: &str| {
-        format!(
-            "[steps.{name}]\ntype = \"train\"\ndataset = \"scans\"\nbackbone = \"net\"\n{rest}\n\
-             trainer = {{ epochs = 1, batch_size = 10, optimiser = {{ type = \"sgd\", lr = 0.01 }} }}\n"
-        )
-    };
-    let start = "schema = 1\nname = \"chain\"\n[datasets.scans]\ntype = \"optdigits\"\nlabels_per_class = 1\n\
-                 [backbones.net]\ntype = \"resnet\"\n";
-    let steps = [
-        step("source", "strategy = \"structure\""),
-        step("adapt", &format!("from = \"source\"\nstrategy = {adapt}")),
-        step("then", "from = \"adapt\"\nstrategy = \"parameter\""),
-    ];
-    [&[start.to_owned()], &steps[..]].concat().concat()
+#[test]
+fn copies_in_a_table_are_told() {
+    let bench = bench(
+        &FILE
+            .replace("DIVIDE", "test = 0.5")
+            .replace("from = \"first\"", "backbone = \"net\"")
+            .replace("\"parameter\"", "\"structure\""),
+    );
+    let twice = rows(60);
+    std::fs::write(bench.out("rows.csv"), format!("{twice}{}", &twice["a,b,c,d,y\n".len()..])).unwrap();
+    let (stderr, report) = run(&bench, "out", &[]);
+    assert!(stderr.contains("have the inputs of training or validation rows"), "{stderr}");
+    assert!(report.contains("had learned") && report.contains("more than chance explains"), "{report}");
 }
 
 #[test]
-fn merged_lora_starts_the_next_step_and_exports() {
-    let (_dir, out) = go(&chain("[{ type = \"lora\", rank = 2, merge = true }, \"l2_sp\"]")).unwrap();
-    let cells: Vec<PathBuf> = std::fs::read_dir(out.join("cells")).unwrap().map(|c| c.unwrap().path()).collect();
-    let names = |step: &str| {
-        let cell = cells.iter().find(|c| c.file_name().unwrap().to_string_lossy().starts_with(step)).unwrap();
-        let weights = cell.join("model/model.safetensors");
-        let (tensors, _) = transplant_core::load_safetensors(&weights, &Device::Cpu).unwrap();
-        (tensors.into_keys().collect::<Vec<_>>(), cell.clone())
+fn weights_of_an_earlier_run_are_looked_through() {
+    let bench = bench(&FILE.replace("DIVIDE", "test = 0.5"));
+    bench.run("out", &[]);
+    // The network alone, beside the model and elsewhere.
+    let model = bench.out("out/cells/first-seed0/model");
+    let all = candle_core::safetensors::load(model.join("model.safetensors"), &candle_core::Device::Cpu).unwrap();
+    let strip = |(name, t): (String, _)| Some((name.strip_prefix("backbone.")?.to_owned(), t));
+    let network = all.into_iter().filter_map(strip).collect();
+    candle_core::safetensors::save(&network, model.join("network.safetensors")).unwrap();
+    candle_core::safetensors::save(&network, bench.out("alone.safetensors")).unwrap();
+    let step = FILE.find("[steps.first]").unwrap()..FILE.find("[steps.second]").unwrap();
+    let from = |path: &str| {
+        let file = FILE.replace(&FILE[step.clone()], &format!("[weights.w]\npath = \"{path}\"\n\n"));
+        let file = file.replace("DIVIDE", "").replace("from = \"first\"", "from = \"w\"\nbackbone = \"net\"");
+        std::fs::write(bench.file(), file).unwrap();
     };
-    let (adapted, cell) = names("adapt");
-    assert_eq!(adapted, names("source").0);
-    assert_eq!(adapted, names("then").0);
-    let artefact = run::load_artefact(&cell.join("model"), &plugins(), &Device::Cpu).unwrap();
-    let to = out.join("exported.safetensors");
-    run::export(&artefact, &to).unwrap();
-    assert!(to.is_file());
+    from("out/cells/first-seed0/model/network.safetensors");
+    let (stderr, report) = run(&bench, "again", &[]);
+    let words = "training or validation rows of step `first` of the run that left the weights `w`";
+    assert!(stderr.contains(words) && report.contains(words) && report.contains("had learned"), "{stderr}\n{report}");
+    // Alone the file does not say what it learned from.
+    from("alone.safetensors");
+    let (_, report) = run(&bench, "alone", &[]);
+    assert!(report.contains("not looked for: the rows that the weights `w` learned from"), "{report}");
 }
 
 #[test]
-fn adapters_beside_weights_are_no_start() {
-    let e = go(&chain("{ type = \"lora\", rank = 2 }")).unwrap_err();
-    assert!(e.contains("steps.then.from") && e.contains("step `adapt` leaves adapters beside its weights"), "{e}");
+fn other_test_parts_are_compared_apart() {
+    let bench = bench(&FILE.replace("DIVIDE", "test = 0.5"));
+    let third = "[datasets.third]\ntype = \"table\"\npath = \"rows.csv\"\nnumbers = [\"a\", \"b\"]\nlabel = \"y\"\ntest = 0.25\n";
+    let file = FILE.replace("DIVIDE", "test = 0.5").replace("[backbones.net]", &format!("{third}\n[backbones.net]"));
+    let first = file.split("[steps.second]").next().unwrap();
+    std::fs::write(bench.file(), format!("{first}[steps.first.sweep]\ndataset = [\"one\", \"third\"]\n")).unwrap();
+    let (_, report) = run(&bench, "out", &[]);
+    assert!(report.contains("dataset = third") && report.contains("majority class, dataset = one"), "{report}");
+}
+
+#[test]
+fn negative_transfer_is_told_against_a_control() {
+    let file = FILE.replace("DIVIDE", "folds = 4") + "[steps.second.sweep]\nstrategy = [\"parameter\", \"feature\"]\n";
+    let (_, report) = run(&bench(&file), "out", &[]);
+    assert!(report.contains("nothing is flagged as negative transfer"), "{report}");
+    let scratch = "[strategies.scratch]\ntype = \"structure\"\n\n[steps.first]";
+    let file = file.replace("[steps.first]", scratch).replace("\"feature\"]", "\"scratch\"]");
+    let (_, report) = run(&bench(&file), "out", &[]);
+    assert!(report.contains("difference to scratch") && report.contains("takes nothing from the source"), "{report}");
 }

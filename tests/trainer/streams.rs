@@ -71,7 +71,7 @@ fn unlabelled_features_have_no_targets() {
     let looks = Arc::new(Looks { unlabelled: vec!["other".into()], ..Looks::default() });
     let labelled = Loader::train(&rows.train(), loader(16)).unwrap();
     // A feed that hands out the labels all the same.
-    let careless = Fed::<Unlabelled>::new(&rows.unlabelled(), labelled.shared().clone());
+    let careless = Fed::<Unlabelled>::new(&rows.unlabelled(), labelled.shared().clone()).unwrap();
     let mut streams = Data::target(labelled);
     streams.unlabelled.insert("other".into(), careless);
     go(&mut fresh_under(&rows, looks.clone()), &streams, &[]).0.unwrap();
@@ -157,7 +157,7 @@ fn cached_targets_are_those_of_the_view() {
         m.load_source(&source, "itself", &["class".to_owned()]).unwrap();
         let options = LoaderOptions { views: Some(2), ..loader(16) };
         let feed = Loader::train(&rows.train(), options).unwrap();
-        let turning = Fed::new(&rows.train(), Arc::new(Turning(feed.shared().clone())) as Arc<dyn Feed>);
+        let turning = Fed::new(&rows.train(), Arc::new(Turning(feed.shared().clone())) as Arc<dyn Feed>).unwrap();
         let (stop, mut quiet) = (AtomicBool::new(false), |_: &Event| {});
         let mut io = Io { cache, ..Io::new(&mut quiet, &stop) };
         fit(&mut m, &recipe(4, "sgd", 0.1), &Data::target(turning), &mut io).unwrap();

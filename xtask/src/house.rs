@@ -115,9 +115,8 @@ fn strategy_names(text: &str) -> Vec<String> {
             found.push(name.chars().take_while(|&c| is_word(c)).collect());
         }
         if let Some((_, tag)) = line.split_once("const TYPE: &'static str = ") {
-            let literal = tag.trim_end_matches(';');
-            found.push(literal.to_owned());
-            found.push(literal.replace('"', "`"));
+            let tag = tag.trim_end_matches(';');
+            found.extend([tag.to_owned(), tag.replace('"', "`")]);
         }
     }
     found
@@ -201,8 +200,8 @@ mod tests {
     #[test]
     fn the_trainer_names_no_strategy() {
         let strategy = "impl Component<dyn Strategy> for Lora {\n    const TYPE: &'static str = \"lora\";\n}";
-        let trainer = "let explore = 1;\n/// Lora\nlet a = Lora::new();\nif tag == \"lora\" {}\nlet b = Loras;\n\
-                       let e = \"set `merge` of `lora`\";";
+        let trainer =
+            "let explore = 1;\n/// Lora\nlet a = Lora::new();\nif tag == \"lora\" {}\nlet b = Loras;\n\"see `lora`\"";
         let found = violations(&[krate("strategies", &[strategy]), krate("trainer", &[trainer])]);
         assert_eq!(
             found,

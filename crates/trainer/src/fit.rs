@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Action, Boundary, Error, Event, Invalid, Origin, Params, Phase, Report, Result, Role, Strategy, Until, Use,
+    Action, Boundary, Error, Event, Invalid, Origin, Params, Phase, Report, Result, Role, Strategy, Until, Use, Within,
     epochs_of,
 };
 use transplant_ops::Precision;
@@ -117,9 +117,8 @@ impl<'r, 'io> Run<'r, 'io> {
     fn resume(&mut self) -> Result<bool> {
         let Some(folder) = self.io.checkpoints.clone().filter(|_| self.io.resume) else { return Ok(false) };
         let checkpoint::Found { newest, damaged } = checkpoint::newest(&folder, self.model.params().device())?;
-        for path in damaged {
-            let text = format!("{} is damaged and was passed over", path.display());
-            self.io.listener.on(&Event::Warning { text });
+        for why in damaged {
+            self.io.listener.on(&Event::Warning { text: format!("{why}; this checkpoint is passed over") });
         }
         let Some((state, tensors)) = newest else { return Ok(false) };
         checkpoint::restore(&state, &tensors, self.model.params())?;
@@ -184,7 +183,8 @@ impl<'r, 'io> Run<'r, 'io> {
         while self.at.epoch < phase.epochs && self.stop.is_none() {
             let started = Instant::now();
             while self.at.step_in_epoch < phase.steps_per_epoch {
-                let loss = self.step(phase)?;
+                let (name, at) = (&phase.phase.name, self.at.total_steps);
+                let loss = self.step(phase).within(|| format!("phase `{name}`, step {at}"))?;
                 self.at.loss_sum += loss;
                 self.at.step_in_epoch += 1;
                 self.at.total_steps += 1;

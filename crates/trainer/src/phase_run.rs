@@ -165,10 +165,7 @@ impl<'r> Run<'r, '_> {
             let weighted = (value * *weight)?;
             let number = scalar(&weighted)?;
             if !number.is_finite() {
-                let at = self.at.total_steps;
-                return Err(Error::contract(format!(
-                    "the loss `{name}` is {number} at step {at}; a lower learning rate or `clip_norm` may help"
-                )));
+                return Err(Error::diverged(format!("the loss `{name}`"), number));
             }
             if phase.strategy.combines() {
                 let mut g = places.clone();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use transplant_core::{
-    Field, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Role, Schema, Seeds, Strategy, Until, Use, epochs_of,
+    Field, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy, Until, Use,
+    epochs_of,
 };
 use transplant_trainer::{Model, Parts, frozen_stages};
 
@@ -30,6 +31,8 @@ pub struct Shape {
     pub phases: Vec<PhaseShape>,
     /// Labelled and unlabelled streams.
     pub streams: Vec<String>,
+    /// What to tell of the file of pretrained weights that it starts from.
+    pub notes: Vec<String>,
     /// Tensors by name that training leaves, for what builds on this.
     pub(crate) tensors: BTreeMap<String, Tensor>,
     /// One of them that an adapter made, where adapters stay beside the weights.
@@ -57,7 +60,7 @@ pub(crate) fn shape(
     inputs: &Schema,
     targets: &Schema,
     source: Option<Source<'_>>,
-) -> Result<Shape, Invalid> {
+) -> Result<Shape> {
     let needs = c.strategy.needs();
     let streams = streams(&needs).map_err(|e| e.under("strategy"))?;
     c.architecture.features(inputs).map_err(at("backbone"))?;
@@ -67,11 +70,13 @@ pub(crate) fn shape(
     let blank = model.info().weights().all(|w| w.stage.is_none());
     if needs.source_required && source.is_none() && !blank {
         let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
-        return Err(e.help("add `from = \"STEP\"`, or the name of weights"));
+        return Err(e.help("add `from = \"STEP\"`, or the name of weights").into());
     }
+    let mut notes = Vec::new();
     if let Some(source) = source {
         let source = source.for_model(&model).map_err(at("from"))?;
         source.load(&mut model).map_err(at("from"))?;
+        notes = source.notes;
     }
     model.plan(cell.trainer.epochs).map_err(at(&which_strategy(cell)))?;
     epochs_of(model.phases(), cell.trainer.epochs).map_err(|e| e.under("trainer.epochs"))?;
@@ -94,6 +99,7 @@ pub(crate) fn shape(
         parameters: numbers(&|_| true),
         phases,
         streams,
+        notes,
         tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
         adapter: info.params.iter().find(|p| p.role == Role::Adapter).map(|p| p.name.clone()),
     })
