@@ -1,4 +1,5 @@
-//! What a fit leaves: exactly the tensors that should be there, however it ended, and a model from which the next step starts.
+//! What a fit leaves: exactly the tensors that should be there, however it ended, and a model from which the next step
+//! starts.
 
 use std::collections::BTreeSet;
 use std::path::Path;

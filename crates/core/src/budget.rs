@@ -4,13 +4,13 @@ use crate::{Invalid, Phase, Until};
 
 /// Epochs of each phase of a fit that has `budget` epochs in all.
 ///
-/// [`Until::Now`] takes none, [`Until::Epochs`] its number and [`Until::Share`] its share of the whole budget, rounded so that
-/// shares with the sum 1 take all of it. Phases with [`Until::Budget`] divide what is left; where it does not divide evenly,
-/// earlier ones get one more. A budget of 0 trains nothing.
+/// [`Until::Now`] takes none, [`Until::Epochs`] its number and [`Until::Share`] its share of the whole budget, rounded
+/// so that shares with the sum 1 take all of it. Phases with [`Until::Budget`] divide what is left; where it does not
+/// divide evenly, earlier ones get one more. A budget of 0 trains nothing.
 ///
 /// # Errors
-/// When a share is not above 0, shares have a sum above 1, the phases together take more than the budget, or one of them gets no
-/// epoch.
+/// When a share is not above 0, shares have a sum above 1, the phases together take more than the budget, or one of
+/// them gets no epoch.
 pub fn epochs_of(phases: &[Phase], budget: u64) -> Result<Vec<u64>, Invalid> {
     if budget == 0 {
         return Ok(vec![0; phases.len()]);

@@ -54,8 +54,8 @@ pub enum Action {
 
 /// Decides, after each epoch and at the end of each phase.
 ///
-/// Each phase that makes steps is a training of its own: what a policy saw in one says nothing about the next, which trains other
-/// weights.
+/// Each phase that makes steps is a training of its own: what a policy saw in one says nothing about the next, which
+/// trains other weights.
 pub trait Policy: Send {
     /// Called before the first step of each phase that makes steps, not when a run resumes within it.
     fn phase_start(&mut self) {}

@@ -152,8 +152,8 @@ impl Scope {
         Ok(attached)
     }
 
-    /// The adapters that the plan attaches to a layer, whose parent this scope or any other of the network may be. What they make
-    /// has [`Role::Adapter`].
+    /// The adapters that the plan attaches to a layer, whose parent this scope or any other of the network may be. What
+    /// they make has [`Role::Adapter`].
     ///
     /// # Errors
     /// When an adapter cannot be made.
@@ -166,7 +166,8 @@ impl Scope {
         here.filter_map(|(_, a)| a.attach(site, &below).transpose()).collect()
     }
 
-    /// Layers made in this scope, or in one that came from the same [`new`](Self::new), to which adapters were attached.
+    /// Layers made in this scope, or in one that came from the same [`new`](Self::new), to which adapters were
+    /// attached.
     pub fn adapted(&self) -> Vec<Site> {
         self.adapted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

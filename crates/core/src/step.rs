@@ -77,8 +77,8 @@ pub trait Step {
     /// The loss of every task that has a target in the stream's batch, averaged over the rows where it is known: one term
     /// a task, named as the task. Where the strategy mixes batches ([`crate::Strategy::mix`]), it is the loss of the mixed one.
     ///
-    /// Where the trainer accumulates several batches for one step, each counts by its share of the rows that are known in all of
-    /// them, so that the gradient is that of one large batch; other terms count alike in every batch.
+    /// Where the trainer accumulates several batches for one step, each counts by its share of the rows that are known
+    /// in all of them, so that the gradient is that of one large batch; other terms count alike in every batch.
     ///
     /// # Errors
     /// When the model fails or no task has a target.

@@ -125,8 +125,8 @@ impl Needs {
     }
 }
 
-/// When a phase ends. All phases of a fit share its epochs, [`ModelInfo::epochs`], as [`epochs_of`](crate::epochs_of) says; a
-/// policy may end a phase earlier.
+/// When a phase ends. All phases of a fit share its epochs, [`ModelInfo::epochs`], as [`epochs_of`](crate::epochs_of)
+/// says; a policy may end a phase earlier.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Until {
     /// After the epochs that other phases leave; several phases of this kind divide them evenly.
@@ -169,7 +169,8 @@ pub struct Phase {
     pub until: Until,
     /// The updates of a step, in order; empty: one that moves all trained weights.
     pub updates: Vec<Update>,
-    /// Of composed strategies, the one whose phase this is; all others live through it as through part of their one phase.
+    /// Of composed strategies, the one whose phase this is; all others live through it as through part of their one
+    /// phase.
     pub owner: Option<String>,
 }
 
@@ -199,8 +200,8 @@ pub enum Boundary {
     PhaseStart(usize),
     /// After an epoch of this phase.
     EpochEnd(usize, u64),
-    /// After the last step of this phase, whether it took all of its epochs or a policy ended it: an average of weights has become
-    /// the weights, and the best ones are restored where a policy wants that.
+    /// After the last step of this phase, whether it took all of its epochs or a policy ended it: an average of weights
+    /// has become the weights, and the best ones are restored where a policy wants that.
     PhaseEnd(usize),
 }
 
@@ -243,12 +244,12 @@ pub trait HeadFit: Send + Sync {
 /// How what one network learned is moved to a new task. A strategy decides; the trainer acts. It opens no file and owns no
 /// loop. Only [`phases`](Self::phases) has no default.
 ///
-/// The trainer calls, in this order: [`needs`](Self::needs) whenever it likes; [`phases`](Self::phases) once;
-/// for each phase [`at`](Self::at) its start, [`terms`](Self::terms) for every update, [`at`](Self::at) the end of every epoch, and
-/// [`at`](Self::at) its end; [`finish`](Self::finish) once. A fit that resumes from a checkpoint asks for the phases again, of a
-/// model in the state in which they were asked for first, and goes on in the middle of that list. Whatever a strategy has to
-/// remember until then it therefore keeps among the tensors of [`Pass::params`], which are part of every checkpoint, and
-/// not in a field of its own.
+/// The trainer calls, in this order: [`needs`](Self::needs) whenever it likes; [`phases`](Self::phases) once; for each
+/// phase [`at`](Self::at) its start, [`terms`](Self::terms) for every update, [`at`](Self::at) the end of every epoch,
+/// and [`at`](Self::at) its end; [`finish`](Self::finish) once. A fit that resumes from a checkpoint asks for the
+/// phases again, of a model in the state in which they were asked for first, and goes on in the middle of that list.
+/// Whatever a strategy has to remember until then it therefore keeps among the tensors of [`Pass::params`], which are
+/// part of every checkpoint, and not in a field of its own.
 ///
 /// A strategy of two phases, the head first and then all weights, of which the second remembers where it started:
 ///
@@ -261,10 +262,11 @@ pub trait Strategy: Send + Sync {
 
     /// Its phases, each a plan and how long.
     ///
-    /// Called once in a fit, before anything is trained and before a checkpoint is read; the trainer keeps the answer. `model` has the
-    /// tensors of the network, of its heads and of the strategy's modules, with the values of the source where
-    /// [`Needs::load`] asks for them, and no adapter. `check` calls it for the same model with values that mean
-    /// nothing, and whoever opens a model that has adapters calls it to attach them. It must be pure: the same model gives the same phases.
+    /// Called once in a fit, before anything is trained and before a checkpoint is read; the trainer keeps the answer.
+    /// `model` has the tensors of the network, of its heads and of the strategy's modules, with the values of the
+    /// source where [`Needs::load`] asks for them, and no adapter. `check` calls it for the same model with values that
+    /// mean nothing, and whoever opens a model that has adapters calls it to attach them. It must be pure: the same
+    /// model gives the same phases.
     ///
     /// # Errors
     /// When the model does not suit it, or an option names what is not there.
@@ -333,8 +335,9 @@ pub trait Strategy: Send + Sync {
 
     /// What happens at a boundary: a fit in closed form, pseudo-labels, averaging.
     ///
-    /// Called once for each boundary of a fit: every [`Boundary::PhaseStart`] has its [`Boundary::PhaseEnd`], also when a policy
-    /// stopped the phase. A fit that resumes does not call it again for boundaries that lie before the checkpoint.
+    /// Called once for each boundary of a fit: every [`Boundary::PhaseStart`] has its [`Boundary::PhaseEnd`], also when
+    /// a policy stopped the phase. A fit that resumes does not call it again for boundaries that lie before the
+    /// checkpoint.
     ///
     /// # Errors
     /// What it meets.
@@ -343,10 +346,12 @@ pub trait Strategy: Send + Sync {
         Ok(())
     }
 
-    /// What becomes of the strategy's adapters and of its own tensors in the finished model: by default all of them stay.
+    /// What becomes of the strategy's adapters and of its own tensors in the finished model: by default all of them
+    /// stay.
     ///
-    /// Called once in a fit, after the last phase's end, however it ended; also by `check` and by whoever opens the model,
-    /// who must come to the same one. It must be pure. Afterwards the model runs under the last phase's adapters, less those merged.
+    /// Called once in a fit, after the last phase's end, however it ended; also by `check` and by whoever opens the
+    /// model, who must come to the same one. It must be pure. Afterwards the model runs under the last phase's
+    /// adapters, less those merged.
     fn finish(&self) -> Finish {
         Finish::default()
     }

@@ -9,8 +9,9 @@ use transplant_core::{Error, Plan, Result, Role, Scope};
 use crate::model::{Model, network_in, untracked};
 
 impl Model {
-    /// Brings the model to the state in which a fit leaves it, as [`Strategy::finish`](transplant_core::Strategy::finish) says, and
-    /// builds it again. Returns the weights that adapters were merged into.
+    /// Brings the model to the state in which a fit leaves it, as
+    /// [`Strategy::finish`](transplant_core::Strategy::finish) says, and builds it again. Returns the weights that
+    /// adapters were merged into.
     ///
     /// # Errors
     /// When an adapter cannot be merged; the error names its layer.

@@ -16,7 +16,8 @@ pub struct LedgerRow {
     pub role: Role,
     /// Where its first value came from.
     pub origin: Origin,
-    /// `trained`, `trained ×0.1`, `frozen`, `merged` where an adapter was added to it; for buffers `updated`, `kept` or `fitted`.
+    /// `trained`, `trained ×0.1`, `frozen`, `merged` where an adapter was added to it; for buffers `updated`, `kept` or
+    /// `fitted`.
     pub used: String,
 }
 

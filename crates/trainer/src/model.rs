@@ -125,8 +125,8 @@ impl Model {
         }
     }
 
-    /// Asks the strategy for the phases of a fit of so many epochs, and keeps them. Called once in a fit, before anything is trained
-    /// or a checkpoint is read.
+    /// Asks the strategy for the phases of a fit of so many epochs, and keeps them. Called once in a fit, before
+    /// anything is trained or a checkpoint is read.
     ///
     /// # Errors
     /// When the strategy does not suit the model.
@@ -147,8 +147,8 @@ impl Model {
         self.phases.get(self.phase).map(|p| &p.plan)
     }
 
-    /// Begins a phase: draws afresh what its plan resets, and makes its adapters. [`fit`](crate::fit) does so; without it, this and
-    /// [`finish`](Self::finish) tell what tensors a fit would leave.
+    /// Begins a phase: draws afresh what its plan resets, and makes its adapters. [`fit`](crate::fit) does so; without
+    /// it, this and [`finish`](Self::finish) tell what tensors a fit would leave.
     ///
     /// # Errors
     /// When the network cannot be built under the phase's plan.
@@ -243,8 +243,8 @@ impl Model {
         Ok(keep)
     }
 
-    /// Builds the evaluating network again, after parameters were inserted or a head was fitted. Its adapters stay those of the
-    /// phase that the model is in.
+    /// Builds the evaluating network again, after parameters were inserted or a head was fitted. Its adapters stay
+    /// those of the phase that the model is in.
     ///
     /// # Errors
     /// When a parameter has the wrong shape.
@@ -322,7 +322,8 @@ impl Model {
         network(&self.parts, &self.info(), Arc::new(plan))
     }
 
-    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the present phase, or there is none.
+    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the present phase, or there is
+    /// none.
     pub(crate) fn frozen_tiles(&self) -> Option<Tiles<'_>> {
         let stages = self.eval.backbone.stages().len();
         let untrained = || untracked(self.params(), &self.adapters);

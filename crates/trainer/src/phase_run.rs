@@ -1,4 +1,5 @@
-//! [`PhaseRun`]: the steps of a phase, each of which fetches batches, asks the strategy for a loss, and updates weights.
+//! [`PhaseRun`]: the steps of a phase, each of which fetches batches, asks the strategy for a loss, and updates
+//! weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -202,16 +203,17 @@ impl<'r> Run<'r, '_> {
     }
 }
 
-/// Where a stream stands when the main one, of `batches` an epoch, has shown so many batches of this phase: its epoch and
-/// batch. Epochs are counted over all phases, so that a second phase sees other augmentations than the first.
+/// Where a stream stands when the main one, of `batches` an epoch, has shown so many batches of this phase: its epoch
+/// and batch. Epochs are counted over all phases, so that a second phase sees other augmentations than the first.
 fn epoch_of(at: &Position, batches: u64, feed: &dyn Feed, position: u64) -> (u64, u64) {
     let n = feed.batches().max(1);
     let earlier = (at.total_epochs - at.epoch) * batches / n;
     (earlier + position / n, position % n)
 }
 
-/// By how much the supervised loss of each stream and task counts more, in each of the batches that one step accumulates, than it
-/// would with as many known rows in all of them: the mean over the batches is then the mean over all known rows.
+/// By how much the supervised loss of each stream and task counts more, in each of the batches that one step
+/// accumulates, than it would with as many known rows in all of them: the mean over the batches is then the mean over
+/// all known rows.
 fn known_shares(
     fetched: &[BTreeMap<String, Fetched<'_>>],
     tasks: &BTreeMap<String, Arc<dyn Task>>,

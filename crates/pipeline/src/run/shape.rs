@@ -123,7 +123,8 @@ fn phase_shape(model: &Model, phase: &Phase, needs: &Needs) -> PhaseShape {
     }
 }
 
-/// The streams of a step in words: its labelled rows are one, `target`, and each unlabelled stream is its rows without labels.
+/// The streams of a step in words: its labelled rows are one, `target`, and each unlabelled stream is its rows without
+/// labels.
 fn streams(needs: &Needs) -> Result<Vec<String>, Invalid> {
     needs.check_streams()?;
     let labelled = needs.labelled_streams();

@@ -10,8 +10,8 @@ const NAME: &str = "best";
 
 /// Puts the weights of the epoch with the best validation score back at the end of training.
 ///
-/// Of equal epochs the earliest counts. Put it beside `early_stopping`. Where a strategy trains in several phases, each ends with its
-/// own best weights, and the next starts from them.
+/// Of equal epochs the earliest counts. Put it beside `early_stopping`. Where a strategy trains in several phases, each
+/// ends with its own best weights, and the next starts from them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BestCheckpointOptions {}

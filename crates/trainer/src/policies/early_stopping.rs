@@ -10,8 +10,9 @@ use super::{captured, restored};
 
 /// Stops when the validation score has not risen for some epochs.
 ///
-/// Put `best_checkpoint` beside it to end with the best weights; Prechelt 1998. Where a strategy trains in several phases, it ends the
-/// phase, and those that follow still run; in each of them it begins to count anew, since other weights are trained.
+/// Put `best_checkpoint` beside it to end with the best weights; Prechelt 1998. Where a strategy trains in several
+/// phases, it ends the phase, and those that follow still run; in each of them it begins to count anew, since other
+/// weights are trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EarlyStoppingOptions {
