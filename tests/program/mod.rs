@@ -9,10 +9,12 @@ mod help;
 mod hub;
 mod outside;
 mod pictures;
+mod predicting;
 mod pretrained;
 mod resume;
 mod run;
 mod same_bytes;
+mod streams;
 mod weights;
 
 use std::path::{Path, PathBuf};
