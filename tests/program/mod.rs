@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cache;
+mod chains;
 mod cifar10;
 mod configs;
 mod exports;
@@ -9,10 +10,12 @@ mod help;
 mod hub;
 mod outside;
 mod pictures;
+mod predicting;
 mod pretrained;
 mod resume;
 mod run;
 mod same_bytes;
+mod streams;
 mod weights;
 
 use std::path::{Path, PathBuf};

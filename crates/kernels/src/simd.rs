@@ -57,8 +57,8 @@ impl FromStr for Level {
 /// The highest level to use; above all levels where nobody has set one.
 static LIMIT: AtomicU8 = AtomicU8::new(u8::MAX);
 
-/// Caps the level of all kernels of this process, to measure or test a processor with narrower vectors. To be called while no
-/// kernel runs: what is packed for one width cannot be used at another.
+/// Caps the level of all kernels of this process, to measure or test a processor with narrower vectors. To be called
+/// while no kernel runs: what is packed for one width cannot be used at another.
 pub fn limit(level: Level) {
     LIMIT.store(level as u8, Ordering::Relaxed);
 }
@@ -98,6 +98,28 @@ pub(crate) fn on_vectors<O: WithSimd>(op: O) -> Option<O::Output> {
     }
 }
 
+/// Runs `op` on the vectors of the [`level`] in use, which are of one number at [`Level::Portable`].
+pub(crate) fn on_any_vectors<O: WithSimd>(op: O) -> O::Output {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => match pulp::x86::V4::try_new() {
+            Some(s) => Simd::vectorize(s, op),
+            None => Simd::vectorize(pulp::Scalar, op),
+        },
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => match pulp::x86::V3::try_new() {
+            Some(s) => Simd::vectorize(s, op),
+            None => Simd::vectorize(pulp::Scalar, op),
+        },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => match pulp::aarch64::Neon::try_new() {
+            Some(s) => Simd::vectorize(s, op),
+            None => Simd::vectorize(pulp::Scalar, op),
+        },
+        _ => Simd::vectorize(pulp::Scalar, op),
+    }
+}
+
 /// Runs `f`, compiled for the vectors of the [`level`] in use.
 #[inline]
 pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
@@ -117,8 +139,8 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Vectors side by side, of which the last may have lanes that do not count. A masked access is slow, so it is only made
-/// where it must be.
+/// Vectors side by side, of which the last may have lanes that do not count. A masked access is slow, so it is only
+/// made where it must be.
 pub(crate) struct Side<S: Simd> {
     s: S,
     last: usize,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use transplant_core::{Invalid, Result};
 
+use super::values::checked;
+
 /// Rows of a left-out head for the classes that have the same name.
 #[derive(Debug)]
 pub struct HeadRows {
@@ -16,18 +18,19 @@ pub struct HeadRows {
     pub names: Vec<String>,
 }
 
-/// The rows of `head`, whose classes are called `theirs`, for those of `ours` that have the same name but for case and what
-/// stands between words (`_`, `-`, spaces). A name that stands for two classes stands for none. All other rows are for the
-/// caller to make.
+/// The rows of `head`, whose classes are called `theirs`, for those of `ours` that have the same name but for case and
+/// what stands between words (`_`, `-`, spaces). A name that stands for two classes stands for none. All other rows are
+/// for the caller to make.
 ///
 /// # Errors
-/// When a tensor of the head has not one row a class.
+/// When a tensor of the head has not one row a class, or values that are not finite.
 pub fn head_rows(head: &BTreeMap<String, Tensor>, theirs: &[String], ours: &[String]) -> Result<HeadRows> {
     for (name, t) in head {
         if t.dims().first() != Some(&theirs.len()) {
             let message = format!("`{name}` of the head is {:?}, and {} classes are named", t.dims(), theirs.len());
             return Err(Invalid::new(message).into());
         }
+        checked(name, name, t)?;
     }
     let (theirs, unique) = (places(theirs), places(ours));
     let found = ours.iter().enumerate().filter_map(|(place, name)| {

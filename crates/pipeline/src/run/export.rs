@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde_json::Value;
 use transplant_core::{
-    Error, Field, Invalid, Result, Spec, TEXT, TOKENS, read_metadata, save_safetensors, write_atomically,
+    Error, Field, Invalid, Result, Role, Spec, TEXT, TOKENS, read_metadata, save_safetensors, write_atomically,
 };
 
 use super::artefact::{Artefact, Manifest};
@@ -94,6 +94,10 @@ fn exported(artefact: &Artefact) -> Result<Exported<'_>> {
         return Err(refused(format!("it has {} heads, and the network has a place for one", m.tasks.len())));
     };
     let below = format!("heads.{task}.");
+    if let Some((name, _)) = artefact.model.params().all().iter().find(|(_, p)| p.role == Role::Adapter) {
+        let how = "train with what merges them, such as `merge = true` of `lora`";
+        return Err(refused(format!("its adapters are not merged into the weights (`{name}`); {how}")));
+    }
     let mut tensors = BTreeMap::<String, Tensor>::new();
     let mut fitted = BTreeMap::<String, Tensor>::new();
     for (name, value) in artefact.model.params().snapshot(|_| true)? {
@@ -104,9 +108,6 @@ fn exported(artefact: &Artefact) -> Result<Exported<'_>> {
         } else {
             return Err(refused(format!("it is more than network and head (`{name}`)")));
         }
-    }
-    if tensors.keys().any(|name| name.contains("lora")) {
-        return Err(refused("its adapters are not merged; train with `merge = true` of `lora`".to_owned()));
     }
     let head = match artefact.model.strategy().head() {
         None => Some(fitted),

@@ -54,8 +54,10 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
         architecture: plugins.check(architecture)?,
         tasks: BTreeMap::from([(CLASS.to_owned(), plugins.check(&Spec::new("classification"))?)]),
         strategies: vec![plugins.check(&Spec::new("structure"))?],
+        epochs: 0,
         raw_inputs: inputs.clone(),
         frame: Some(frame),
+        columns: None,
         transforms,
         augment: Vec::new(),
         test_views: 0,
@@ -103,7 +105,7 @@ fn filled(
 ) -> Result<Artefact> {
     let cx = BuildCx { plugins, base, seeds: Seeds::new(0) };
     let mut model = artefact::fresh(&manifest, device, &cx)?;
-    let fitted = weights::fit(weights::read(path)?, &backbone_shapes(&model))?;
+    let fitted = weights::fit(weights::read(path, None)?, &backbone_shapes(&model))?;
     let params = model.params().clone();
     let head = manifest.tasks.keys().next().map(|task| format!("heads.{task}.")).unwrap_or_default();
     let head = fitted.head.into_iter().map(|(n, t)| (format!("{head}{n}"), t));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde_json::{Value, json};
 use transplant_assets::{Asset, Clients, Role, Store, find};
-use transplant_backbones::weights;
+use transplant_backbones::weights::{self, WeightsFile};
 use transplant_core::{
     Architecture, Error, Field, Frame, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform,
     read_metadata,
@@ -27,13 +27,16 @@ pub(super) const BACKBONE: &str = "backbone.";
 const NORMALISE: &str = "normalise";
 
 /// Names of the file of weights in a folder, the first that is there is taken.
-const IN_FOLDER: [&str; 3] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+const IN_FOLDER: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
-    /// By the file's own names.
-    tensors: BTreeMap<String, Tensor>,
-    /// SHA-256 of the file.
+    file: WeightsFile,
+    /// The file.
+    pub(crate) path: Option<PathBuf>,
+    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or
+    /// `leave_out` is given.
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
@@ -56,7 +59,8 @@ impl OpenWeights {
             (None, None, Some(on_hub)) => ("hub", on_hub.weights.clone(), None),
             (None, None, None) => return Err(Invalid::key("asset", "no weights are named").into()),
         };
-        let tensors = weights::read(&path).map_err(at(key))?;
+        let file = weights::read(&path, spec.key.as_deref()).map_err(at(key))?;
+        let file = file.leave_out(spec.leave_out.as_deref().unwrap_or_default())?;
         let about = match (asset, on_hub, exported(&path)) {
             (Some(asset), ..) => Description::of_asset(asset),
             (None, _, Some(about)) => about,
@@ -70,7 +74,14 @@ impl OpenWeights {
             let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
             return Err(Invalid::key("sha256", message).into());
         }
-        Ok(Self { tensors, hash, licence, about })
+        let hash = match (&file.shards[..], &spec.key, &spec.leave_out) {
+            ([], None, None) => hash,
+            (shards, within, left_out) => {
+                let shards = shards.iter().map(|f| hash::of_file(f)).collect::<Result<Vec<_>>>();
+                hash::of_value(&(hash, shards.map_err(at(key))?, within, left_out)).map_err(at(key))?
+            }
+        };
+        Ok(Self { file, path: Some(path), hash, licence, about })
     }
 
     /// What decides of the weights what is learned from them: the file, and the names of classes that stand beside it.
@@ -81,8 +92,8 @@ impl OpenWeights {
         }
     }
 
-    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
-    /// of it: pixels to their scale, texts to their tokens.
+    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file
+    /// says nothing of it: pixels to their scale, texts to their tokens.
     pub(crate) fn calls_for(&self, inputs: &Schema, spec: &DatasetSpec) -> Vec<Spec<dyn Transform>> {
         let mut out = Vec::new();
         let said = spec.transforms.iter().any(|t| t.tag == NORMALISE);
@@ -111,7 +122,9 @@ impl OpenWeights {
         let Some(pooling) = network.options.get("pooling") else { return true };
         match &self.about.manifest {
             Some(manifest) => manifest.architecture.options.get("pooling") == Some(pooling),
-            None => pooling == "cls_pooler" && self.tensors.keys().any(|name| name.ends_with("pooler.dense.weight")),
+            None => {
+                pooling == "cls_pooler" && self.file.tensors.keys().any(|name| name.ends_with("pooler.dense.weight"))
+            }
         }
     }
 
@@ -283,6 +296,8 @@ pub(crate) struct Named<'a> {
     tensors: Cow<'a, BTreeMap<String, Tensor>>,
     same_labels: Cow<'a, [String]>,
     changed: BTreeMap<String, String>,
+    /// What to tell of the file as a whole.
+    pub(crate) notes: Vec<String>,
     /// Tensors for which a file has none: those of the model, by the names of the network.
     fresh: Vec<String>,
     /// The layer that turned features into classes there, and the names of the classes.
@@ -298,13 +313,13 @@ impl<'a> Source<'a> {
     pub(crate) fn for_model(self, model: &Model) -> Result<Named<'a>> {
         let (from, open, network) = match self {
             Self::Cell { step, tensors, same_labels } => {
-                let (changed, fresh, head, classes) = Default::default();
+                let (changed, notes, fresh, head, classes) = Default::default();
                 let same_labels = Cow::Borrowed(same_labels);
-                return Ok(Named { from: step, tensors, same_labels, changed, fresh, head, classes });
+                return Ok(Named { from: step, tensors, same_labels, changed, notes, fresh, head, classes });
             }
             Self::Weights { name, open, network } => (name, open, network),
         };
-        let fitted = weights::fit(open.tensors.clone(), &backbone_shapes(model))?;
+        let fitted = weights::fit(open.file.clone(), &backbone_shapes(model))?;
         let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
         let mut tensors: BTreeMap<String, Tensor> = fitted.tensors.into_iter().map(ours).collect();
         for name in &fitted.fresh {
@@ -327,8 +342,9 @@ impl<'a> Source<'a> {
                 tensors.insert(format!("heads.{task}.{part}"), value);
             }
         }
+        let notes = fitted.notes.iter().map(|note| format!("weights {from}: {note}")).collect();
         let (changed, fresh, head, same_labels) = (fitted.changed, fitted.fresh, fitted.head, Cow::Owned(same_labels));
-        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels, changed, fresh, head, classes })
+        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels, changed, notes, fresh, head, classes })
     }
 }
 

@@ -1,21 +1,21 @@
 //! Softmax regression to convergence, by Newton's method with conjugate gradients.
 //!
-//! The Hessian is never formed: its product with a direction costs one pass over the rows. The loss is strictly convex for
-//! any positive pull, so there is one minimum and no choice of where to start changes it. (Biases that nothing pulls may move
-//! together without changing a probability; they stay together where they started.)
+//! The Hessian is never formed: its product with a direction costs one pass over the rows. The loss is strictly convex
+//! for any positive pull, so there is one minimum and no choice of where to start changes it. (Biases that nothing
+//! pulls may move together without changing a probability; they stay together where they started.)
 
 use transplant_core::{Error, Result};
+use transplant_kernels::tall::{Tall, outer_products, products};
 
 use super::Rows;
-use super::products::{outer_products, products};
 
 const MAX_NEWTON_STEPS: usize = 200;
 const TOLERANCE: f64 = 1e-9;
 /// The part of the loss that rounding may be.
 const RESOLUTION: f64 = 1e-12;
 
-/// The features of all rows, `[rows, width]`, in one form or another. What it computes has the same bits for any number of
-/// threads.
+/// The features of all rows, `[rows, width]`, in one form or another. What it computes has the same bits for any number
+/// of threads.
 pub(crate) trait Design: Sync {
     /// Values a row.
     fn width(&self) -> usize;
@@ -33,11 +33,11 @@ impl Design for Rows {
     }
 
     fn times(&self, t: &[f64], classes: usize) -> Vec<f64> {
-        products(self, t, classes)
+        products(Tall { width: self.width, values: &self.values }, t, classes)
     }
 
     fn transposed_times(&self, r: &[f64], classes: usize) -> Vec<f64> {
-        outer_products(self, r, classes)
+        outer_products(Tall { width: self.width, values: &self.values }, r, classes)
     }
 }
 
