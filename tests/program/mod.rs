@@ -11,6 +11,7 @@ mod pictures;
 mod pretrained;
 mod resume;
 mod run;
+mod run_folder;
 mod same_bytes;
 mod weights;
 

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
 use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 
 use super::predictions::CellPredictions;
-use super::record::{Metrics, Record};
+use super::record::{Metrics, Record, nan_for_null, nans_for_nulls};
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
 const REPLICATES: usize = 1000;
@@ -41,22 +41,24 @@ pub(crate) struct Done<'a> {
 }
 
 /// One line of the comparison: a strategy of a step, over all its runs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The step.
     pub step: String,
     /// The strategy.
     pub strategy: String,
     /// Other swept keys and their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub swept: BTreeMap<String, Value>,
     /// The metric.
     pub metric: String,
     /// The split.
     pub split: String,
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
+    #[serde(deserialize_with = "nan_for_null")]
     pub mean: f64,
     /// Its 95 % interval over source seeds, draws and test rows.
+    #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of runs.
     pub runs: usize,
@@ -65,18 +67,20 @@ pub struct Comparison {
     /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of them.
     pub leaked: usize,
     /// How it differs from the reference; none for the reference itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paired: Option<Paired>,
 }
 
 /// The difference to the reference over the runs that both have.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// The reference: `structure` where it is there, otherwise the first.
     pub against: String,
     /// Mean difference, this minus the reference.
+    #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
     /// Its paired 95 % interval over source seeds, draws and test rows.
+    #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of pairs.
     pub runs: usize,

@@ -8,8 +8,8 @@ use transplant_trainer::evaluate_views;
 use super::compare::TEST;
 use super::folder::Folder;
 use super::parts;
-use super::predict::{finished, read_summary};
 use super::record::{Metrics, Record};
+use super::summary::Summary;
 use super::{artefact, cells, data};
 use crate::at;
 
@@ -30,19 +30,19 @@ pub struct Checked {
 /// # Errors
 /// When the folder is not a finished run, or an artefact or data set cannot be read.
 pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_name: &str) -> Result<Vec<Checked>> {
-    let summary = read_summary(folder.root())?;
-    finished(folder.root(), &summary).map_err(|e| e.help("finish it with `--resume`"))?;
+    let summary = Summary::read(folder.layout())?;
+    summary.check_finished(folder.layout()).map_err(|e| e.help("finish it with `--resume`"))?;
     let mut out = Vec::new();
-    for step in summary["steps"].as_array().into_iter().flatten() {
-        let Some(told) = step["metrics"].get(TEST).and_then(|m| m.as_object()) else { continue };
-        let id = step["cell"].as_str().unwrap_or_default();
+    for step in &summary.steps {
+        let Some(told) = step.metrics.get(TEST) else { continue };
+        let id = step.cell.as_str();
         let record = Record::read(&folder.cell(id))?;
         let metrics = measure(folder, &record, plugins, device)?;
         let allowed = if record.device == device_name { 0.0 } else { OTHER_DEVICE };
         let mut same = metrics.len() == told.len();
         let mut lines = String::new();
         for (name, value) in &metrics {
-            let before = told.get(name).and_then(|v| v.as_f64()).unwrap_or(f64::NAN);
+            let before = told.get(name).copied().unwrap_or(f64::NAN);
             let agrees = (value - before).abs() <= allowed;
             same &= agrees;
             let verdict = if agrees { "as before".to_owned() } else { format!("summary.json says {before}") };
@@ -63,7 +63,7 @@ fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device)
     }
     let components = parts::build(cell, open.dataset.targets(), &cx)?;
     let parts = data::split(cell, &record.dataset, &open, &components)?;
-    let artefact = artefact::load(&folder.cell(&cell.id).join("model"), plugins, device)?;
+    let artefact = artefact::load(folder.cell(&cell.id).model().root(), plugins, device)?;
     let loader = open.loader(cell.trainer.batch_size, cells::seeds(cell));
     let feed = Loader::test(&parts.test, loader).map_err(at("test"))?;
     let said = evaluate_views(&artefact.model, &feed, cell.test_views)?;

@@ -44,7 +44,7 @@ fn how_to_read(comparison: &[Comparison], step: &str) -> String {
              does worse than {against} is flagged as negative transfer."
         ));
     }
-    text + " `below` names a peer without a network that does better.\n"
+    text + " `below` names a baseline without a network that does better.\n"
 }
 
 /// Means of all other metrics.

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
 use candle_core::{Device, Tensor};
-use serde_json::Value;
 use transplant_core::{Acts, Error, Field, Invalid, Plugins, Predictions, Result, Schema, Seeds, TEXT};
 use transplant_datasets::{Chain, read_image, read_picture};
 use transplant_kernels::parallel;
 
 use super::artefact::{self, Artefact, Manifest};
+use super::layout::{CellLayout, ModelLayout, RunLayout};
 use super::pretrained::pretrained;
+use super::summary::Summary;
 pub use answers::Format;
 use inputs::{Content, Item};
 
@@ -28,19 +29,19 @@ const CHUNK: usize = 128;
 /// # Errors
 /// When there is no such run or cell.
 pub fn model_folder(run: &Path, cell: Option<&str>) -> Result<PathBuf> {
-    let alone = [run.join("model"), run.to_owned()];
-    if let Some(model) = alone.into_iter().find(|f| cell.is_none() && f.join("model.json").is_file()) {
-        return Ok(model);
+    let alone = [CellLayout::new(run).model(), ModelLayout::new(run)];
+    if let Some(model) = alone.into_iter().find(|m| cell.is_none() && m.manifest().is_file()) {
+        return Ok(model.root().to_owned());
     }
     let id = match cell {
         Some(id) => id.to_owned(),
         None => default_cell(run)?,
     };
-    let folder = run.join("cells").join(&id).join("model");
-    if folder.join("model.json").is_file() {
-        return Ok(folder);
+    let model = RunLayout::new(run).cell(&id).model();
+    if model.manifest().is_file() {
+        return Ok(model.root().to_owned());
     }
-    let mut there: Vec<String> = std::fs::read_dir(run.join("cells"))
+    let mut there: Vec<String> = std::fs::read_dir(RunLayout::new(run).cells())
         .into_iter()
         .flatten()
         .flatten()
@@ -57,34 +58,14 @@ pub fn model_folder(run: &Path, cell: Option<&str>) -> Result<PathBuf> {
 /// The first cell of the last step in the summary of a finished run: before that, the last step there may be one that others
 /// were to start from.
 fn default_cell(run: &Path) -> Result<String> {
-    let summary = read_summary(run)?;
-    finished(run, &summary).map_err(|e| e.help("name one of its cells with `--cell`, or finish it with `--resume`"))?;
-    let steps = summary["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let last = steps.last().map(|s| &s["name"]);
-    let first = steps.iter().find(|s| Some(&s["name"]) == last).and_then(|s| s["cell"].as_str());
+    let files = RunLayout::new(run);
+    let summary = Summary::read(&files)?;
+    let help = "name one of its cells with `--cell`, or finish it with `--resume`";
+    summary.check_finished(&files).map_err(|e| e.help(help))?;
+    let last = summary.steps.last().map(|s| &s.name);
+    let first = summary.steps.iter().find(|s| Some(&s.name) == last);
     let none = || Invalid::new(format!("{} has no finished cell yet", run.display()));
-    Ok(first.ok_or_else(none)?.to_owned())
-}
-
-/// That a run has come to its end.
-pub(crate) fn finished(run: &Path, summary: &Value) -> Result<(), Invalid> {
-    match summary["status"].as_str() {
-        Some("finished") => Ok(()),
-        other => {
-            let cells = summary["steps"].as_array().map_or(0, Vec::len);
-            let status = other.unwrap_or("unknown");
-            Err(Invalid::new(format!("{} is not finished: it is {status}, with {cells} cells done", run.display())))
-        }
-    }
-}
-
-/// The summary of a run.
-pub(crate) fn read_summary(run: &Path) -> Result<Value> {
-    let path = run.join("summary.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Invalid::new(format!("{} is not the folder of a run: cannot read {}: {e}", run.display(), path.display()))
-    })?;
-    serde_json::from_str(&text).map_err(|e| Error::data(&path, None, e.to_string()))
+    Ok(first.ok_or_else(none)?.cell.clone())
 }
 
 /// How a prediction is asked for and answered.
