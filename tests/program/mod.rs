@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cache;
+mod chains;
 mod cifar10;
 mod configs;
 mod help;

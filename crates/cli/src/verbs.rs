@@ -70,7 +70,7 @@ fn tables(outcome: &Outcome) -> String {
 
 fn check(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
     let pipeline = open(a, plugins)?;
-    say(&run::overview(&prepare(&pipeline, plugins, a.out.as_deref())?))
+    say(&run::overview(&prepare(&pipeline, plugins, a.out.as_deref())?)?)
 }
 
 fn data(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {

@@ -200,6 +200,10 @@ impl Dataset for Divided {
         self.dataset.file_hash(row)
     }
 
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.dataset.record_hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.dataset.licence()
     }

@@ -43,6 +43,7 @@
 
 mod averaged;
 mod chain;
+mod chance;
 mod codec;
 mod division;
 mod loader;
@@ -58,10 +59,11 @@ use transplant_core::{Dataset, Plugins, Transform};
 
 pub use averaged::averaged;
 pub use chain::Chain;
+pub use chance::equal_by_chance;
 pub use division::Division;
 pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
-pub use prints::{Prints, Twins};
+pub use prints::{Equal, KnownAgain, Prints, Twins};
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Cifar100Binary, Cifar100BinaryOptions, Cifar100Target, Damaged,
     Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,

@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use transplant_codecs::table::{self, Format};
-use transplant_core::{Error, Invalid, Result};
+use transplant_core::{Error, Fingerprint, Invalid, Result};
 
 use crate::codec::{error, unsupported};
 
@@ -45,6 +46,19 @@ impl Table {
     /// [`Error::Contract`] when it was not asked for.
     pub fn column(&self, name: &str) -> Result<&[Option<Cell>]> {
         self.0.column(name).map_err(error)
+    }
+
+    /// SHA-256 of the whole file, columns that are not read included.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn content_hash(&self) -> Result<Fingerprint> {
+        let read = || -> std::io::Result<Fingerprint> {
+            let mut hash = Sha256::new();
+            std::io::copy(&mut std::fs::File::open(self.file())?, &mut hash)?;
+            Ok(hash.finalize().into())
+        };
+        read().map_err(|e| Error::io(self.file(), e))
     }
 
     /// An error about a row, with its line where the file has lines.

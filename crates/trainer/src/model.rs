@@ -139,7 +139,9 @@ impl Model {
         }
         if let Some(name) = source.keys().find(|n| n.starts_with("backbone.") && self.params().find(n).is_none()) {
             let e = Invalid::new(format!("the source `{from}` has `{name}`, which this network has no place for"));
-            return Err(e.help("an adapted source must be merged first (`merge = true` of `lora`)").into());
+            return Err(e
+                .help("an adapted source must be merged first: `merge = true` of the strategy that adapted it")
+                .into());
         }
         for task in self.parts.tasks.keys() {
             let same = same_labels.contains(task);

@@ -15,6 +15,7 @@ mod mnist_idx;
 mod optdigits;
 mod picture_tree;
 mod pictures;
+mod sixteen_bits;
 mod table;
 mod tables;
 mod text_table;

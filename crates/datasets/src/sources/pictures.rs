@@ -16,7 +16,8 @@ use transplant_kernels::parallel;
 
 use super::image_rows::ImageRows;
 use super::images::hex;
-use crate::picture::decode;
+use super::sixteen_bits::SixteenBits;
+use crate::picture::{decode, decode_with_highest};
 
 /// So many damaged pictures are named in an error.
 const NAMED: usize = 5;
@@ -141,10 +142,12 @@ impl Pictures {
         let mut kept = vec![0; room.min(pictures.len()) * size];
         let places = kept.chunks_mut(size).map(Some).chain(std::iter::repeat_with(|| None));
         let mut opening: Vec<_> = pictures.iter().zip(places).map(|(p, place)| (p, place, None)).collect();
+        let sixteen = SixteenBits::default();
         parallel::chunks_mut(&mut opening, 1, &|_, one| {
             let (picture, place, opened) = &mut one[0];
-            *opened = Some(open(picture, &frame, place.as_deref_mut()));
+            *opened = Some(open(picture, &frame, place.as_deref_mut(), &sixteen));
         });
+        sixteen.narrow().iter().for_each(|told| tracing::warn!("{}: {told}", rows.name));
         let opened: Vec<Opened> = opening.into_iter().filter_map(|(_, _, opened)| opened).collect();
 
         let mut hash = Sha256::new();
@@ -200,12 +203,13 @@ impl Pictures {
 }
 
 /// Decodes a picture, to `out` when it is kept.
-fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>) -> Opened {
+fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>, sixteen: &SixteenBits) -> Opened {
     let content = match picture.content() {
         Ok(content) => content,
         Err(why) => return (Default::default(), Err(why)),
     };
-    let decoded = decode(&content, frame).map(|bytes| {
+    let decoded = decode_with_highest(&content, frame).map(|(bytes, highest)| {
+        sixteen.add(highest);
         if let Some(out) = out {
             out.copy_from_slice(&bytes);
         }

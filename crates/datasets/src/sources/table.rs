@@ -5,19 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, HIDDEN, Invalid, Plugins, Result, Roles, Schema,
+    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Fingerprint, HIDDEN, Invalid, Plugins, Result, Roles,
+    Schema,
 };
 
 use super::images::hex;
 use super::labelling::{Labelling, Labels, Marks};
-use super::tables::{Origin, empty_is_missing};
+use super::tables::{Origin, Records, empty_is_missing};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
@@ -118,6 +120,7 @@ pub struct VectorTable {
     /// Row after row.
     values: Vec<f32>,
     labelled: Labels,
+    records: Records,
     inputs: Schema,
     hash: String,
     licence: Option<String>,
@@ -143,17 +146,18 @@ impl VectorTable {
         }
         let values = (0..marks.len()).flat_map(|row| parts.iter().map(move |(_, column)| column[row])).collect();
         let columns: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
-        Self::with(o, columns, values, marks.finish()?)
+        let records = Records::new(&tables, &marks)?;
+        Self::with(o, columns, values, marks.finish()?, records)
     }
 
-    fn with(o: &Options, columns: Vec<String>, values: Vec<f32>, labelled: Labels) -> Result<Self> {
+    fn with(o: &Options, columns: Vec<String>, values: Vec<f32>, labelled: Labels, records: Records) -> Result<Self> {
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{columns:?}"));
         values.iter().for_each(|value| hash.update(value.to_le_bytes()));
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Vector { width: columns.len() })]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name: o.origin().name(), columns, values, labelled, inputs, hash, licence })
+        Ok(Self { name: o.origin().name(), columns, values, labelled, records, inputs, hash, licence })
     }
 
     /// How many rows there are, all roles together.
@@ -271,6 +275,10 @@ impl Dataset for VectorTable {
         self.hash.clone()
     }
 
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.records.hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.licence.clone()
     }
@@ -282,6 +290,10 @@ impl Component<dyn Dataset> for VectorTable {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check(o)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        o.origin().rows_key(o.labelling(), base)
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
@@ -320,6 +332,18 @@ mod tests {
         let zero = with(ROWS, |o| o.fill = Some(Fill::Zero))?.batch(&[1])?;
         assert_eq!(zero.inputs.get(HIDDEN)?.to_vec2::<f32>()?, [[0., 1., 3., 0., 1., 0.]]);
         assert!(t.batch(&[4]).unwrap_err().to_string().contains("row 4: no such row"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_is_known_by_other_columns() -> Result<()> {
+        let plain = |o: &mut Options| o.fill = Some(Fill::Zero);
+        let (whole, one) = (with(ROWS, plain)?, with(ROWS, |o| o.numbers = vec!["a".into()]).err());
+        assert!(one.is_some(), "a number is missing");
+        let other = with(ROWS, |o| (o.numbers, o.categories) = (Vec::new(), vec!["c".into()]))?;
+        assert!((0..4).all(|row| whole.record_hash(row).is_some() && whole.record_hash(row) == other.record_hash(row)));
+        assert_ne!(whole.record_hash(0), whole.record_hash(1));
+        assert_ne!(whole.record_hash(0), with(&ROWS.replace("100", "101"), plain)?.record_hash(0), "another file");
         Ok(())
     }
 

@@ -18,13 +18,13 @@ use super::baselines::{self, Baselines, Vectors};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Folder, Left, SetAside};
 use super::layout::{BASELINES, MANIFEST, PREDICTIONS, WEIGHTS};
-use super::leaks::{Leak, Leaks};
+use super::leaks::{Because, Leak, Leaks};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
-use super::{cache, hash, parts, shape};
+use super::{cache, hash, labels, leaks, parts, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
@@ -123,12 +123,15 @@ impl Session<'_> {
         if let Some(text) = ready.parts.note.clone() {
             listener.on(&Event::Note { text });
         }
+        for text in self.run.shapes[ready.shape].notes.iter().cloned() {
+            listener.on(&Event::Note { text });
+        }
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
-        let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;
-        for text in leak.told.iter().cloned() {
-            listener.on(&Event::Warning { text });
+        let leak = self.leaks.borrow_mut().of(self.run, ready)?;
+        for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec.folds.is_some()) {
+            listener.on(&if because == Because::Chance { Event::Note { text } } else { Event::Warning { text } });
         }
         let checkpoints = Some(folder.checkpoints());
         let cache = cache::settings(self.run, cell)?;
@@ -308,6 +311,8 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
+            labels_before: labels::before(self.run, ready),
+            weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })
@@ -318,7 +323,8 @@ impl Finished {
     /// For the comparison.
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
-        Done { record: &self.record, predictions: &self.predictions, peers: &self.baselines, measures }
+        let control = !ready.takes_weights();
+        Done { record: &self.record, predictions: &self.predictions, peers: &self.baselines, control, measures }
     }
 }
 

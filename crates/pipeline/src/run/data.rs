@@ -77,13 +77,20 @@ pub(crate) fn make(specs: &[Spec<dyn Transform>], key: &str, cx: &BuildCx<'_>) -
     specs.iter().enumerate().map(one).collect()
 }
 
+/// The target by which rows are drawn: that of the first task that predicts a class.
+pub(crate) fn drawn_by(c: &Components, targets: &Schema) -> Option<String> {
+    let class = |t: &&str| matches!(targets.get(*t), Some(Field::Class { .. }));
+    c.tasks.values().map(|t| t.target()).find(class).map(str::to_owned)
+}
+
 /// Draws the rows of a cell. Key paths of errors start at the data set's section.
 pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts> {
-    let targets = open.dataset.targets();
-    let class = |t: &str| matches!(targets.get(t), Some(Field::Class { .. }));
-    let target = c.tasks.values().map(|t| t.target().to_owned()).find(|t| class(t));
-    let target =
-        target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
+    let target = drawn_by(c, open.dataset.targets()).ok_or_else(|| {
+        let tasks: Vec<String> = c.tasks.keys().map(|t| format!("`{t}`")).collect();
+        let message =
+            format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
+        Invalid::new(message).help("numbers alone cannot be learned from a pipeline file yet: add a task of classes")
+    })?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
     let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose().map_err(at(""))?;

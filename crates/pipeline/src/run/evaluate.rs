@@ -1,16 +1,16 @@
 //! `evaluate`: the models of a run, loaded from their artefacts and measured again on their test rows.
 
 use candle_core::Device;
-use transplant_core::{BuildCx, Error, Plugins, Result, Seeds};
+use transplant_core::{Error, Plugins, Result};
 use transplant_datasets::Loader;
 use transplant_trainer::evaluate_views;
 
 use super::compare::TEST;
+use super::earlier::Reopened;
 use super::folder::Folder;
-use super::parts;
 use super::record::{Metrics, Record};
 use super::summary::Summary;
-use super::{artefact, cells, data};
+use super::{artefact, cells};
 use crate::at;
 
 /// Metrics on another device than the run's may differ by this much: sums are rounded otherwise there.
@@ -55,14 +55,10 @@ pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_nam
 
 fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device) -> Result<Metrics> {
     let cell = &record.cell;
-    let cx = BuildCx { plugins, base: &record.base, seeds: Seeds::new(cell.seed) };
-    let open = data::open(&record.dataset, &cx)?;
-    if open.hash != record.data_hash {
+    let Some(Reopened { open, components, parts }) = record.reopen(plugins)? else {
         let message = "the content is not what the run was made with: its hash differs";
         return Err(Error::data(&cell.dataset, None, message));
-    }
-    let components = parts::build(cell, open.dataset.targets(), &cx)?;
-    let parts = data::split(cell, &record.dataset, &open, &components)?;
+    };
     let artefact = artefact::load(folder.cell(&cell.id).model().root(), plugins, device)?;
     let loader = open.loader(cell.trainer.batch_size, cells::seeds(cell));
     let feed = Loader::test(&parts.test, loader).map_err(at("test"))?;

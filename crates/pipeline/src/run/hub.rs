@@ -29,6 +29,10 @@ impl OnHub {
         };
         let weights = hub(spec.file.as_deref().unwrap_or("model.safetensors"));
         let weights = weights.fetch(clients).map_err(at("hub"))?;
+        for shard in transplant_backbones::weights::shard_names(&weights).map_err(at("hub"))? {
+            let folder = spec.file.as_deref().and_then(|f| f.rsplit_once('/')).map(|(folder, _)| folder);
+            hub(&folder.map_or_else(|| shard.clone(), |f| format!("{f}/{shard}"))).fetch(clients).map_err(at("hub"))?;
+        }
         // What a repository lacks is no error: the pipeline file can say how inputs are prepared.
         let beside = |file: &str| match hub(file).fetch(clients) {
             Ok(path) => Some(path),

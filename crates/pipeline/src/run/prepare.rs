@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Invalid, Plugins, Result, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Error, Field, Invalid, Load, Plugins, Result, Seeds, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
@@ -141,7 +141,34 @@ struct Known {
     shapes: BTreeMap<String, usize>,
 }
 
+impl Ready {
+    /// The target by which its rows are drawn.
+    pub(crate) fn target(&self) -> &str {
+        let class = |t: &&str| matches!(self.open.dataset.targets().get(*t), Some(Field::Class { .. }));
+        self.components.tasks.values().map(|t| t.target()).find(class).unwrap_or_default()
+    }
+
+    /// Whether its strategy takes anything from what it starts from; what does not is a control.
+    pub(crate) fn takes_weights(&self) -> bool {
+        let needs = self.components.strategy.needs();
+        needs.load != Load::Nothing || needs.source_required
+    }
+}
+
 impl Prepared<'_> {
+    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing from the cell
+    /// before it.
+    pub(crate) fn learned_from<'s>(&'s self, ready: &'s Ready) -> Vec<&'s Ready> {
+        let before = |r: &&'s Ready| r.from.filter(|_| r.takes_weights()).map(|i| &self.cells[i]);
+        std::iter::successors(before(&ready), before).collect()
+    }
+
+    /// Whether the data sets of two cells have the same records, however each divides them.
+    pub(crate) fn same_records(&self, a: &Ready, b: &Ready) -> bool {
+        let key = |r: &Ready| self.plugins.rows_key(&r.spec.source, &self.base).ok();
+        key(a).is_some_and(|of_a| key(b) == Some(of_a))
+    }
+
     fn ready(&mut self, cell: &Cell, cx: &BuildCx<'_>, known: &mut Known) -> Result<Ready, FileError> {
         let here = |e: Error| self.pipeline.locate_in(cell, e);
         let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)).into());

@@ -10,6 +10,7 @@ use serde_json::Value;
 use transplant_core::{Error, Result, write_atomically};
 use transplant_trainer::LedgerRow;
 
+use super::labels::EarlierLabels;
 use super::layout::CellLayout;
 use super::leaks::Leak;
 use crate::resolved::{Cell, DatasetSpec};
@@ -70,6 +71,12 @@ pub struct Record {
     /// Test rows that the network has learned from.
     #[serde(default)]
     pub leak: Leak,
+    /// Labels that the network has learned from in steps before it.
+    #[serde(default)]
+    pub labels_before: Vec<EarlierLabels>,
+    /// Which weights of a file were taken, and how its names were read.
+    #[serde(default)]
+    pub weights: Vec<String>,
     /// What happened with each tensor.
     pub ledger: Vec<LedgerRow>,
     /// Files of the cell and their SHA-256.

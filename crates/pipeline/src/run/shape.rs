@@ -25,6 +25,8 @@ pub struct Shape {
     pub phases: Vec<PhaseShape>,
     /// Labelled and unlabelled streams.
     pub streams: Vec<String>,
+    /// What to tell of the file of pretrained weights that it starts from.
+    pub notes: Vec<String>,
     /// Tensors by name, for what builds on this.
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
@@ -65,6 +67,7 @@ pub(crate) fn shape(
         let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
         return Err(e.help("add `from = \"STEP\"`, or the name of weights").into());
     }
+    let mut notes = Vec::new();
     if let Some(source) = source {
         let source = source.for_model(&model).map_err(at("from"))?;
         source.load(&mut model).map_err(|e| match e {
@@ -72,6 +75,7 @@ pub(crate) fn shape(
             Error::Invalid(_) => at(&which_strategy(cell))(e),
             e => at("from")(e),
         })?;
+        notes = source.notes;
     }
     let phases = c.strategy.phases(&model.info()).map_err(at(&which_strategy(cell)))?;
     model.rebuild().map_err(at("strategy"))?;
@@ -102,6 +106,7 @@ pub(crate) fn shape(
         parameters: numbers(&|_| true),
         phases: phases.iter().map(phase).collect(),
         streams,
+        notes,
         tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
     })
 }

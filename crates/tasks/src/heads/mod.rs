@@ -8,7 +8,6 @@
 mod knn;
 mod logistic_regression;
 mod nearest_prototype;
-mod products;
 mod scale;
 mod softmax;
 mod sparse;

@@ -12,8 +12,8 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use transplant_core::{Error, Invalid, Result, is_unspaced, words};
+use transplant_kernels::parallel;
 
 /// The rows of a `u8 [rows, bytes]` tensor as texts; zeros at the end fill up. `rows` are named in errors.
 pub(super) fn texts(values: &Tensor, rows: &[u64]) -> Result<Vec<String>> {
@@ -104,12 +104,12 @@ impl Vocabulary {
         let mut counts: HashMap<Box<str>, usize> = HashMap::new();
         // A block of texts at a time, so that the terms of all need not be held at once.
         for block in texts.chunks(4096) {
-            for terms in block.par_iter().map(distinct).collect::<Vec<_>>() {
+            for terms in parallel::map(block.len(), &|i| distinct(&block[i])) {
                 terms.into_iter().for_each(|term| *counts.entry(term).or_default() += 1);
             }
         }
         let mut kept: Vec<(Box<str>, usize)> = counts.into_iter().filter(|(_, n)| *n >= min_count).collect();
-        kept.par_sort_unstable();
+        kept.sort_unstable();
         let idf = |n: usize| ((1.0 + texts.len() as f64) / (1.0 + n as f64)).ln() + 1.0;
         let idf = kept.iter().map(|(_, n)| idf(*n) as f32).collect();
         Self::of(kept.into_iter().map(|(term, _)| term), how, idf)
