@@ -9,6 +9,7 @@ mod help;
 mod hub;
 mod outside;
 mod pictures;
+mod predicting;
 mod pretrained;
 mod resume;
 mod run;

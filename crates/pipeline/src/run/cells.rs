@@ -14,7 +14,7 @@ use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
-use super::baselines::{self, Baselines, Vectors};
+use super::baselines::{self, Baselines};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Folder, Left, SetAside};
 use super::layout::{BASELINES, MANIFEST, PREDICTIONS, WEIGHTS};
@@ -24,6 +24,7 @@ use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
+use super::vectors::Shared;
 use super::{cache, hash, labels, leaks, parts, shape};
 use crate::resolved::Cell;
 
@@ -54,7 +55,7 @@ pub(crate) struct Session<'a> {
     /// Baselines that were fitted.
     pub(crate) baselines: RefCell<BTreeMap<Rows, Baselines>>,
     /// Rows as baselines see them, by data set and its transforms.
-    pub(crate) vectors: RefCell<BTreeMap<String, Vectors>>,
+    pub(crate) vectors: RefCell<BTreeMap<String, Shared>>,
     /// Where cells go that this run replaces, once there is one.
     pub(crate) aside: RefCell<Option<SetAside>>,
 }
@@ -144,6 +145,7 @@ impl Session<'_> {
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
+            let feed = baselines::observed(ready, feed, &self.vectors(ready))?;
             predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
@@ -225,6 +227,7 @@ impl Session<'_> {
             strategies: cell.strategies.clone(),
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
+            columns: open.dataset.columns(),
             transforms: ready.spec.transforms.clone(),
             augment: if cell.test_views > 0 { ready.spec.augment.clone() } else { Vec::new() },
             test_views: cell.test_views,
@@ -250,14 +253,17 @@ impl Session<'_> {
             return known.clone();
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
-        let mut vectors = self.vectors.borrow_mut();
-        let seen = vectors.entry(chain).or_default();
         let measures = &ready.components.measures;
-        let baselines = baselines::baselines(ready, &ready.open, test, seen, &cx);
+        let baselines = baselines::baselines(ready, &ready.open, test, &self.vectors(ready), &cx);
         let baselines = baselines.measurable(|p| metrics(measures, &p.tasks).map(drop));
         self.baselines.borrow_mut().insert(rows, baselines.clone());
         baselines
+    }
+
+    /// What baselines saw of rows of the data set of a cell under its transforms.
+    fn vectors(&self, ready: &Ready) -> Shared {
+        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
+        self.vectors.borrow_mut().entry(chain).or_default().clone()
     }
 
     fn record(

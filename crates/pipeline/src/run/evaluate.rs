@@ -1,7 +1,7 @@
 //! `evaluate`: the models of a run, loaded from their artefacts and measured again on their test rows.
 
 use candle_core::Device;
-use transplant_core::{Error, Plugins, Result};
+use transplant_core::{Error, Invalid, Plugins, Result, nearest};
 use transplant_datasets::Loader;
 use transplant_trainer::evaluate_views;
 
@@ -25,17 +25,31 @@ pub struct Checked {
     pub text: String,
 }
 
-/// Measures every tested cell of a run's summary again.
+/// Measures every tested cell of a run's summary again, or one of them.
 ///
 /// # Errors
-/// When the folder is not a finished run, or an artefact or data set cannot be read.
-pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_name: &str) -> Result<Vec<Checked>> {
+/// When the folder is not a finished run, has no such cell, or an artefact or data set cannot be read.
+pub fn check_run(
+    folder: &Folder,
+    only: Option<&str>,
+    plugins: &Plugins,
+    (device, device_name): (&Device, &str),
+) -> Result<Vec<Checked>> {
     let summary = Summary::read(folder.layout())?;
     summary.check_finished(folder.layout()).map_err(|e| e.help("finish it with `--resume`"))?;
+    let tested = summary.steps.iter().filter_map(|step| Some((step.cell.as_str(), step.metrics.get(TEST)?)));
+    let tested: Vec<_> = tested.collect();
+    if let Some(id) = only.filter(|only| tested.iter().all(|(id, _)| id != only)) {
+        let there = tested.iter().map(|(id, _)| *id);
+        let help = match nearest(id, there.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are: {}", there.collect::<Vec<_>>().join(", ")),
+        };
+        let e = Invalid::new(format!("{} has no tested cell `{id}`", folder.root().display()));
+        return Err(e.help(help).into());
+    }
     let mut out = Vec::new();
-    for step in &summary.steps {
-        let Some(told) = step.metrics.get(TEST) else { continue };
-        let id = step.cell.as_str();
+    for (id, told) in tested.into_iter().filter(|(id, _)| only.is_none_or(|only| only == *id)) {
         let record = Record::read(&folder.cell(id))?;
         let metrics = measure(folder, &record, plugins, device)?;
         let allowed = if record.device == device_name { 0.0 } else { OTHER_DEVICE };

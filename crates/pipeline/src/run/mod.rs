@@ -36,6 +36,7 @@ mod source;
 mod summary;
 mod table;
 mod usage;
+mod vectors;
 
 pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
 pub use cache::{clear as clear_cache, default_folder as default_cache, list as list_cache};
@@ -49,7 +50,7 @@ pub use labels::EarlierLabels;
 pub use layout::{CellLayout, ModelLayout, RunLayout};
 pub use leaks::{Because, By, Found, Leak};
 pub use overview::overview;
-pub use predict::{Asked, Format, Predicted, model_folder, model_of, predict};
+pub use predict::{Asked, Choice, Format, Predicted, choose, model_of, predict};
 pub use prepare::{Prepared, Ready, prepare};
 pub use pretrained::pretrained;
 pub use record::{Metrics, Record};

@@ -50,6 +50,7 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
         strategies: vec![plugins.check(&Spec::new("structure"))?],
         raw_inputs: inputs.clone(),
         frame: Some(frame),
+        columns: None,
         transforms: vec![plugins.check(&normalise(image, channels))?],
         augment: Vec::new(),
         test_views: 0,
