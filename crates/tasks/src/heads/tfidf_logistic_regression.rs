@@ -4,7 +4,7 @@
 //! 2012). With the same options it is scikit-learn's `TfidfVectorizer` followed by `LogisticRegression`: the penalty is not on
 //! the bias, and two classes share one set of coefficients, half of which, with either sign, goes to each of the two logits.
 //!
-//! Use it as the peer that every network for texts stands beside, over the backbone `raw_text`.
+//! Use it as the baseline that every network for texts stands beside, over the backbone `raw_text`.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const NEVER: f32 = -1e4;
 
 /// A linear classifier on weighted counts of a text's words and word pairs.
 ///
-/// It needs no network: the peer that networks for texts stand beside. It reads texts themselves, as the backbone `raw_text`
+/// It needs no network: the baseline that networks for texts stand beside. It reads texts themselves, as the backbone `raw_text`
 /// passes them on, and is what scikit-learn's `TfidfVectorizer` and `LogisticRegression` are with the same options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
