@@ -15,6 +15,7 @@ mod resume;
 mod run;
 mod run_folder;
 mod same_bytes;
+mod streams;
 mod weights;
 
 use std::path::{Path, PathBuf};

@@ -18,6 +18,7 @@ use super::data;
 use super::hash;
 use super::layout::ModelLayout;
 use super::record::{read_json, write_json};
+use super::source::BACKBONE;
 
 /// Version of `model.json`.
 pub(crate) const SCHEMA: u32 = 1;
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
     /// The strategies, which may have replaced heads or attached adapters.
     pub strategies: Vec<Spec<dyn Strategy>>,
+    /// Epochs for which the strategies planned.
+    #[serde(default)]
+    pub epochs: u64,
     /// What a row is before the transforms.
     pub raw_inputs: Schema,
     /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a transform.
@@ -168,19 +172,32 @@ pub(super) fn fresh(m: &Manifest, device: &Device, cx: &BuildCx<'_>) -> Result<M
 fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
     let mut model = fresh(m, device, cx)?;
     if let Some(source) = &m.source {
-        // Strategies plan by what was there to start from; the tensors themselves are replaced below. Adapters were not
-        // there then.
+        // Strategies plan by what was there to start from; the tensors themselves are replaced below.
         let mut start = tensors.clone();
         start.retain(|n, _| !n.starts_with("backbone.") || model.params().find(n).is_some());
         model.load_source(&start, &source.step, &source.same_labels)?;
     }
     let params = model.params().clone();
+    let adapter = |name: &String| matches!(m.tensors.get(name), Some((Role::Adapter, _)));
+    let stray = |n: &&String| n.starts_with(BACKBONE) && !adapter(n) && params.find(n).is_none();
+    if let Some(name) = tensors.keys().find(stray) {
+        let why = format!("the network has no place for it; version {} of this program wrote the model", m.transplant);
+        return Err(Error::param(name, why));
+    }
+    let adapted = tensors.keys().any(adapter);
+    if adapted {
+        model.plan(m.epochs)?;
+    }
     params.remove_where(|n| !tensors.contains_key(n));
     for (name, value) in tensors {
         let (role, origin) = m.tensors.get(name).cloned().unwrap_or((Role::Buffer, Origin::Fresh));
         params.insert(name, value, role, origin)?;
     }
-    model.rebuild()?;
+    if adapted {
+        model.attach_finished()?
+    } else {
+        model.rebuild()?
+    }
     Ok(model)
 }
 

@@ -193,7 +193,10 @@ impl Session<'_> {
         let mut data = Data::target(Loader::train(&parts.train, self.loader(ready))?);
         data.validation = parts.validation.as_ref().map(|v| Loader::validation(v, self.loader(ready))).transpose()?;
         for stream in ready.components.strategy.needs().unlabelled {
-            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, self.loader(ready))?);
+            // Streams with as many rows as another are not shuffled alike. The labelled one has the seeds of the cell.
+            let seeds = seeds(&ready.cell).child(&format!("stream/{stream}"));
+            let options = LoaderOptions { seeds, ..self.loader(ready) };
+            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, options)?);
         }
         Ok(data)
     }
@@ -225,6 +228,7 @@ impl Session<'_> {
             architecture: cell.backbone.clone(),
             tasks: cell.tasks.clone(),
             strategies: cell.strategies.clone(),
+            epochs: cell.trainer.epochs,
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
             columns: open.dataset.columns(),
@@ -239,7 +243,7 @@ impl Session<'_> {
             tensors: BTreeMap::new(),
             sha256: String::new(),
         };
-        let feed = &data.labelled["target"];
+        let feed = &data.labelled[shape::TARGET];
         let rows: Vec<u64> = feed.rows().iter().copied().take(COMPARED_ROWS).collect();
         let folder = self.folder.cell(&cell.id).model();
         artefact::save(&folder, manifest, model, &open.transforms, (feed.plain(&rows)?.inputs, &rows), self.run.plugins)
@@ -308,6 +312,7 @@ impl Session<'_> {
             trainable_parameters: fit.trainable,
             steps: fit.steps,
             epochs: fit.epochs,
+            stopped: fit.stopped,
             rows: rows.map(|(k, v)| (k.to_owned(), v)).into(),
             labels: parts.train.rows().len() + validation,
             unlabelled,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use transplant_core::{Error, Result, write_atomically};
-use transplant_trainer::LedgerRow;
+use transplant_trainer::{LedgerRow, Stopped};
 
 use super::labels::EarlierLabels;
 use super::layout::CellLayout;
@@ -50,6 +50,9 @@ pub struct Record {
     pub steps: u64,
     /// Epochs made.
     pub epochs: u64,
+    /// Phases that a policy ended before they had all of their epochs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
     /// Rows of each part.
     pub rows: BTreeMap<String, usize>,
     /// Labels used for training and for choosing together.

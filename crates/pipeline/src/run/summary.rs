@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use transplant_core::{Error, Invalid, Result};
+use transplant_trainer::Stopped;
 
 use super::compare::Comparison;
 use super::folder::Folder;
@@ -76,6 +77,9 @@ pub struct StepSummary {
     pub parameters: usize,
     /// Numbers that were trained.
     pub trainable_parameters: usize,
+    /// Phases that a policy ended before they had all of their epochs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
 }
@@ -153,6 +157,7 @@ impl StepSummary {
             peak_rss_mb: r.peak_rss_mb,
             parameters: r.parameters,
             trainable_parameters: r.trainable_parameters,
+            stopped: r.stopped.clone(),
             metrics: r.metrics.clone(),
         }
     }
