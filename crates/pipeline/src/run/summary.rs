@@ -78,7 +78,7 @@ pub struct StepSummary {
     /// Numbers that were trained.
     pub trainable_parameters: usize,
     /// Phases that a policy ended before they had all of their epochs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<Stopped>,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
