@@ -31,8 +31,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The entry of a file's metadata by which other libraries know for whom a file was written: `pt` for PyTorch.
 const FORMAT: &str = "format";
 
-/// Saves tensors by name, with text metadata. The bytes depend on the values alone. An entry `format` also stands where other
-/// libraries read it.
+/// Saves tensors by name, with text metadata. The bytes depend on the values alone. An entry `format` also stands where
+/// other libraries read it.
 ///
 /// # Errors
 /// When a tensor's type has no place in the format or the file cannot be written.
@@ -141,7 +141,8 @@ fn in_words(e: &SafeTensorError, length: usize) -> String {
     }
 }
 
-/// The metadata of a safetensors file that [`save_safetensors`] wrote (empty for other writers); the tensors are not read.
+/// The metadata of a safetensors file that [`save_safetensors`] wrote (empty for other writers); the tensors are not
+/// read.
 ///
 /// # Errors
 /// When the file is missing, or its header is cut off or no text of safetensors.

@@ -342,7 +342,9 @@ fn texts_open_with_tokenizer_and_pooling() {
     let before = run(&bench, &text_file(TOKENISE, &text_step("t", "bert", "mean")), "first");
     let said = exported(&before, &bench.out("own"));
     assert!(said.contains("AutoModelForSequenceClassification") && said.contains("trust_remote_code=True"), "{said}");
-    let said = exported(&before, &bench.out("own.safetensors"));
+    fs::create_dir(bench.out("alone")).unwrap();
+    let alone = bench.out("alone/own.safetensors");
+    let said = exported(&before, &alone);
     assert!(said.contains("note: a file holds no configuration and no tokenizer"), "{said}");
     let config = json_of(&bench.out("own/config.json"));
     assert_eq!((&config["id2label"], &config["num_attention_heads"]), (&json!({"0": "bad", "1": "good"}), &json!(4)));
@@ -350,8 +352,12 @@ fn texts_open_with_tokenizer_and_pooling() {
     fs::write(&rows, (0..20).map(|r| sentence(r) + "\n").collect::<String>()).unwrap();
     let wanted = predictions(&before, &rows);
     assert_eq!(predictions(&bench.out("own"), &rows), wanted);
-    let e = refused(&transplant().arg("predict").arg(bench.out("own.safetensors")).arg(&rows).output().unwrap());
+    let e = refused(&transplant().arg("predict").arg(&alone).arg(&rows).output().unwrap());
     assert!(e.contains("has no `tokenizer.json` beside it"), "{e}");
+    fs::write(bench.out("alone/tokenizer.json"), fs::read_to_string(bench.out("tokenizer.json")).unwrap() + " ")
+        .unwrap();
+    let e = refused(&transplant().arg("predict").arg(&alone).arg(&rows).output().unwrap());
+    assert!(e.contains("is not the file that was exported"), "{e}");
     // Started from here: tokenizer, length and head are its own.
     let again = |pooling: &str, heads: usize, keep: &str| {
         let step = text_step("again", "bert", pooling).replace("heads = 4", &format!("heads = {heads}"));

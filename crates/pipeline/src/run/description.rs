@@ -1,5 +1,6 @@
-//! What is known of weights beside their tensors: how inputs were prepared, the names of the classes, the network. An export
-//! of ours tells it in its file; a folder of timm or transformers, a repository and the catalogue tell it beside the file.
+//! What is known of weights beside their tensors: how inputs were prepared, the names of the classes, the network. An
+//! export of ours tells it in its file; a folder of timm or transformers, a repository and the catalogue tell it beside
+//! the file.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use transplant_assets::{Asset, Preprocessing, Role, classes};
 use transplant_core::{Field, Spec, Transform};
 
 use super::artefact::Manifest;
+use super::hash;
 use crate::decimal;
 
 /// The entry of an export's metadata that holds its manifest.
@@ -67,7 +69,8 @@ impl Description {
             Some(_) => Pixels::Normalised { mean: numbers("mean"), std: numbers("std") },
         };
         let rules = folder.join("tokenizer.json");
-        let tokenizer = manifest.transforms.iter().find(|t| t.tag == "tokenise").filter(|_| rules.is_file());
+        let same = || manifest.files.get("tokenizer.json") == hash::of_file(&rules).ok().as_ref();
+        let tokenizer = manifest.transforms.iter().find(|t| t.tag == "tokenise").filter(|_| rules.is_file() && same());
         let tokenizer = tokenizer.map(|t| t.clone().with("path", rules.to_string_lossy().into_owned()));
         let target = manifest.targets.values().find_map(|f| match f {
             Field::Class { names } => Some(names.clone()),
@@ -105,8 +108,8 @@ fn pixels(image: &Preprocessing) -> Pixels {
     Pixels::Normalised { mean: numbers(&image.mean), std: numbers(&image.std) }
 }
 
-/// The names of the classes in a `config.json` of timm or transformers. Where transformers made them up they say nothing, and
-/// classes of tokens are not those of texts.
+/// The names of the classes in a `config.json` of timm or transformers. Where transformers made them up they say
+/// nothing, and classes of tokens are not those of texts.
 fn class_names(config: &Value) -> Option<Vec<String>> {
     let text = |v: &Value| v.as_str().map(str::to_owned);
     if let Some(names) = config["label_names"].as_array() {
@@ -147,8 +150,8 @@ fn numbers(value: &Value) -> Option<Vec<f64>> {
     (!numbers.is_empty()).then_some(numbers)
 }
 
-/// The transform that brings pixels of so many channels to a scale. A network whose first layer was adapted to other channels
-/// sees the mean of them.
+/// The transform that brings pixels of so many channels to a scale. A network whose first layer was adapted to other
+/// channels sees the mean of them.
 pub(super) fn normalise(mean: &[f64], std: &[f64], channels: usize) -> Spec<dyn Transform> {
     let of_channels = |v: &[f64]| match v.len() == channels {
         true => v.to_vec(),

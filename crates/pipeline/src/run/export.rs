@@ -1,6 +1,6 @@
-//! `export`: the weights of a model in the form in which timm, torchvision or transformers opens them, as one safetensors file
-//! or as a folder with configuration and tokenizer. What is written tells its own preprocessing and classes, so that it opens
-//! here again.
+//! `export`: the weights of a model in the form in which timm, torchvision or transformers opens them, as one
+//! safetensors file or as a folder with configuration and tokenizer. What is written tells its own preprocessing and
+//! classes, so that it opens here again.
 
 mod config;
 mod form;
@@ -56,12 +56,12 @@ struct Exported<'a> {
     vocabulary: Option<usize>,
 }
 
-/// Writes a model: a file when `to` ends in `.safetensors`, otherwise a folder. Tensors have the names of the library that knows
-/// the network; the manifest of the model, with preprocessing, classes and licences, goes into the metadata.
+/// Writes a model: a file when `to` ends in `.safetensors`, otherwise a folder. Tensors have the names of the library
+/// that knows the network; the manifest of the model, with preprocessing, classes and licences, goes into the metadata.
 ///
 /// # Errors
-/// When no other library knows the network, it has several heads or one that is no linear layer, it carries adapters, its tokens
-/// are not made by a tokenizer, or the folder holds something else.
+/// When no other library knows the network, it has several heads or one that is no linear layer, it carries adapters,
+/// its tokens are not made by a tokenizer, or the folder holds something else.
 pub fn export(artefact: &Artefact, to: &Path) -> Result<Written> {
     let e = exported(artefact)?;
     let alone = to.extension().is_some_and(|ending| ending == "safetensors");

@@ -12,11 +12,11 @@ use transplant_core::{
 };
 use transplant_datasets::Chain;
 
-use super::artefact::{self, Artefact, Manifest};
+use super::artefact::{self, Artefact, Manifest, SCHEMA};
 use super::data;
 use super::description::{Description, MANIFEST, Pixels, normalise};
 use super::export::WEIGHTS;
-use super::record::SCHEMA;
+use super::hash;
 use super::source::{BACKBONE, backbone_shapes, fetch};
 
 /// The one task of a classifier of the catalogue, and its target.
@@ -81,14 +81,21 @@ pub(super) fn exported(what: &Path, plugins: &Plugins, device: &Device) -> Resul
     let metadata = read_metadata(&path).unwrap_or_default();
     let Some(text) = metadata.get(MANIFEST) else { return Ok(None) };
     let manifest: Manifest = serde_json::from_str(text).map_err(|e| Error::data(&path, None, e.to_string()))?;
-    if manifest.schema != SCHEMA {
-        let message = format!("the export's version is {}, this program reads version {SCHEMA}", manifest.schema);
+    if manifest.schema > SCHEMA {
+        let message = format!("the export's version is {}, this program reads up to {SCHEMA}", manifest.schema);
         return Err(Error::data(&path, None, message));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    if let Some(name) = manifest.files.keys().find(|name| !folder.join(name).is_file()) {
-        let e = Invalid::new(format!("{} has no `{name}` beside it, without which it cannot predict", path.display()));
-        return Err(e.help("export the run to a folder, which has all files").into());
+    for (name, sha256) in &manifest.files {
+        let file = folder.join(name);
+        if !file.is_file() {
+            let e =
+                Invalid::new(format!("{} has no `{name}` beside it, without which it cannot predict", path.display()));
+            return Err(e.help("export the run to a folder, which has all files").into());
+        }
+        if hash::of_file(&file)? != *sha256 {
+            return Err(Error::data(&file, None, "is not the file that was exported: its hash differs"));
+        }
     }
     let name = what.display().to_string();
     filled(manifest, &path, &name, folder, plugins, device).map(Some)

@@ -104,7 +104,8 @@ impl HeadFit for NearestPrototype {
         Ok(Box::new(Prototypes { prototypes, unseen, distance, factor }))
     }
 
-    /// Of a squared Euclidean distance the row's own square is the same for all classes, and the rest is linear in the row.
+    /// Of a squared Euclidean distance the row's own square is the same for all classes, and the rest is linear in the
+    /// row.
     fn linear(&self, fitted: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
         let (Some(prototypes), Some(seen)) = (fitted.get("prototypes"), fitted.get("seen")) else { return Ok(None) };
         if self.0.distance != Distance::Euclidean {

@@ -1,4 +1,5 @@
-//! The form in which another library knows a network: its name there, the arguments that make it, and the names of its tensors.
+//! The form in which another library knows a network: its name there, the arguments that make it, and the names of its
+//! tensors.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
