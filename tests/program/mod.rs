@@ -12,6 +12,7 @@ mod pretrained;
 mod resume;
 mod run;
 mod same_bytes;
+mod test_rows;
 mod weights;
 
 use std::path::{Path, PathBuf};

@@ -45,6 +45,7 @@ mod averaged;
 mod chain;
 mod codec;
 mod division;
+mod fitted;
 mod loader;
 mod picture;
 mod prints;
@@ -59,6 +60,7 @@ use transplant_core::{Dataset, Plugins, Transform};
 pub use averaged::averaged;
 pub use chain::Chain;
 pub use division::Division;
+pub use fitted::fit;
 pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Prints, Twins};
@@ -100,6 +102,7 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Transform, transforms::RandomErasing>();
     p.add::<dyn Transform, transforms::RandomResizedCrop>();
     p.add::<dyn Transform, transforms::Resize>();
+    p.add::<dyn Transform, transforms::Standardise>();
     p.add::<dyn Transform, transforms::Tokenise>();
     p.add::<dyn Transform, transforms::TrivialAugment>();
 }

@@ -247,6 +247,9 @@ pub struct Cell {
     pub backbone: Spec<dyn Architecture>,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
+    /// The first task that the step names: rows are drawn by its classes, where it predicts any.
+    #[serde(default)]
+    pub first_task: Option<String>,
     /// The strategies, which compose.
     pub strategies: Vec<Spec<dyn Strategy>>,
     /// How it trains.

@@ -21,7 +21,7 @@ use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
-use super::{cache, hash, parts, peers, shape};
+use super::{cache, data, hash, parts, peers, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
@@ -97,7 +97,7 @@ impl Session<'_> {
         if let Some(text) = ready.parts.note.clone() {
             listener.on(&Event::Note { text });
         }
-        if let Some(text) = self.run.warning_of(ready) {
+        for text in self.run.warnings_of(ready) {
             listener.on(&Event::Warning { text });
         }
         let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;
@@ -154,7 +154,8 @@ impl Session<'_> {
     fn loader(&self, ready: &Ready) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
         let options = ready.open.loader(trainer.batch_size, seeds(&ready.cell));
-        LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, ..options }
+        let balance_by = data::drawn_by(&ready.cell, ready.open.dataset.targets(), &ready.components);
+        LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, balance_by, ..options }
     }
 
     fn data(&self, ready: &Ready) -> Result<Data> {
@@ -221,7 +222,7 @@ impl Session<'_> {
             return Ok(known.clone());
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
+        let chain = json!([ready.cell.dataset, ready.spec.transforms, ready.open.fitted_to]).to_string();
         let mut vectors = self.vectors.borrow_mut();
         let peers = peers::peers(ready, &ready.open, test, vectors.entry(chain).or_default(), &cx)?;
         self.peers.borrow_mut().insert(rows, peers.clone());

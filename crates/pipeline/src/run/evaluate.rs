@@ -62,10 +62,11 @@ fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device)
         return Err(Error::data(&cell.dataset, None, message));
     }
     let components = parts::build(cell, open.dataset.targets(), &cx)?;
-    let parts = data::split(cell, &record.dataset, &open, &components)?;
+    let drawn = data::split(cell, &record.dataset, &open, &components)?;
+    let open = open.fitted(&drawn)?.unwrap_or(open);
     let artefact = artefact::load(&folder.cell(&cell.id).join("model"), plugins, device)?;
     let loader = open.loader(cell.trainer.batch_size, cells::seeds(cell));
-    let feed = Loader::test(&parts.test, loader).map_err(at("test"))?;
+    let feed = Loader::test(&drawn.parts.test, loader).map_err(at("test"))?;
     let said = evaluate_views(&artefact.model, &feed, cell.test_views)?;
     cells::metrics(&components.measures, &said.predictions)
 }

@@ -128,7 +128,9 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let tables = table::tables(&summary.comparison, &main, &summary.peers);
     run.folder.write(folder::REPORT, &report::report(&summary, &tables, &all)?)?;
     run.folder.write(folder::LEDGER, &ledger::ledger(name, &records))?;
-    let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();
+    let of = done.iter().zip(&run.cells);
+    let cells: Vec<_> =
+        of.map(|(f, ready)| (f.record.cell.id.as_str(), &f.predictions, &*ready.open.dataset)).collect();
     predictions::write_csv(&run.folder.file(folder::TABLE), &cells)?;
     lock::write(&run.folder, run, &records)?;
     summary.write(&run.folder)?;

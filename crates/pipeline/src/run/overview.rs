@@ -70,7 +70,7 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     if let Some(note) = &parts.note {
         writeln!(out, "  {note}")?;
     }
-    if let Some(text) = run.warning_of(first) {
+    for text in run.warnings_of(first) {
         writeln!(out, "  warning: {text}")?;
     }
     let stages: Vec<_> = shape.stages.iter().map(|(name, numbers)| format!("{name} ({numbers})")).collect();
