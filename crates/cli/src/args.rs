@@ -16,7 +16,9 @@ Examples:
   transplant assets                               pretrained weights that a file can start from
   transplant cache                                what is kept of frozen stages, and how much room it takes
 
-Exit codes: 0 done, 1 failed, 2 the request or the pipeline is wrong, 130 and 143 stopped by SIGINT and SIGTERM.";
+Exit codes: 0 done; 1 a difference was found, some inputs could not be read, or a fault of the program; 2 the request, the
+pipeline, the data or the weights are wrong; 3 training diverged (a loss or score is not finite); 4 the system refused (a file
+cannot be read or written, the disk is full, no memory or thread); 130 and 143 stopped by SIGINT and SIGTERM.";
 
 /// Moves what one network has learned to a new task: one TOML file says which data, which network and which way of
 /// transfer.

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use transplant_core::Plugins;
+use transplant_core::{Error, Plugins};
 
 use args::Cli;
 use failure::Failure;
@@ -48,7 +48,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
         let work = std::thread::Builder::new().name("transplant".into()).stack_size(STACK_BYTES);
         match work.spawn_scoped(scope, || verbs::execute(cli.verb, &plugins, &signals)) {
             Ok(thread) => thread.join().unwrap_or(Err(Failure::Panicked)),
-            Err(e) => Err(Failure::Request(format!("cannot start a thread: {e}"))),
+            Err(e) => Err(Error::resource("the thread that trains", format!("cannot be started: {e}")).into()),
         }
     });
     match outcome {

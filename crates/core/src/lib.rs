@@ -47,7 +47,7 @@ pub use batch::{Batch, Target, Targets};
 pub use caches::cache_folder;
 pub use component::{BuildCx, Component, Entry, Kind, Plugins};
 pub use dataset::{Dataset, Field, Fingerprint, Roles, Schema, Split, Test, Train, Unlabelled, Validation};
-pub use error::{Error, Invalid, Result};
+pub use error::{Class, Error, Invalid, Result, Within, rows_in_words};
 pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, Known, RowRole, rows_at_a_time};
 pub use frame::{Filter, Fit, Frame};
@@ -69,4 +69,4 @@ pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, Transform, TransformCx};
-pub use weights::{load_safetensors, save_safetensors, write_atomically};
+pub use weights::{SafetensorsFile, load_safetensors, read_safetensors, save_safetensors, write_atomically};

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, Field, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope, Spec,
+    Acts, BuildCx, Component, Field, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope, Spec,
     Target, Task,
 };
 use transplant_ops::ScopeExt;
@@ -69,7 +69,11 @@ impl Task for Regression {
 
     fn head(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>> {
         if *field != Field::Number {
-            return Err(Error::contract(format!("regression needs a number, target `{}` is {field:?}", self.target)));
+            return Err(Invalid::key(
+                "target",
+                format!("regression needs a number, target `{}` is {field:?}", self.target),
+            )
+            .into());
         }
         Ok(Box::new(LinearHead { linear: scope.linear(width(features)?, 1)?, output: VALUE }))
     }

@@ -282,7 +282,7 @@ impl Labels {
         if target == CLASS {
             return Ok(self.labels.clone());
         }
-        Err(Error::contract(format!("data set `{dataset}` has no target `{target}`, only `{CLASS}`")))
+        Err(Invalid::key("target", format!("data set `{dataset}` has no target `{target}`, only `{CLASS}`")).into())
     }
 
     /// The targets of these rows, which must be there.

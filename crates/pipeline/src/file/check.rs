@@ -9,8 +9,8 @@ use transplant_core::{
 };
 
 use super::section::{FileSection, SharedSection};
-use crate::at;
 use crate::resolved::{DatasetSpec, DeviceChoice, Divide, TrainerSpec, WeightsSpec};
+use crate::{at, text_at_key};
 
 /// The named sections with every default filled in.
 #[derive(Debug)]
@@ -200,10 +200,15 @@ fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
         }
         _ => {}
     }
+    if w.key.as_ref().is_some_and(|key| key.is_empty() || key.ends_with('.')) {
+        return Err(
+            Invalid::key("key", "must be a name, without a dot at its end").help("leave it out for the usual one")
+        );
+    }
     match (&w.asset, &w.path) {
         (_, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
         (Some(name), _) => {
-            let asset = transplant_assets::find(name).map_err(at("asset"))?;
+            let asset = transplant_assets::find(name).map_err(|e| text_at_key(at("asset")(e)))?;
             if asset.file(transplant_assets::Role::Weights).is_none() {
                 return Err(Invalid::key("asset", format!("`{name}` has no weights")));
             }

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
-use transplant_core::{BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, load_safetensors};
+use transplant_core::{
+    BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, Within, load_safetensors,
+};
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
@@ -78,7 +80,7 @@ impl Session<'_> {
                 format!("{id} begins anew: what it was begun with (options, data, weights or code) has changed since");
             listener.on(&Event::Warning { text });
         }
-        let finished = self.train(ready, begun == Begun::GoesOn, listener)?;
+        let finished = self.train(ready, begun == Begun::GoesOn, listener).within(|| format!("cell `{id}`"))?;
         let (seconds, metrics) = (finished.record.seconds, finished.record.metrics.clone());
         listener.on(&Event::CellFinished { cell: id, seconds, metrics });
         Ok(finished)
@@ -95,6 +97,9 @@ impl Session<'_> {
             policies.retain(|p| !p.needs_validation());
         }
         if let Some(text) = ready.parts.note.clone() {
+            listener.on(&Event::Note { text });
+        }
+        for text in self.run.shapes[ready.shape].notes.iter().cloned() {
             listener.on(&Event::Note { text });
         }
         for text in self.run.warnings_of(ready) {
@@ -278,6 +283,7 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
+            weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })

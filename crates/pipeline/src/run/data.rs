@@ -34,7 +34,7 @@ pub struct Opened {
 
 impl Opened {
     /// The same with more transforms behind its own.
-    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self, Invalid> {
+    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self> {
         let transforms = [self.transforms.clone(), make(more, "transforms", cx)?].concat();
         let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
         let (dataset, hash, augment) = (self.dataset.clone(), self.hash.clone(), self.augment.clone());
@@ -45,7 +45,7 @@ impl Opened {
 
     /// The same, fitted to the rows that a cell learns from: the data set as it is in `drawn`, and each transform that
     /// has something to fit. `None`: nothing has.
-    pub(crate) fn fitted(&self, drawn: &Drawn) -> Result<Option<Self>, Invalid> {
+    pub(crate) fn fitted(&self, drawn: &Drawn) -> Result<Option<Self>> {
         let learned = &drawn.parts.train;
         let transforms = fit(&self.transforms, learned).map_err(at("transforms"))?;
         if transforms.is_none() && !drawn.fitted {
@@ -54,7 +54,7 @@ impl Opened {
         let transforms = transforms.unwrap_or_else(|| self.transforms.clone());
         let dataset = learned.dataset().clone();
         let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(dataset.inputs())?;
-        let rows = hash::of_value(&(&dataset.roles().pool, learned.rows())).map_err(at(""))?;
+        let rows = hash::of_value(&(&dataset.roles().pool, learned.rows()))?;
         Ok(Some(Self {
             dataset,
             hash: self.hash.clone(),
@@ -77,14 +77,16 @@ impl Opened {
 
 /// Opens a data set: headers and labels are read, schemas carried through the transforms. Key paths of errors start at its
 /// section.
-pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened, Invalid> {
+pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened> {
     let dataset: Arc<dyn Dataset> = cx.make(&spec.source).map_err(at(""))?.into();
     let transforms = make(&spec.transforms, "transforms", cx)?;
     let augment = make(&spec.augment, "augment", cx)?;
     let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(dataset.inputs())?;
     let chain = Chain::new(transforms.clone(), augment.clone())?;
     if chain.schema(dataset.inputs())? != inputs {
-        return Err(Invalid::key("augment", "changes the shape of the inputs").help("list it under `transforms`"));
+        return Err(Invalid::key("augment", "changes the shape of the inputs")
+            .help("list it under `transforms`")
+            .into());
     }
     let random = chain.random();
     let hash = dataset.content_hash();
@@ -101,11 +103,7 @@ fn identity(specs: &[Spec<dyn Transform>], made: &[Arc<dyn Transform>]) -> Optio
 }
 
 /// Builds transforms.
-pub(crate) fn make(
-    specs: &[Spec<dyn Transform>],
-    key: &str,
-    cx: &BuildCx<'_>,
-) -> Result<Vec<Arc<dyn Transform>>, Invalid> {
+pub(crate) fn make(specs: &[Spec<dyn Transform>], key: &str, cx: &BuildCx<'_>) -> Result<Vec<Arc<dyn Transform>>> {
     let one = |(i, s): (usize, &Spec<dyn Transform>)| Ok(cx.make(s).map_err(at(&format!("{key}.{i}")))?.into());
     specs.iter().enumerate().map(one).collect()
 }
@@ -128,7 +126,7 @@ pub(crate) fn drawn_by(cell: &Cell, targets: &Schema, c: &Components) -> Option<
 }
 
 /// Draws the rows of a cell, and fits the data set to them. Key paths of errors start at the data set's section.
-pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Drawn, Invalid> {
+pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Drawn> {
     let target = drawn_by(cell, open.dataset.targets(), c);
     let target =
         target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
@@ -138,7 +136,7 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
     let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
-        return Err(Invalid::new("there is no row to train on"));
+        return Err(Invalid::new("there is no row to train on").into());
     }
     let fitted = dataset.fitted(&dataset.roles().pool, parts.train.rows()).map_err(at(""))?;
     let parts = fitted.as_ref().map(|fitted| parts.on(fitted)).unwrap_or(parts);

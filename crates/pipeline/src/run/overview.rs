@@ -70,6 +70,9 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     if let Some(note) = &parts.note {
         writeln!(out, "  {note}")?;
     }
+    for note in &shape.notes {
+        writeln!(out, "  {note}")?;
+    }
     for text in run.warnings_of(first) {
         writeln!(out, "  warning: {text}")?;
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Invalid, Plugins, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Error, Invalid, Plugins, Result, Seeds, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Drawn, Opened};
@@ -18,9 +18,9 @@ use super::hash;
 use super::parts::{self, Components};
 use super::shape::{self, Shape};
 use super::source::{OpenWeights, Source};
-use crate::at;
 use crate::file::{FileError, Place};
 use crate::resolved::{Cell, DatasetSpec, Pipeline};
+use crate::text_at_key;
 
 /// A pipeline that is ready to run.
 pub struct Prepared<'a> {
@@ -85,12 +85,12 @@ pub fn prepare<'a>(
     plugins: &'a Plugins,
     out: Option<&Path>,
 ) -> Result<Prepared<'a>, FileError> {
-    let locate = |e: Invalid| pipeline.locate(e);
-    let (device, device_name) = device::open(pipeline.device).map_err(|e| locate(e.under("device")))?;
+    let locate = |e: Error| pipeline.locate(e);
+    let (device, device_name) = device::open(pipeline.device).map_err(|e| pipeline.locate(e.under("device")))?;
     let base = pipeline.file.parent().map(Path::to_owned).unwrap_or_default();
     let base = std::path::absolute(if base.as_os_str().is_empty() { Path::new(".") } else { &base }).unwrap_or(base);
-    let code = hash::of_code(plugins).map_err(|e| locate(at("")(e)))?;
-    let feature_code = hash::of_feature_code(plugins).map_err(|e| locate(at("")(e)))?;
+    let code = hash::of_code(plugins).map_err(locate)?;
+    let feature_code = hash::of_feature_code(plugins).map_err(locate)?;
     let cx = BuildCx { plugins, base: &base, seeds: Seeds::new(pipeline.seed) };
     let mut datasets = BTreeMap::new();
     for (name, spec) in &pipeline.datasets {
@@ -126,11 +126,10 @@ pub fn prepare<'a>(
         prepared.cells.push(ready);
     }
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
-    prepared.folder.check().map_err(|e| FileError {
-        place: out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display()))),
-        key: String::new(),
-        message: e.message,
-        help: e.help,
+    prepared.folder.check().map_err(|e| {
+        let place = out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display())));
+        let class = e.class();
+        FileError { class, ..FileError::new(place, text_at_key(e)) }
     })?;
     Ok(prepared)
 }
@@ -151,20 +150,21 @@ type RowsOf = (String, u64, u64, u64, String);
 
 impl Prepared<'_> {
     fn ready(&mut self, cell: &Cell, cx: &BuildCx<'_>, known: &mut Known) -> Result<Ready, FileError> {
-        let here = |e: Invalid| self.pipeline.locate_in(cell, e);
-        let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)));
+        let here = |e: Error| self.pipeline.locate_in(cell, e);
+        let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)).into());
         let spec = self.pipeline.datasets.get(&cell.dataset).ok_or_else(missing)?;
         let open = self.datasets.get(&cell.dataset).ok_or_else(missing)?;
         let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
         let section = format!("datasets.{}", cell.dataset);
-        let in_section = |e: Invalid| self.pipeline.locate(e.under(&section));
+        let in_section = |e: Error| self.pipeline.locate(e.under(&section));
         let tasks = json!([cell.tasks, cell.first_task]).to_string();
         if cell.test_views > 0 && !open.random {
             let e = Invalid::key(
                 "test_views",
                 format!("data set `{}` has no random transform that makes views", cell.dataset),
             );
-            return Err(here(e.help(format!("list some under `datasets.{}.augment`, such as `flip`", cell.dataset))));
+            let e = e.help(format!("list some under `datasets.{}.augment`, such as `flip`", cell.dataset));
+            return Err(here(e.into()));
         }
         let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
         let drawn = match known.drawn.get(&draw) {
@@ -179,7 +179,7 @@ impl Prepared<'_> {
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
         let called_for = root.as_ref().and_then(|name| self.weights.get(name));
         let called_for = called_for.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
-        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(in_section);
+        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
         let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
         let under = (draw, json!(called_for).to_string());
         let (open, scales) = match known.fitted.get(&under) {
@@ -191,7 +191,7 @@ impl Prepared<'_> {
                 };
                 let open = open.fitted(&drawn).map_err(in_section)?.map_or(open, Arc::new);
                 let scales = data::scales_apart(&cell.dataset, &open, &parts.train);
-                (open, scales.map_err(at("")).map_err(in_section)?)
+                (open, scales.map_err(in_section)?)
             }
         };
         known.fitted.insert(under, (open.clone(), scales.clone()));
@@ -252,7 +252,7 @@ impl Prepared<'_> {
         of_weights().into_iter().chain(ready.scales.clone()).collect()
     }
 
-    fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String, Invalid> {
+    fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String> {
         let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
         if let Some(map) = trainer.as_object_mut() {
             // How often the state is saved does not change the result.
@@ -265,23 +265,22 @@ impl Prepared<'_> {
             "first_task": cell.first_task, "fitted_to": open.fitted_to, "metrics": cell.metrics, "test": cell.test,
             "test_views": cell.test_views, "from": upstream,
         });
-        hash::of_value(&all).map_err(at(""))
+        hash::of_value(&all)
     }
 }
 
 /// What a cell asks of its data set's parts is there.
-fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<(), Invalid> {
+fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<()> {
     if cell.test && parts.test.rows().is_empty() {
         let e = Invalid::key("test", format!("data set `{}` has no test part of its own", cell.dataset));
-        return Err(
-            e.help(format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset))
-        );
+        let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset);
+        return Err(e.help(help).into());
     }
     if parts.validation.is_none() && spec.validation == 0.0 {
         let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
         if let Some(i) = choosing {
             let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");
-            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", cell.dataset)));
+            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", cell.dataset)).into());
         }
     }
     Ok(())

@@ -63,6 +63,9 @@ pub struct Record {
     /// Test rows that the network has learned from.
     #[serde(default)]
     pub leak: Leak,
+    /// Which weights of a file were taken, and how its names were read.
+    #[serde(default)]
+    pub weights: Vec<String>,
     /// What happened with each tensor.
     pub ledger: Vec<LedgerRow>,
     /// Files of the cell and their SHA-256.

@@ -209,7 +209,7 @@ fn numbered(words: impl Iterator<Item = String>) -> (Vec<String>, Vec<u32>) {
 /// The only file of an asset, fetched when it is not there.
 fn fetched(asset: &str, role: Role) -> Result<PathBuf> {
     let fetched = Store::at(Store::default_folder()?).fetch(find(asset)?, &mut |note| tracing::info!("{note}"))?;
-    let none = || Error::contract(format!("the asset `{asset}` has no {role}"));
+    let none = || Error::from(Invalid::key("asset", format!("`{asset}` has no {role}")));
     Ok(fetched.path(role).ok_or_else(none)?.to_owned())
 }
 

@@ -144,8 +144,8 @@ mod parquet {
     }
 }
 
-fn unwritten(e: impl std::fmt::Display) -> Error {
-    Error::contract(format!("cannot write the answer: {e}"))
+fn unwritten(e: impl Into<std::io::Error>) -> Error {
+    Error::io("the answer", e.into())
 }
 
 struct Csv<W: Write> {
