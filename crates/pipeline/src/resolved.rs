@@ -124,7 +124,7 @@ pub enum Divide {
     /// Every class in its share.
     #[default]
     Stratified,
-    /// By a hash of each group or row.
+    /// By a hash of the name of each group, or of what is in a row that has no group.
     Hashed,
 }
 
