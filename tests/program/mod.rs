@@ -2,16 +2,19 @@
 
 mod bad_input;
 mod cache;
+mod chains;
 mod cifar10;
 mod configs;
 mod help;
 mod hub;
 mod outside;
 mod pictures;
+mod predicting;
 mod pretrained;
 mod resume;
 mod run;
 mod same_bytes;
+mod streams;
 mod test_rows;
 mod weights;
 

@@ -19,12 +19,38 @@ pub struct Invalid {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// What kind of mistake it is, for those who pass the error on.
+    pub kind: InvalidKind,
+}
+
+/// The kinds of mistakes that callers tell apart: where an error is shown and what is offered depend on this, never on the words
+/// of a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidKind {
+    /// A value that cannot be right.
+    #[default]
+    Value,
+    /// A key that is not known; it is the last of the path.
+    UnknownKey,
+    /// A tag or name of something that is not there.
+    UnknownName,
+    /// This key is missing from the table that the path leads to.
+    MissingKey(String),
+    /// A table where something else was expected.
+    UnexpectedTable,
 }
 
 impl Invalid {
     /// An error about the value as a whole.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { path: Vec::new(), message: message.into(), help: None }
+        Self { path: Vec::new(), message: message.into(), help: None, kind: InvalidKind::Value }
+    }
+
+    /// Says what kind of mistake it is.
+    #[must_use]
+    pub fn kind(self, kind: InvalidKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// An error about one key of the value; dots separate nested keys.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
-use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream};
+use transplant_core::{
+    Batch, Columns, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
+};
 
 use crate::prints::contents;
 
@@ -238,8 +240,16 @@ impl Dataset for Divided {
         self.dataset.file_hash(row)
     }
 
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.dataset.record_hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.dataset.licence()
+    }
+
+    fn columns(&self) -> Option<Columns> {
+        self.dataset.columns()
     }
 
     fn frame(&self) -> Option<Frame> {

@@ -202,6 +202,9 @@ mod tests {
         fn params(&self) -> &Params {
             &self.params
         }
+        fn phases(&self) -> &[Phase] {
+            &[]
+        }
         fn features(&mut self, stream: &str) -> Result<Features> {
             assert_eq!(stream, "target");
             let target = Target {

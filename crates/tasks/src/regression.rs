@@ -19,6 +19,9 @@ const VALUE: &str = "value";
 
 /// Predicts one number a row: a linear head with the squared error.
 ///
+/// No source of the catalogue has a target of numbers, and rows are drawn by a class: from a pipeline file it is of use for a data set
+/// of one's own, beside a task of classes. In code it stands alone.
+///
 /// Scale targets to about unit size, or the learning rate will not suit them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -69,11 +72,12 @@ impl Task for Regression {
 
     fn head(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>> {
         if *field != Field::Number {
-            return Err(Invalid::key(
-                "target",
-                format!("regression needs a number, target `{}` is {field:?}", self.target),
-            )
-            .into());
+            let found = match field {
+                Field::Class { names } => format!("is one of {} classes", names.len()),
+                _ => "is something else".to_owned(),
+            };
+            let message = format!("`regression` learns a number, and target `{}` {found}", self.target);
+            return Err(Invalid::key("target", message).help("`classification` learns classes").into());
         }
         Ok(Box::new(LinearHead { linear: scope.linear(width(features)?, 1)?, output: VALUE }))
     }

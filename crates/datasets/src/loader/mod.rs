@@ -144,7 +144,7 @@ impl Loader {
             order: Mutex::new(None),
             dataset: dataset.clone(),
         };
-        Ok(Fed::new(split, Arc::new(loader)))
+        Fed::new(split, Arc::new(loader))
     }
 
     /// All rows in the order of an epoch.

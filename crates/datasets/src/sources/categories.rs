@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use transplant_core::Result;
 
 use super::labelling::Marks;
+use super::new_rows::category_of;
 use crate::table::Cell;
 
 /// A column of categories.
@@ -24,10 +25,7 @@ impl Categories {
     pub(super) fn read(name: &str, marks: &Marks<'_>) -> Result<Self> {
         let mut read = Vec::with_capacity(marks.len());
         for (table, row) in marks.places() {
-            let word = |cell: &Cell| {
-                let word = cell.word().map(|word| word.into_owned());
-                word.ok_or_else(|| table.fault(row, format!("column `{name}`: holds {}, and no category", cell.kind())))
-            };
+            let word = |cell: &Cell| category_of(cell).map_err(|e| table.fault(row, format!("column `{name}`: {e}")));
             read.push(table.column(name)?[row].as_ref().map(word).transpose()?);
         }
         let words: Vec<String> = read.iter().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect();

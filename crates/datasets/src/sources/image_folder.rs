@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
+use serde_json::Value;
+use transplant_core::{
+    BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles, key_without,
+};
 
-use super::folder::check_folder;
+use super::folder::{check_folder, one_path};
 use super::picture_tree::{File, Found, Part, scan};
 use super::pictures::{Damaged, Picture, PictureSet, Pictures};
 
@@ -49,6 +52,10 @@ pub struct Options {
     #[serde(default)]
     pub licence: Option<String>,
 }
+
+/// Options that say what pictures look like or how they are kept, not which there are.
+pub(super) const LOOKS: [&str; 8] =
+    ["height", "width", "channels", "fit", "filter", "background", "memory_mb", "licence"];
 
 pub(super) fn channels() -> usize {
     3
@@ -141,6 +148,10 @@ impl Component<dyn Dataset> for ImageFolder {
         o.frame().check()
     }
 
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        key_without(Self::TYPE, &Options { folder: one_path(&o.folder, base), ..o.clone() }, &LOOKS)
+    }
+
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
         let folder = cx.path(&o.folder);
         Ok(Box::new(Self::load(Options { folder, ..o })?))
@@ -207,6 +218,19 @@ mod tests {
         let pictures = load(&folder(&["train/a/1.png", "train/b/1.png"]))?;
         assert_eq!((pictures.roles().pool.len(), pictures.roles().test.len()), (2, 0));
         Ok(())
+    }
+
+    #[test]
+    fn one_folder_has_one_key() {
+        let there = folder(&["a/1.png", "b/1.png"]);
+        let key = |path: &str, width: usize| {
+            let o = Options { width, licence: (width > 9).then(|| "mine".to_owned()), ..options(Path::new(path)) };
+            ImageFolder::rows_key(&o, there.path())
+        };
+        let whole = there.path().display().to_string();
+        assert!(key("./", 8) == key(&whole, 16) && key("a/..", 8) == key(&whole, 8) && key("a", 8) != key(&whole, 8));
+        let skipping = Options { damaged: Damaged::Skip, ..options(there.path()) };
+        assert_ne!(ImageFolder::rows_key(&skipping, there.path()), key(&whole, 8), "other rows are left out");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result};
 
 use super::image_folder::{channels, memory_mb, white};
@@ -176,6 +177,12 @@ impl Component<dyn Dataset> for ImageManifest {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check(o)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        let key = o.origin().rows_key(o.labelling(), base);
+        // Which rows are left out depends on the pictures.
+        if o.damaged == Damaged::Skip { json!([key, o.picture]) } else { key }
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

@@ -144,6 +144,11 @@ impl Marks<'_> {
         self.rows.iter().map(|mark| (&self.tables[mark.table], mark.row))
     }
 
+    /// The number of the table and that of the row in it, of every row that is left.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.rows.iter().map(|mark| (mark.table, mark.row))
+    }
+
     /// How much a row is worth keeping among equals: rows of the test part first, then labelled ones.
     pub(crate) fn worth(&self, row: usize) -> (Part, bool) {
         (self.rows[row].part, self.rows[row].label.is_some())

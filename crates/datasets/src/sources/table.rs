@@ -4,22 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Fingerprint, HIDDEN, Invalid, Plugins, Result, Roles,
-    Schema,
+    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, Fingerprint, HIDDEN, Invalid,
+    NumberColumn, Plugins, Result, Roles, Schema,
 };
 
 use super::categories::Categories;
 use super::images::hex;
-use super::labelling::{Labelling, Labels, Marks};
-use super::tables::{Origin, empty_is_missing};
+use super::labelling::Labelling;
+use super::read_table::{Read, numbers};
+use super::tables::{Origin, Records, empty_is_missing};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
@@ -131,17 +133,6 @@ pub struct VectorTable {
     inputs: Schema,
 }
 
-/// What was read, which nothing is fitted to.
-struct Read {
-    name: String,
-    fill: Option<Fill>,
-    numbers: Vec<(String, Vec<Option<f32>>)>,
-    categories: Vec<Categories>,
-    labelled: Labels,
-    hash: String,
-    licence: Option<String>,
-}
-
 impl VectorTable {
     /// Reads the rows.
     ///
@@ -157,12 +148,15 @@ impl VectorTable {
         let numbers: Vec<_> = o.numbers.iter().map(number).collect::<Result<_>>()?;
         let categories: Vec<_> =
             o.categories.iter().map(|name| Categories::read(name, &marks)).collect::<Result<_>>()?;
+        let records = Records::new(&tables, &marks)?;
         let labelled = marks.finish()?;
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{:?}", (o.fill, &o.numbers, &o.categories)));
         let (name, licence) = (o.origin().name(), o.origin().licence());
-        let mut read = Read { name, fill: o.fill, numbers, categories, labelled, hash: String::new(), licence };
+        let (fill, missing) = (o.fill, o.missing.clone());
+        let hash_so_far = String::new();
+        let mut read = Read { name, fill, numbers, categories, missing, labelled, records, hash: hash_so_far, licence };
         (0..read.labelled.labels.len()).for_each(|row| read.add_to(row, &mut hash));
         read.hash = hex(&hash.finalize());
         let pool = read.labelled.roles.pool.clone();
@@ -212,33 +206,6 @@ impl VectorTable {
     }
 }
 
-impl Read {
-    /// The mean of the numbers that these rows have.
-    fn mean(&self, name: &str, values: &[Option<f32>], rows: &[u64]) -> f32 {
-        let there = rows.iter().filter_map(|row| values[*row as usize]);
-        let (sum, count) = there.fold((0., 0u64), |(sum, count), n| (sum + f64::from(n), count + 1));
-        if count == 0 && !rows.is_empty() {
-            let file = &self.name;
-            tracing::warn!("{file}: column `{name}`: no row that is learned from has a number; 0 stands for one");
-        }
-        if count == 0 { 0. } else { (sum / count as f64) as f32 }
-    }
-
-    /// Makes a hash cover the cells of a row.
-    fn add_to(&self, row: usize, hash: &mut Sha256) {
-        for (_, values) in &self.numbers {
-            hash.update([u8::from(values[row].is_some())]);
-            hash.update(values[row].unwrap_or_default().to_le_bytes());
-        }
-        for category in &self.categories {
-            let word = category.of[row].map(|word| category.words[word].as_str());
-            hash.update([u8::from(word.is_some())]);
-            hash.update((word.unwrap_or_default().len() as u64).to_le_bytes());
-            hash.update(word.unwrap_or_default());
-        }
-    }
-}
-
 impl fmt::Debug for VectorTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VectorTable")
@@ -258,25 +225,6 @@ fn check(o: &Options) -> Result<(), Invalid> {
     }
     o.labelling().check(("numbers", &o.numbers), o.test_path.as_deref())?;
     o.labelling().check(("categories", &o.categories), o.test_path.as_deref())
-}
-
-/// A column of numbers.
-fn numbers(name: &str, fill: Option<Fill>, marks: &Marks<'_>) -> Result<Vec<Option<f32>>> {
-    let mut read = Vec::with_capacity(marks.len());
-    for (table, row) in marks.places() {
-        let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
-        let Some(cell) = &table.column(name)?[row] else {
-            if fill.is_none() {
-                return Err(fault("has no number; `fill` says what stands for one".to_owned()));
-            }
-            read.push(None);
-            continue;
-        };
-        let found = || cell.word().map_or_else(|| cell.kind().to_owned(), |word| format!("`{word}`"));
-        let number = cell.number().map(|n| n as f32).filter(|n| n.is_finite());
-        read.push(Some(number.ok_or_else(|| fault(format!("{} is no number of single precision", found())))?));
-    }
-    Ok(read)
 }
 
 impl Dataset for VectorTable {
@@ -341,6 +289,25 @@ impl Dataset for VectorTable {
         Ok(Some(Arc::new(Self::of(self.read.clone(), pool, learned)?)))
     }
 
+    fn columns(&self) -> Option<Columns> {
+        let of = self.read.numbers.iter().zip(&self.fills);
+        let number = |((name, _), fill): (&(String, _), &f32)| NumberColumn {
+            name: name.clone(),
+            fill: self.read.fill.map(|_| *fill),
+        };
+        let numbers = of.map(number).collect();
+        let category = |(column, levels): (&Categories, &Vec<usize>)| CategoryColumn {
+            name: column.name.clone(),
+            levels: levels.iter().map(|level| column.words[*level].clone()).collect(),
+        };
+        let categories = self.read.categories.iter().zip(&self.levels).map(category).collect();
+        Some(Columns::Vector { numbers, categories, missing: self.read.missing.clone() })
+    }
+
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.read.records.hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.read.licence.clone()
     }
@@ -352,6 +319,10 @@ impl Component<dyn Dataset> for VectorTable {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check(o)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        o.origin().rows_key(o.labelling(), base)
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
@@ -411,6 +382,18 @@ mod tests {
         assert_eq!((t.fingerprint(4), t.row_name(4), t.row_name(0).map(|n| n.len())), (None, None, Some(16)));
         let named = with(ROWS, |o| (o.fill, o.id) = (Some(Fill::Mean), Some("s".into())))?;
         assert_eq!(named.row_name(2).as_deref(), Some("test"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_is_known_by_other_columns() -> Result<()> {
+        let plain = |o: &mut Options| o.fill = Some(Fill::Zero);
+        let (whole, one) = (with(ROWS, plain)?, with(ROWS, |o| o.numbers = vec!["a".into()]).err());
+        assert!(one.is_some(), "a number is missing");
+        let other = with(ROWS, |o| (o.numbers, o.categories) = (Vec::new(), vec!["c".into()]))?;
+        assert!((0..4).all(|row| whole.record_hash(row).is_some() && whole.record_hash(row) == other.record_hash(row)));
+        assert_ne!(whole.record_hash(0), whole.record_hash(1));
+        assert_ne!(whole.record_hash(0), with(&ROWS.replace("100", "101"), plain)?.record_hash(0), "another file");
         Ok(())
     }
 

@@ -4,19 +4,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Fingerprint, Invalid, Plugins, Result, Roles, Schema, TEXT,
+    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Fingerprint, Invalid, Plugins, Result, Roles,
+    Schema, TEXT,
 };
 
 use super::images::hex;
 use super::labelling::{Labelling, Labels, Marks};
-use super::tables::{Origin, empty_is_missing};
+use super::tables::{Origin, Records, empty_is_missing};
 use crate::table::Table;
 
 /// Texts and their classes from a file of CSV, TSV, JSONL or Parquet.
@@ -108,6 +110,8 @@ pub struct TextTable {
     name: String,
     texts: Vec<String>,
     labelled: Labels,
+    columns: Columns,
+    records: Records,
     inputs: Schema,
     hash: String,
     licence: Option<String>,
@@ -156,6 +160,7 @@ impl TextTable {
             let Dropped { empty, duplicates } = dropped;
             tracing::info!("{name}: {} rows; {empty} without text and {duplicates} duplicates left out", texts.len());
         }
+        let records = Records::new(&tables, &marks)?;
         let labelled = marks.finish()?;
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
@@ -165,7 +170,8 @@ impl TextTable {
         }
         let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name, texts, labelled, inputs, hash, licence, dropped })
+        let columns = Columns::Text { columns: o.text.clone(), missing: o.missing.clone() };
+        Ok(Self { name, texts, labelled, columns, records, inputs, hash, licence, dropped })
     }
 
     /// How many rows there are, all roles together.
@@ -199,7 +205,7 @@ fn check(o: &Options) -> Result<(), Invalid> {
 }
 
 /// The parts of a row's text that are there, each on a line of its own.
-fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
+pub(super) fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
     let mut text = String::new();
     for name in columns {
         let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
@@ -286,6 +292,14 @@ impl Dataset for TextTable {
         self.labelled.group_key(row)
     }
 
+    fn columns(&self) -> Option<Columns> {
+        Some(self.columns.clone())
+    }
+
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.records.hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.licence.clone()
     }
@@ -297,6 +311,12 @@ impl Component<dyn Dataset> for TextTable {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check(o)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        let key = o.origin().rows_key(o.labelling(), base);
+        // Which rows are left out depends on the columns.
+        if o.drop_empty || o.drop_duplicates { json!([key, o.text, o.drop_empty, o.drop_duplicates]) } else { key }
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, BuildCx, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec, Strategy,
-    Task, Transform, load_safetensors, save_safetensors, write_atomically,
+    Acts, Architecture, BuildCx, Columns, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec,
+    Strategy, Task, Transform, load_safetensors, save_safetensors, write_atomically,
 };
 use transplant_datasets::Chain;
 use transplant_trainer::{Model, Parts};
@@ -17,6 +17,7 @@ use transplant_trainer::{Model, Parts};
 use super::data;
 use super::hash;
 use super::record::{SCHEMA, write_json};
+use super::source::BACKBONE;
 
 /// What is in `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,11 +34,17 @@ pub struct Manifest {
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
     /// The strategies, which may have replaced heads or attached adapters.
     pub strategies: Vec<Spec<dyn Strategy>>,
+    /// Epochs for which the strategies planned.
+    #[serde(default)]
+    pub epochs: u64,
     /// What a row is before the transforms.
     pub raw_inputs: Schema,
     /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a transform.
     #[serde(default)]
     pub frame: Option<Frame>,
+    /// How a row of a table becomes such a row; `None`: the rows are not from a table, or an older version saved the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
     /// Deterministic transforms.
     pub transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms that make views of a row, where there are `test_views`.
@@ -169,19 +176,32 @@ pub(super) fn fresh(m: &Manifest, device: &Device, cx: &BuildCx<'_>) -> Result<M
 fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
     let mut model = fresh(m, device, cx)?;
     if let Some(source) = &m.source {
-        // Strategies plan by what was there to start from; the tensors themselves are replaced below. Adapters were not
-        // there then.
+        // Strategies plan by what was there to start from; the tensors themselves are replaced below.
         let mut start = tensors.clone();
         start.retain(|n, _| !n.starts_with("backbone.") || model.params().find(n).is_some());
         model.load_source(&start, &source.step, &source.same_labels)?;
     }
     let params = model.params().clone();
+    let adapter = |name: &String| matches!(m.tensors.get(name), Some((Role::Adapter, _)));
+    let stray = |n: &&String| n.starts_with(BACKBONE) && !adapter(n) && params.find(n).is_none();
+    if let Some(name) = tensors.keys().find(stray) {
+        let why = format!("the network has no place for it; version {} of this program wrote the model", m.transplant);
+        return Err(Error::param(name, why));
+    }
+    let adapted = tensors.keys().any(adapter);
+    if adapted {
+        model.plan(m.epochs)?;
+    }
     params.remove_where(|n| !tensors.contains_key(n));
     for (name, value) in tensors {
         let (role, origin) = m.tensors.get(name).cloned().unwrap_or((Role::Buffer, Origin::Fresh));
         params.insert(name, value, role, origin)?;
     }
-    model.rebuild()?;
+    if adapted {
+        model.attach_finished()?
+    } else {
+        model.rebuild()?
+    }
     Ok(model)
 }
 

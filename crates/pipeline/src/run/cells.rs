@@ -16,14 +16,14 @@ use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Begun, Folder};
-use super::leaks::{Leak, Leaks};
-use super::peers::Vectors;
+use super::leaks::{Because, Leak, Leaks};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
-use super::{cache, data, hash, parts, peers, shape};
+use super::vectors::Shared;
+use super::{cache, hash, labels, leaks, parts, peers, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
@@ -59,7 +59,7 @@ pub(crate) struct Session<'a> {
     /// Peers that were computed.
     pub(crate) peers: RefCell<BTreeMap<Rows, CellPredictions>>,
     /// Rows as peers see them, by data set and its transforms.
-    pub(crate) vectors: RefCell<BTreeMap<String, Vectors>>,
+    pub(crate) vectors: RefCell<BTreeMap<String, Shared>>,
 }
 
 impl Session<'_> {
@@ -105,9 +105,9 @@ impl Session<'_> {
         for text in self.run.warnings_of(ready) {
             listener.on(&Event::Warning { text });
         }
-        let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;
-        for text in leak.told.iter().cloned() {
-            listener.on(&Event::Warning { text });
+        let leak = self.leaks.borrow_mut().of(self.run, ready)?;
+        for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec.folds.is_some()) {
+            listener.on(&if because == Because::Chance { Event::Note { text } } else { Event::Warning { text } });
         }
         let checkpoints = Some(folder.join("checkpoints"));
         let cache = cache::settings(self.run, cell)?;
@@ -120,6 +120,7 @@ impl Session<'_> {
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
+            let feed = peers::observed(ready, feed, &self.vectors(ready))?;
             predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
@@ -159,7 +160,7 @@ impl Session<'_> {
     fn loader(&self, ready: &Ready) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
         let options = ready.open.loader(trainer.batch_size, seeds(&ready.cell));
-        let balance_by = data::drawn_by(&ready.cell, ready.open.dataset.targets(), &ready.components);
+        let balance_by = Some(ready.target().to_owned()).filter(|target| !target.is_empty());
         LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, balance_by, ..options }
     }
 
@@ -168,7 +169,10 @@ impl Session<'_> {
         let mut data = Data::target(Loader::train(&parts.train, self.loader(ready))?);
         data.validation = parts.validation.as_ref().map(|v| Loader::validation(v, self.loader(ready))).transpose()?;
         for stream in ready.components.strategy.needs().unlabelled {
-            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, self.loader(ready))?);
+            // Streams with as many rows as another are not shuffled alike. The labelled one has the seeds of the cell.
+            let seeds = seeds(&ready.cell).child(&format!("stream/{stream}"));
+            let options = LoaderOptions { seeds, ..self.loader(ready) };
+            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, options)?);
         }
         Ok(data)
     }
@@ -200,8 +204,10 @@ impl Session<'_> {
             architecture: cell.backbone.clone(),
             tasks: cell.tasks.clone(),
             strategies: cell.strategies.clone(),
+            epochs: cell.trainer.epochs,
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
+            columns: open.dataset.columns(),
             transforms: ready.spec.transforms.clone(),
             augment: if cell.test_views > 0 { ready.spec.augment.clone() } else { Vec::new() },
             test_views: cell.test_views,
@@ -213,7 +219,7 @@ impl Session<'_> {
             tensors: BTreeMap::new(),
             sha256: String::new(),
         };
-        let feed = &data.labelled["target"];
+        let feed = &data.labelled[shape::TARGET];
         let rows: Vec<u64> = feed.rows().iter().copied().take(COMPARED_ROWS).collect();
         let folder = self.folder.cell(&cell.id).join("model");
         artefact::save(&folder, manifest, model, &open.transforms, (feed.plain(&rows)?.inputs, &rows), self.run.plugins)
@@ -227,11 +233,15 @@ impl Session<'_> {
             return Ok(known.clone());
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let chain = json!([ready.cell.dataset, ready.spec.transforms, ready.open.fitted_to]).to_string();
-        let mut vectors = self.vectors.borrow_mut();
-        let peers = peers::peers(ready, &ready.open, test, vectors.entry(chain).or_default(), &cx)?;
+        let peers = peers::peers(ready, &ready.open, test, &self.vectors(ready), &cx)?;
         self.peers.borrow_mut().insert(rows, peers.clone());
         Ok(peers)
+    }
+
+    /// What peers saw of rows of the data set of a cell under its transforms.
+    fn vectors(&self, ready: &Ready) -> Shared {
+        let chain = json!([ready.cell.dataset, ready.spec.transforms, ready.open.fitted_to]).to_string();
+        self.vectors.borrow_mut().entry(chain).or_default().clone()
     }
 
     fn record(
@@ -275,6 +285,7 @@ impl Session<'_> {
             trainable_parameters: fit.trainable,
             steps: fit.steps,
             epochs: fit.epochs,
+            stopped: fit.stopped,
             rows: rows.map(|(k, v)| (k.to_owned(), v)).into(),
             labels: parts.train.rows().len() + validation,
             unlabelled,
@@ -283,6 +294,7 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
+            labels_before: labels::before(self.run, ready),
             weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
@@ -294,7 +306,8 @@ impl Finished {
     /// For the comparison.
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
-        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, measures }
+        let control = !ready.takes_weights();
+        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, control, measures }
     }
 }
 

@@ -119,22 +119,25 @@ pub(crate) struct Drawn {
 
 /// The class target by which rows are drawn and classes balanced: that of the task that the step names first, or of the
 /// first other that has one.
-pub(crate) fn drawn_by(cell: &Cell, targets: &Schema, c: &Components) -> Option<String> {
+pub(crate) fn drawn_by<'c>(cell: &Cell, targets: &Schema, c: &'c Components) -> Option<&'c str> {
     let first = cell.first_task.as_ref().and_then(|name| c.tasks.get(name));
     let mut by = first.into_iter().chain(c.tasks.values()).map(|task| task.target());
-    by.find(|target| matches!(targets.get(*target), Some(Field::Class { .. }))).map(str::to_owned)
+    by.find(|target| matches!(targets.get(*target), Some(Field::Class { .. })))
 }
 
 /// Draws the rows of a cell, and fits the data set to them. Key paths of errors start at the data set's section.
 pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Drawn> {
-    let target = drawn_by(cell, open.dataset.targets(), c);
-    let target =
-        target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
+    let target = drawn_by(cell, open.dataset.targets(), c).ok_or_else(|| {
+        let tasks: Vec<String> = c.tasks.keys().map(|t| format!("`{t}`")).collect();
+        let message =
+            format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
+        Invalid::new(message).help("numbers alone cannot be learned from a pipeline file yet: add a task of classes")
+    })?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose().map_err(at(""))?;
+    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(target))).transpose().map_err(at(""))?;
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
-    let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
+    let parts = draw.parts(dataset, target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
         return Err(Invalid::new("there is no row to train on").into());
     }
@@ -266,7 +269,7 @@ mod tests {
         let pipeline = open_file(&path, &overrides, &plugins).unwrap();
         let prepared = crate::run::prepare(&pipeline, &plugins, Some(&dir.path().join("out"))).unwrap();
         let ready = &prepared.cells[0];
-        let by = drawn_by(&ready.cell, ready.open.dataset.targets(), &ready.components);
+        let by = drawn_by(&ready.cell, ready.open.dataset.targets(), &ready.components).map(str::to_owned);
         (ready.parts.train.rows().len(), ready.parts.note.clone(), by)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Invalid, Plugins, Result, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Drawn, Opened};
@@ -148,7 +148,33 @@ struct Known {
 /// What decides which rows a cell has: data set, seed, draw, fold and tasks.
 type RowsOf = (String, u64, u64, u64, String);
 
+impl Ready {
+    /// The target by which its rows are drawn.
+    pub(crate) fn target(&self) -> &str {
+        data::drawn_by(&self.cell, self.open.dataset.targets(), &self.components).unwrap_or_default()
+    }
+
+    /// Whether its strategy takes anything from what it starts from; what does not is a control.
+    pub(crate) fn takes_weights(&self) -> bool {
+        let needs = self.components.strategy.needs();
+        needs.load != Load::Nothing || needs.source_required
+    }
+}
+
 impl Prepared<'_> {
+    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing from the cell
+    /// before it.
+    pub(crate) fn learned_from<'s>(&'s self, ready: &'s Ready) -> Vec<&'s Ready> {
+        let before = |r: &&'s Ready| r.from.filter(|_| r.takes_weights()).map(|i| &self.cells[i]);
+        std::iter::successors(before(&ready), before).collect()
+    }
+
+    /// Whether the data sets of two cells have the same records, however each divides them.
+    pub(crate) fn same_records(&self, a: &Ready, b: &Ready) -> bool {
+        let key = |r: &Ready| self.plugins.rows_key(&r.spec.source, &self.base).ok();
+        key(a).is_some_and(|of_a| key(b) == Some(of_a))
+    }
+
     fn ready(&mut self, cell: &Cell, cx: &BuildCx<'_>, known: &mut Known) -> Result<Ready, FileError> {
         let here = |e: Error| self.pipeline.locate_in(cell, e);
         let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)).into());
@@ -174,6 +200,7 @@ impl Prepared<'_> {
         known.drawn.insert(draw.clone(), drawn.clone());
         let parts = drawn.parts.clone();
         check_roles(cell, spec, &parts, cx).map_err(here)?;
+        check_unlabelled(cell, &components, &parts).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
         let upstream = from.map(|i| &self.cells[i]);
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
@@ -208,6 +235,7 @@ impl Prepared<'_> {
             cell.backbone,
             cell.tasks,
             cell.strategies,
+            cell.trainer.epochs,
             upstream.map(|u| u.shape),
             cell.weights,
             open.inputs
@@ -215,6 +243,9 @@ impl Prepared<'_> {
         let shape = match known.shapes.get(&kind.to_string()) {
             Some(shape) => *shape,
             None => {
+                if let Some(upstream) = upstream.filter(|_| components.strategy.needs().load != Load::Nothing) {
+                    check_merged(upstream, &self.shapes[upstream.shape]).map_err(here)?;
+                }
                 let of_cell = upstream.map(|u| {
                     let (step, tensors) = (u.cell.step.as_str(), Cow::Borrowed(&self.shapes[u.shape].tensors));
                     Source::Cell { step, tensors, same_labels: &same_labels }
@@ -266,6 +297,28 @@ impl Prepared<'_> {
             "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all)
+    }
+}
+
+/// The step that a cell starts from leaves weights alone.
+fn check_merged(upstream: &Ready, shape: &Shape) -> Result<()> {
+    let Some(name) = &shape.adapter else { return Ok(()) };
+    let step = &upstream.cell.step;
+    let e = Invalid::key("from", format!("step `{step}` leaves adapters beside its weights (`{name}`)"));
+    Err(e.help(format!("have `{step}` merge them into the weights, such as by `merge = true` of `lora`")).into())
+}
+
+/// There are rows for the streams without labels that a strategy needs.
+fn check_unlabelled(cell: &Cell, components: &Components, parts: &Parts) -> Result<()> {
+    let needs = components.strategy.needs();
+    match needs.unlabelled.first().filter(|_| parts.unlabelled.rows().is_empty()) {
+        Some(stream) => {
+            let message = format!("needs rows without labels for the stream `{stream}`, and there are none");
+            let help =
+                format!("with `datasets.{}.labels_per_class` all rows beyond are used without labels", cell.dataset);
+            Err(Invalid::key("strategy", message).help(help).into())
+        }
+        None => Ok(()),
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use transplant_core::{Error, Result, write_atomically};
-use transplant_trainer::LedgerRow;
+use transplant_trainer::{LedgerRow, Stopped};
 
+use super::labels::EarlierLabels;
 use super::leaks::Leak;
 use crate::resolved::{Cell, DatasetSpec};
 
@@ -46,6 +47,9 @@ pub struct Record {
     pub steps: u64,
     /// Epochs made.
     pub epochs: u64,
+    /// Phases that a policy ended before they had all of their epochs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
     /// Rows of each part.
     pub rows: BTreeMap<String, usize>,
     /// Labels used for training and for choosing together.
@@ -63,6 +67,9 @@ pub struct Record {
     /// Test rows that the network has learned from.
     #[serde(default)]
     pub leak: Leak,
+    /// Labels that the network has learned from in steps before it.
+    #[serde(default)]
+    pub labels_before: Vec<EarlierLabels>,
     /// Which weights of a file were taken, and how its names were read.
     #[serde(default)]
     pub weights: Vec<String>,

@@ -23,7 +23,10 @@ const NORMALISE: &str = "normalise";
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
     file: WeightsFile,
-    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or `leave_out` is given.
+    /// The file.
+    pub(crate) path: Option<PathBuf>,
+    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or
+    /// `leave_out` is given.
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
@@ -71,11 +74,11 @@ impl OpenWeights {
         };
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
         let classes = classes.into_iter().map(str::to_owned).collect();
-        Ok(Self { file, hash, licence, image, tokenizer, classes })
+        Ok(Self { file, path: Some(path), hash, licence, image, tokenizer, classes })
     }
 
-    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
-    /// of it: pixels to their scale, texts to their tokens.
+    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file
+    /// says nothing of it: pixels to their scale, texts to their tokens.
     pub(crate) fn calls_for(&self, inputs: &Schema, spec: &DatasetSpec) -> Vec<Spec<dyn Transform>> {
         let mut out = Vec::new();
         let said = spec.transforms.iter().any(|t| t.tag == NORMALISE);
@@ -114,8 +117,8 @@ impl OpenWeights {
     }
 }
 
-/// What brings pixels to the scale of some weights. A network whose first layer was adapted to other channels sees the mean of
-/// them.
+/// What brings pixels to the scale of some weights. A network whose first layer was adapted to other channels sees the
+/// mean of them.
 pub(super) fn normalise(image: &Preprocessing, channels: usize) -> Spec<dyn Transform> {
     let of_channels = |v: &[f32]| match v.len() == channels {
         true => v.to_vec(),

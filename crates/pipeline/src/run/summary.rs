@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 use transplant_core::Result;
+use transplant_trainer::Stopped;
 
 use super::compare::Comparison;
 use super::folder::Folder;
@@ -68,6 +69,9 @@ pub struct StepSummary {
     pub parameters: usize,
     /// Numbers that were trained.
     pub trainable_parameters: usize,
+    /// Phases that a policy ended before they had all of their epochs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
 }
@@ -108,6 +112,7 @@ impl StepSummary {
             peak_rss_mb: r.peak_rss_mb,
             parameters: r.parameters,
             trainable_parameters: r.trainable_parameters,
+            stopped: r.stopped.clone(),
             metrics: r.metrics.clone(),
         }
     }

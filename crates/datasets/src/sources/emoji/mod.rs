@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use transplant_assets::{Role, Store, find};
 use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
 
+use super::folder::one_path;
 use super::image_folder::{channels, memory_mb, white};
 use super::pictures::{Damaged, PictureSet, Pictures};
 
@@ -230,6 +232,13 @@ impl Component<dyn Dataset> for Emoji {
             seen.push(vendor);
         }
         o.frame().check()
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        let mut vendors: Vec<&str> = o.vendors().map(EmojiVendor::word).collect();
+        vendors.sort_unstable();
+        let paths = [&o.names, &o.pictures].map(|p| p.as_ref().map(|p| one_path(p, base)));
+        json!([Self::TYPE, vendors, o.target, o.group, paths])
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

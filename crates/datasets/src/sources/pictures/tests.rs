@@ -98,19 +98,6 @@ fn damaged_pictures_may_be_left_out() -> Result<()> {
 }
 
 #[test]
-fn twelve_of_sixteen_bits_are_told() {
-    let of = |values: &[Option<u16>]| {
-        let sixteen = SixteenBits::default();
-        values.iter().for_each(|v| sixteen.add(*v));
-        sixteen.narrow()
-    };
-    let said = of(&[Some(4095), Some(17), None]).unwrap();
-    assert!(said.starts_with("2 pictures have 16 bits a value, and their largest value is 4095, 6.2 %"), "{said}");
-    assert!(said.contains("16 of 256 levels") && said.contains("by 16"), "{said}");
-    assert_eq!((of(&[]), of(&[None]), of(&[Some(60000)]), of(&[Some(0)])), (None, None, None, None));
-}
-
-#[test]
 fn a_file_that_went_away_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.pgm");
