@@ -70,8 +70,8 @@ path = "manifest.csv"
 picture = "file"
 label = "y"
 group = "g"
-height = 4
-width = 4
+height = 8
+width = 8
 channels = 1
 test = 0.25
 augment = ["flip"]
@@ -79,14 +79,18 @@ augment = ["flip"]
 [datasets.folder]
 type = "image_folder"
 folder = "pictures-folder"
-height = 4
-width = 4
+height = 8
+width = 8
 channels = 1
 test = 0.25
 
 [backbones.numbers]
 type = "mlp"
 widths = [6]
+
+[backbones.pictures]
+type = "convnet"
+widths = [4]
 
 [backbones.words]
 type = "word_bag"
@@ -137,7 +141,7 @@ trainer = { epochs = 2, batch_size = 8, optimiser = { type = "sgd", lr = 0.05 } 
 [steps.manifest]
 type = "train"
 dataset = "manifest"
-backbone = "numbers"
+backbone = "pictures"
 strategy = "structure"
 test = true
 trainer = { epochs = 2, batch_size = 8, optimiser = { type = "sgd", lr = 0.05 } }
@@ -145,7 +149,7 @@ trainer = { epochs = 2, batch_size = 8, optimiser = { type = "sgd", lr = 0.05 } 
 [steps.folder]
 type = "train"
 dataset = "folder"
-backbone = "numbers"
+backbone = "pictures"
 strategy = "structure"
 test = true
 trainer = { epochs = 2, batch_size = 8, optimiser = { type = "sgd", lr = 0.05 } }
@@ -177,10 +181,10 @@ fn write(bench: &Bench, changed: &Rows) {
             lines +=
                 &format!("{row},{group},pictures-{set}/{label}/p{row}.pgm,{a},{b},{level},{text},{part},{label}\n");
             let grey = if far { 255 - row } else { row * 2 + class * 60 } as u8;
-            let pixels: Vec<u8> = (0..16).map(|i| grey.wrapping_add(i * 3)).collect();
+            let pixels: Vec<u8> = (0..64).map(|i| grey.wrapping_add(i * 3)).collect();
             let folder = bench.out(&format!("pictures-{set}/{label}"));
             std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join(format!("p{row}.pgm")), [b"P5 4 4 255\n".as_slice(), &pixels].concat()).unwrap();
+            std::fs::write(folder.join(format!("p{row}.pgm")), [b"P5 8 8 255\n".as_slice(), &pixels].concat()).unwrap();
         }
         std::fs::write(bench.out(&format!("{set}.csv")), lines).unwrap();
     }
