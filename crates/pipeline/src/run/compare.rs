@@ -250,9 +250,9 @@ impl Group<'_> {
         for peer in names {
             let of = |d: &Done<'_>| d.peers.get(peer).is_some_and(|p| p.tasks.contains_key(&measure.task));
             let there: BTreeSet<At> = self.runs.iter().filter(|d| of(d)).map(at).collect();
-            let mut theirs: Vec<_> =
-                self.runs.iter().filter_map(|d| Some((at(d), d.peers.get(peer)?.tasks.get(&measure.task)?))).collect();
-            theirs.sort_by_key(|(at, _)| *at);
+            let theirs = self.runs.iter().filter_map(|d| OfCell::new(at(d), d.peers.get(peer)?, &measure.task));
+            let mut theirs: Vec<_> = theirs.collect();
+            theirs.sort_by_key(|cell| cell.at);
             let (ours, theirs) = (self.whole(&measure.task, |at| there.contains(&at))?, whole(theirs.into_iter())?);
             if ours.is_empty() {
                 continue;
