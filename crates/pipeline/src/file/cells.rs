@@ -95,6 +95,7 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         dataset: draft.dataset.clone(),
         backbone: draft.backbone.clone(),
         tasks: tasks.collect(),
+        first_task: draft.tasks.first().cloned(),
         strategies: draft.strategies.clone(),
         trainer: draft.trainer.clone(),
         metrics: draft.metrics.clone(),

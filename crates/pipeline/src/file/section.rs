@@ -110,8 +110,8 @@ pub(crate) struct SharedSection {
     pub(crate) test: Option<f64>,
     /// Parts that a source without a test part of its own is divided into, at least 2; a step tests the one in its `fold`.
     pub(crate) folds: Option<u64>,
-    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of each group or row, so that
-    /// all stay where they are when rows are added.
+    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of the name of each
+    /// group, or of what is in a row that has no group, so that all stay where they are when rows are added.
     pub(crate) divide: Divide,
     /// Deterministic transforms, always applied, in this order.
     pub(crate) transforms: Vec<Spec<dyn Transform>>,

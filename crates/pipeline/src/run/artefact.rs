@@ -109,8 +109,11 @@ pub(crate) fn save(
     save_safetensors(&weights, &model.params().snapshot(|_| true)?, &BTreeMap::new())?;
     manifest.tensors = model.params().all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
     manifest.sha256 = hash::of_file(&weights)?;
-    for (spec, transform) in manifest.transforms.iter_mut().zip(transforms) {
-        let Some(file) = transform.carried() else { continue };
+    for (i, (spec, transform)) in manifest.transforms.iter_mut().zip(transforms).enumerate() {
+        let Some(mut file) = transform.carried() else { continue };
+        if manifest.files.contains_key(&file.name) {
+            file.name = format!("{i}-{}", file.name);
+        }
         let path = folder.carried(&file.name);
         write_atomically(&path, &file.content)?;
         manifest.files.insert(file.name.clone(), hash::of_file(&path)?);

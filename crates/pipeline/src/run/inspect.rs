@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use transplant_codecs::picture::encode_png;
-use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
+use transplant_core::{Dataset, Error, Field, HIDDEN, Result, TEXT, write_atomically};
 use transplant_datasets::{Loader, Prints, Twins};
 
 use super::leaks::{self, Because, Leak, Leaks};
@@ -98,7 +98,7 @@ fn of_cell(ready: &Ready, folder: &Path) -> Result<String> {
         }
     }
     let prints = Prints::of(dataset.as_ref(), &all)?;
-    out.push_str(&twins(&prints, &parts));
+    out.push_str(&twins(&prints, &parts, dataset.as_ref()));
     match ready.open.inputs.get(HIDDEN) {
         Some(Field::Image { .. }) => {
             let path = folder.join(format!("{name}.png"));
@@ -151,10 +151,12 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
 }
 
 /// Rows that are there twice: within parts they weigh double, across parts they may leak.
-fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
+fn twins(prints: &Prints, parts: &[(&str, &[u64])], dataset: &dyn Dataset) -> String {
     let mut out = String::new();
+    let called = |row: u64| dataset.row_name(row).map_or_else(|| row.to_string(), |name| format!("{row} ({name})"));
     let named = |twins: &[Twins]| {
-        let shown: Vec<_> = twins.iter().take(NAMED).map(|t| format!("{} = {}", t.row, t.like)).collect();
+        let shown: Vec<_> =
+            twins.iter().take(NAMED).map(|t| format!("{} = {}", called(t.row), called(t.like))).collect();
         let more = twins.len().saturating_sub(NAMED);
         shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
     };

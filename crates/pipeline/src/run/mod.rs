@@ -152,7 +152,9 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let files = run.folder.layout();
     write_atomically(&files.report(), report::report(&summary, &tables, &all)?.as_bytes())?;
     write_atomically(&files.ledger(), ledger::ledger(name, &records).as_bytes())?;
-    let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();
+    let of = done.iter().zip(&run.cells);
+    let cells: Vec<_> =
+        of.map(|(f, ready)| (f.record.cell.id.as_str(), &f.predictions, &*ready.open.dataset)).collect();
     predictions::write_csv(&files.predictions(), &cells)?;
     lock::write(&run.folder, run, &records)?;
     summary.write(&run.folder)?;

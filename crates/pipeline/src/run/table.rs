@@ -176,6 +176,7 @@ mod tests {
             split: "test".into(),
             mean,
             ci95: [mean - 0.02, mean + 0.02],
+            groups: None,
             runs: 9,
             higher_is_better: true,
             leaked: 0,
