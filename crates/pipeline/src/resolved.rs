@@ -104,8 +104,8 @@ impl DatasetSpec {
         }
     }
 
-    /// What tells records and folds from those of another section: two with one key have the same records in the same folds, whatever
-    /// rows look like, and whichever of them are used. Relative paths start at `base`.
+    /// What tells records and folds from those of another section: two with one key have the same records in the same
+    /// folds, whatever rows look like, and whichever of them are used. Relative paths start at `base`.
     ///
     /// # Errors
     /// When the source is not known or an option is wrong.
