@@ -74,7 +74,7 @@ def scipy_logits(c, kind, weight, bias):
         t = t.reshape(towards.shape)
         z = a @ t.T
         z = z - np.log(np.exp(z).sum(1, keepdims=True))
-        d = (t - towards) * ([1] * WIDTH + [0])  # the bias is free
+        d = t - towards
         return -(z * one_hot).sum() + (d**2).sum() / (2 * c), ((np.exp(z) - one_hot).T @ a + d / c).ravel()
 
     t = minimize(f, towards.ravel(), jac=True, method="BFGS", options={"gtol": 1e-10}).x.reshape(towards.shape)

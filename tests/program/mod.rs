@@ -9,10 +9,13 @@ mod help;
 mod hub;
 mod outside;
 mod pictures;
+mod predicting;
 mod pretrained;
 mod resume;
 mod run;
+mod run_folder;
 mod same_bytes;
+mod streams;
 mod weights;
 
 use std::path::{Path, PathBuf};

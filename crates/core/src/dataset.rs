@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Frame, Result};
+use crate::{Batch, Columns, Frame, Result};
 
 /// What a named tensor or target holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,12 @@ pub trait Dataset: Send + Sync {
 
     /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.
     fn licence(&self) -> Option<String> {
+        None
+    }
+
+    /// How its rows were made from those of a table: what `predict` has to do with a new table before the transforms. Called once
+    /// for each model that is saved. `None`: its rows are not from a table.
+    fn columns(&self) -> Option<Columns> {
         None
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds};
+use transplant_core::{Batch, Columns, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds};
 
 /// How a data set is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -206,6 +206,10 @@ impl Dataset for Divided {
 
     fn licence(&self) -> Option<String> {
         self.dataset.licence()
+    }
+
+    fn columns(&self) -> Option<Columns> {
+        self.dataset.columns()
     }
 
     fn frame(&self) -> Option<Frame> {

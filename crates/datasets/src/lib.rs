@@ -67,9 +67,9 @@ pub use prints::{Equal, KnownAgain, Prints, Twins};
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Cifar100Binary, Cifar100BinaryOptions, Cifar100Target, Damaged,
     Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,
-    ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits,
-    OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable, VectorTableOptions,
-    pictures_below,
+    ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, NewRow,
+    NewRows, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable,
+    VectorTableOptions, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};

@@ -30,6 +30,28 @@ impl Table {
         table::Table::read(file, wanted, missing).map(Self).map_err(error)
     }
 
+    /// [`read`](Self::read), and also columns that are `optional`: one that is not there has no value in any row.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with(file: &Path, wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
+        table::Table::read_with(file, wanted, optional, missing).map(Self).map_err(error)
+    }
+
+    /// [`read_with`](Self::read_with) of what was read already: JSONL when it begins with `{`, else CSV. `file` is its name in
+    /// errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(file: &Path, content: &[u8], wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
+        table::Table::parse(file, content, wanted, optional, missing).map(Self).map_err(error)
+    }
+
+    /// Whether the end of a file's name is that of a table.
+    pub fn is_named(file: &Path) -> bool {
+        Format::from_name(file).is_ok()
+    }
+
     /// The file.
     pub fn file(&self) -> &Path {
         self.0.file()
@@ -46,6 +68,11 @@ impl Table {
     /// [`Error::Contract`] when it was not asked for.
     pub fn column(&self, name: &str) -> Result<&[Option<Cell>]> {
         self.0.column(name).map_err(error)
+    }
+
+    /// The line on which a row begins, counted from 1, where the file has lines.
+    pub fn line(&self, row: usize) -> Option<u64> {
+        self.0.line(row)
     }
 
     /// SHA-256 of the whole file, columns that are not read included.

@@ -1,5 +1,5 @@
-//! Names of a network that is wrapped in others: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.` of a
-//! Lightning module, `backbone.` of a detector.
+//! Names of a network that is wrapped in others: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.`
+//! of a Lightning module, `backbone.` of a detector.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +23,8 @@ pub(super) struct Unwrapped {
     pub(super) prefix: String,
 }
 
-/// Takes off the beginning under which most of the network's names are found; what has another beginning is left out, and the
-/// notes tell of it.
+/// Takes off the beginning under which most of the network's names are found; what has another beginning is left out,
+/// and the notes tell of it.
 ///
 /// # Errors
 /// When two beginnings do equally well.
@@ -104,7 +104,9 @@ fn best(names: &[&str], tensors: &BTreeMap<String, Tensor>, ours: &Ours<'_>) -> 
         prefixes.into_iter().map(|p| (score(p), p)).filter(|(s, _)| s.0 > plain.0).collect();
     // The best first; of nested ones that do equally well the shortest, and averaged weights after others.
     scores.sort_by_key(|(s, p)| (std::cmp::Reverse(*s), is_averaged(p), p.len()));
-    let Some((first, prefix)) = scores.first().copied() else { return Ok(String::new()) };
+    // A few names that happen to fit are of another network.
+    let likely = scores.first().copied().filter(|(s, _)| 2 * s.0 > ours.shapes.len());
+    let Some((first, prefix)) = likely else { return Ok(String::new()) };
     let rival =
         scores.iter().find(|(s, p)| *s == first && !p.starts_with(prefix) && is_averaged(p) == is_averaged(prefix));
     if let Some((_, rival)) = rival {

@@ -1,5 +1,5 @@
-//! Files that `torch.save` wrote: an archive with one entry a storage, or, before PyTorch 1.6, one pickle after another and the
-//! storages at the end.
+//! Files that `torch.save` wrote: an archive with one entry a storage, or, before PyTorch 1.6, one pickle after another
+//! and the storages at the end.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -14,7 +14,7 @@ use super::{kind, sets};
 /// What the first pickle of an old file says.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 /// Elements of a view that shows some more than once.
-const MOST_REPEATED: usize = 1 << 22;
+const MOST_REPEATED: usize = 1 << 16;
 
 /// Whether a file begins as one that `torch.save` wrote.
 pub(super) fn is_torch(bytes: &[u8]) -> bool {

@@ -2,13 +2,15 @@
 
 use std::io::Cursor;
 
+use image::error::UnsupportedErrorKind;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 /// No picture takes more memory when it is decoded; a small file can announce any size.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// No side is longer in pixels. A JPEG cannot say more, and a line of pixels would grow beyond all bounds when it is scaled.
+/// No side is longer in pixels. A JPEG cannot say more, and a line of pixels would grow beyond all bounds when it is
+/// scaled.
 const LONGEST_SIDE: u32 = 65_535;
 
 /// Shares of red, green and blue in grey, in 65536ths (ITU-R BT.601, as Pillow rounds them).
@@ -42,7 +44,13 @@ pub(super) fn raster(content: &[u8], channels: usize, background: [u8; 3]) -> Re
     let of_tiff = |e: ImageError| match e {
         ImageError::Unsupported(e) if format == ImageFormat::Tiff => {
             let read = "grey with 8 or 16 bits a value, and colours with 8, 16 or 32 (floating-point) bits";
-            format!("this kind of TIFF is not read ({e}): {read} are; scale its values to one of these and save it so")
+            let kind = match e.kind() {
+                UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => format!("{bits} bits a pixel"),
+                _ => e.to_string(),
+            };
+            format!(
+                "this kind of TIFF is not read ({kind}): {read} are; scale its values to one of these and save it so"
+            )
         }
         e => shown(e),
     };
@@ -99,8 +107,8 @@ fn highest(image: &DynamicImage) -> Option<u16> {
     }
 }
 
-/// Whether the marker that ends a JPEG follows its pixels; the decoder fills up with grey where it does not. A preview in the
-/// header has an end of its own.
+/// Whether the marker that ends a JPEG follows its pixels; the decoder fills up with grey where it does not. A preview
+/// in the header has an end of its own.
 fn has_end(content: &[u8]) -> bool {
     let mut at = 2;
     while let Some([0xff, marker, high, low]) = content.get(at..at + 4) {

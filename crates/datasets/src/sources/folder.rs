@@ -145,6 +145,8 @@ mod candle {
     ) -> Result<Images> {
         let message =
             format!("`{tag}` needs the cargo feature `candle-datasets`, and this binary was built without it");
-        Err(Invalid::key("type", message).help("`cargo xtask run` turns it on for a file that names it").into())
+        Err(Invalid::key("type", message)
+            .help("build it with that feature of `transplant-cli`, as `cargo xtask` does by itself")
+            .into())
     }
 }

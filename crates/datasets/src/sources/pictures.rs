@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use transplant_kernels::parallel;
 
 use super::image_rows::ImageRows;
 use super::images::hex;
+use super::sixteen_bits::SixteenBits;
 use crate::picture::{decode, decode_with_highest};
 
 /// So many damaged pictures are named in an error.
@@ -147,9 +147,7 @@ impl Pictures {
             let (picture, place, opened) = &mut one[0];
             *opened = Some(open(picture, &frame, place.as_deref_mut(), &sixteen));
         });
-        if let Some(message) = sixteen.narrow() {
-            tracing::warn!("{}: {message}", rows.name);
-        }
+        sixteen.narrow().iter().for_each(|told| tracing::warn!("{}: {told}", rows.name));
         let opened: Vec<Opened> = opening.into_iter().filter_map(|(_, _, opened)| opened).collect();
 
         let mut hash = Sha256::new();
@@ -219,37 +217,6 @@ fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>, sixteen: &Sixt
         Sha256::new_with_prefix(size.as_flattened()).chain_update(&bytes).finalize().into()
     });
     (Sha256::digest(&content).into(), decoded)
-}
-
-/// Of the pictures with 16 bits a value: how many, and the largest value of all.
-#[derive(Default)]
-struct SixteenBits {
-    count: AtomicUsize,
-    highest: AtomicU16,
-}
-
-impl SixteenBits {
-    fn add(&self, highest: Option<u16>) {
-        if let Some(highest) = highest {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            self.highest.fetch_max(highest, Ordering::Relaxed);
-        }
-    }
-
-    /// What to tell where they use 14 bits or less: a camera's 12 bits are almost black then.
-    fn narrow(&self) -> Option<String> {
-        let (count, highest) = (self.count.load(Ordering::Relaxed), self.highest.load(Ordering::Relaxed));
-        if count == 0 || highest == 0 || highest >= 1 << 14 {
-            return None;
-        }
-        let levels = (u32::from(highest) + 1).next_power_of_two();
-        let (share, factor) = (100. * f64::from(highest) / 65535., 65536 / levels);
-        Some(format!(
-            "{count} pictures have 16 bits a value, and their largest value is {highest}, {share:.1} % of 65535: they are seen \
-             almost black, with {} of 256 levels; multiply their values by {factor} when you write them",
-            u32::from(highest) / 257 + 1
-        ))
-    }
 }
 
 /// Why the picture of a row is damaged, where it is; `damaged` is in the order of the rows.
@@ -428,19 +395,6 @@ mod tests {
             assert!(skipping.batch(&[0, 5, 1]).unwrap_err().to_string().starts_with("picture 5: "));
         }
         Ok(())
-    }
-
-    #[test]
-    fn twelve_of_sixteen_bits_are_told() {
-        let of = |values: &[Option<u16>]| {
-            let sixteen = SixteenBits::default();
-            values.iter().for_each(|v| sixteen.add(*v));
-            sixteen.narrow()
-        };
-        let said = of(&[Some(4095), Some(17), None]).unwrap();
-        assert!(said.starts_with("2 pictures have 16 bits a value, and their largest value is 4095, 6.2 %"), "{said}");
-        assert!(said.contains("16 of 256 levels") && said.contains("by 16"), "{said}");
-        assert_eq!((of(&[]), of(&[None]), of(&[Some(60000)]), of(&[Some(0)])), (None, None, None, None));
     }
 
     #[test]

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Fingerprint, HIDDEN, Invalid, Plugins, Result, Roles,
-    Schema,
+    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, Fingerprint, HIDDEN, Invalid,
+    NumberColumn, Plugins, Result, Roles, Schema,
 };
 
 use super::images::hex;
 use super::labelling::{Labelling, Labels, Marks};
+use super::new_rows::{category_of, number_of};
 use super::tables::{Origin, Records, empty_is_missing};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
@@ -117,6 +118,7 @@ impl Options {
 pub struct VectorTable {
     name: String,
     columns: Vec<String>,
+    read: Columns,
     /// Row after row.
     values: Vec<f32>,
     labelled: Labels,
@@ -138,26 +140,31 @@ impl VectorTable {
         let tables = o.origin().read(cx, &inputs.chain(o.labelling().columns()).collect::<Vec<_>>())?;
         let marks = o.labelling().read(&tables)?;
         let mut parts = Vec::new();
-        for name in &o.numbers {
-            number(name, o.fill, &marks, &mut parts)?;
-        }
-        for name in &o.categories {
-            category(name, &marks, &mut parts)?;
-        }
+        let numbers = o.numbers.iter().map(|name| number(name, o.fill, &marks, &mut parts));
+        let numbers = numbers.collect::<Result<_>>()?;
+        let categories = o.categories.iter().map(|name| category(name, &marks, &mut parts));
+        let categories = categories.collect::<Result<_>>()?;
+        let read = Columns::Vector { numbers, categories, missing: o.missing.clone() };
         let values = (0..marks.len()).flat_map(|row| parts.iter().map(move |(_, column)| column[row])).collect();
         let columns: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
         let records = Records::new(&tables, &marks)?;
-        Self::with(o, columns, values, marks.finish()?, records)
+        Self::with(o, read, columns, values, (marks.finish()?, records))
     }
 
-    fn with(o: &Options, columns: Vec<String>, values: Vec<f32>, labelled: Labels, records: Records) -> Result<Self> {
+    fn with(
+        o: &Options,
+        read: Columns,
+        columns: Vec<String>,
+        values: Vec<f32>,
+        (labelled, records): (Labels, Records),
+    ) -> Result<Self> {
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{columns:?}"));
         values.iter().for_each(|value| hash.update(value.to_le_bytes()));
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Vector { width: columns.len() })]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name: o.origin().name(), columns, values, labelled, records, inputs, hash, licence })
+        Ok(Self { name: o.origin().name(), columns, read, values, labelled, records, inputs, hash, licence })
     }
 
     /// How many rows there are, all roles together.
@@ -189,10 +196,11 @@ fn check(o: &Options) -> Result<(), Invalid> {
     o.labelling().check(("categories", &o.categories), o.test_path.as_deref())
 }
 
-type Columns = Vec<(String, Vec<f32>)>;
+/// What each value of a row is, and the value in every row.
+type Parts = Vec<(String, Vec<f32>)>;
 
 /// Adds a column of numbers, and the one that says which of them were missing.
-fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Columns) -> Result<()> {
+fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Parts) -> Result<NumberColumn> {
     let mut read = Vec::with_capacity(marks.len());
     for (table, row) in marks.places() {
         let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
@@ -203,9 +211,7 @@ fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Colum
             read.push(None);
             continue;
         };
-        let found = || cell.word().map_or_else(|| cell.kind().to_owned(), |word| format!("`{word}`"));
-        let number = cell.number().filter(|n| (*n as f32).is_finite());
-        read.push(Some(number.ok_or_else(|| fault(format!("{} is no number of single precision", found())))?));
+        read.push(Some(number_of(cell).map_err(fault)?));
     }
     let there = read.iter().enumerate().filter(|(row, _)| marks.is_trained_on(*row)).filter_map(|(_, n)| *n);
     let (sum, count) = there.fold((0., 0u64), |(sum, count), n| (sum + n, count + 1));
@@ -218,16 +224,15 @@ fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Colum
         let missing = read.iter().map(|n| if n.is_none() { 1. } else { 0. });
         columns.push((format!("{name} is missing"), missing.collect()));
     }
-    Ok(())
+    Ok(NumberColumn { name: name.to_owned(), fill: fill.map(|_| filled as f32) })
 }
 
 /// Adds a column for each level of a category.
-fn category(name: &str, marks: &Marks<'_>, columns: &mut Columns) -> Result<()> {
+fn category(name: &str, marks: &Marks<'_>, columns: &mut Parts) -> Result<CategoryColumn> {
     let mut read = Vec::with_capacity(marks.len());
     for (table, row) in marks.places() {
         let word = |cell: &crate::table::Cell| {
-            let word = cell.word().map(|word| word.into_owned());
-            word.ok_or_else(|| table.fault(row, format!("column `{name}`: holds {}, and no category", cell.kind())))
+            category_of(cell).map_err(|e| table.fault(row, format!("column `{name}`: {e}")))
         };
         read.push(table.column(name)?[row].as_ref().map(word).transpose()?);
     }
@@ -235,11 +240,11 @@ fn category(name: &str, marks: &Marks<'_>, columns: &mut Columns) -> Result<()> 
     if let Some((table, _)) = marks.places().next().filter(|_| levels.is_empty()) {
         return Err(Error::data(table.file(), None, format!("column `{name}`: no row has a category")));
     }
-    for level in levels {
+    for &level in &levels {
         let is_level = read.iter().map(|word| if word.as_deref() == Some(level) { 1. } else { 0. });
         columns.push((format!("{name} = {level}"), is_level.collect()));
     }
-    Ok(())
+    Ok(CategoryColumn { name: name.to_owned(), levels: levels.into_iter().map(str::to_owned).collect() })
 }
 
 impl Dataset for VectorTable {
@@ -273,6 +278,10 @@ impl Dataset for VectorTable {
 
     fn content_hash(&self) -> String {
         self.hash.clone()
+    }
+
+    fn columns(&self) -> Option<Columns> {
+        Some(self.read.clone())
     }
 
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {

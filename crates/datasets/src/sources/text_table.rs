@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Fingerprint, Invalid, Plugins, Result, Roles, Schema, TEXT,
+    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Fingerprint, Invalid, Plugins, Result, Roles,
+    Schema, TEXT,
 };
 
 use super::images::hex;
@@ -105,6 +106,7 @@ pub struct TextTable {
     name: String,
     texts: Vec<String>,
     labelled: Labels,
+    columns: Columns,
     records: Records,
     inputs: Schema,
     hash: String,
@@ -164,7 +166,8 @@ impl TextTable {
         }
         let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name, texts, labelled, records, inputs, hash, licence, dropped })
+        let columns = Columns::Text { columns: o.text.clone(), missing: o.missing.clone() };
+        Ok(Self { name, texts, labelled, columns, records, inputs, hash, licence, dropped })
     }
 
     /// How many rows there are, all roles together.
@@ -198,7 +201,7 @@ fn check(o: &Options) -> Result<(), Invalid> {
 }
 
 /// The parts of a row's text that are there, each on a line of its own.
-fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
+pub(super) fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
     let mut text = String::new();
     for name in columns {
         let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
@@ -271,6 +274,10 @@ impl Dataset for TextTable {
 
     fn content_hash(&self) -> String {
         self.hash.clone()
+    }
+
+    fn columns(&self) -> Option<Columns> {
+        Some(self.columns.clone())
     }
 
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {

@@ -382,6 +382,39 @@ mod tests {
     }
 
     #[test]
+    fn set_and_variables_replace_whole_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        std::fs::write(&path, "[steps.x]\nstrategy = { type = 'parameter', freeze = ['a'] }\nd = 'y'\n").unwrap();
+        let merged = |set: &[&str], variables: &[(&str, &str)]| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let overrides = Overrides { set, env: true, ..Overrides::default() };
+            let (layers, merged) = Layers::read(&path, &overrides, variables).unwrap();
+            let at = |key: &str| layers.locate(Invalid::key(key, "wrong")).to_string();
+            (merged["steps"]["x"].to_string(), at("steps.x.strategy.freeze"))
+        };
+        let lora = "{type=\"lora\",rank=4}";
+        let replaced = r#"{"strategy":{"type":"lora","rank":4},"d":"y"}"#;
+        let (by_flag, place) = merged(&[&format!("steps.x.strategy={lora}")], &[]);
+        assert_eq!(by_flag, replaced);
+        assert!(place.starts_with("--set steps.x.strategy="), "the file's `freeze` is gone: {place}");
+        let variable = [("TRANSPLANT_STEPS__X__STRATEGY", lora)];
+        let (by_variable, place) = merged(&[], &variable);
+        assert_eq!(by_variable, replaced);
+        assert!(place.starts_with("environment variable TRANSPLANT_STEPS__X__STRATEGY: "), "{place}");
+
+        // A key path sets one value; of a table that replaced another, too.
+        let (one, place) = merged(&["steps.x.strategy.rank=4"], &[]);
+        assert_eq!(one, r#"{"strategy":{"type":"parameter","freeze":["a"],"rank":4},"d":"y"}"#);
+        assert!(place.contains("p.toml:2:"), "{place}");
+        assert_eq!(merged(&["steps.x.strategy.rank=8"], &variable).0, replaced.replace('4', "8"));
+        let twice = ["steps.x.strategy={rank=4}", "steps.x.strategy={}"];
+        assert_eq!(merged(&twice, &[]).0, r#"{"strategy":{"type":"parameter"},"d":"y"}"#, "the `type` stays");
+        assert_eq!(merged(&["steps.x={d=1}"], &[]).0, r#"{"d":1}"#);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.toml");
