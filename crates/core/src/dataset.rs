@@ -119,8 +119,8 @@ pub trait Dataset: Send + Sync {
         None
     }
 
-    /// A hash of the record that a row was read from: of its file's content and its place in it. A row is known by it where other
-    /// columns of the record are its inputs. `None`: records have no place of their own.
+    /// A hash of the record that a row was read from: of its file's content and its place in it. A row is known by it
+    /// where other columns of the record are its inputs. `None`: records have no place of their own.
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {
         let _ = row;
         None

@@ -23,8 +23,8 @@ pub struct Invalid {
     pub kind: InvalidKind,
 }
 
-/// The kinds of mistakes that callers tell apart: where an error is shown and what is offered depend on this, never on the words
-/// of a message.
+/// The kinds of mistakes that callers tell apart: where an error is shown and what is offered depend on this, never on
+/// the words of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidKind {

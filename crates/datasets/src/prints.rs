@@ -70,8 +70,8 @@ impl Prints {
         Ok(out)
     }
 
-    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and [`known_again`](Self::known_again)
-    /// find them; what pictures look like is left out.
+    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and
+    /// [`known_again`](Self::known_again) find them; what pictures look like is left out.
     ///
     /// # Errors
     /// When a row cannot be read.

@@ -158,8 +158,8 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     Ok(out)
 }
 
-/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together. Where a step
-/// is tested on several data sets, the peer's name tells which.
+/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together.
+/// Where a step is tested on several data sets, the peer's name tells which.
 ///
 /// # Errors
 /// When a metric fails.
@@ -210,8 +210,8 @@ fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {
     groups
 }
 
-/// What a strategy is compared with: a control under the same other swept values, or the first line there; where the strategy stands
-/// alone there, the control or the first line of the step.
+/// What a strategy is compared with: a control under the same other swept values, or the first line there; where the
+/// strategy stands alone there, the control or the first line of the step.
 fn reference<'g, 'a>(group: &Group<'a>, groups: &'g [Group<'a>]) -> Option<&'g Group<'a>> {
     let step: Vec<_> = groups.iter().filter(|g| g.key.0 == group.key.0).collect();
     let alike: Vec<_> = step.iter().copied().filter(|g| g.key.2 == group.key.2).collect();

@@ -1,5 +1,5 @@
-//! What weights learned from, where a run of ours left them: its records lie beside them and say which rows of which data set were
-//! trained on.
+//! What weights learned from, where a run of ours left them: its records lie beside them and say which rows of which
+//! data set were trained on.
 
 use std::path::Path;
 use std::sync::Arc;

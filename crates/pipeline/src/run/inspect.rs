@@ -39,7 +39,8 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
     Ok(out)
 }
 
-/// Test rows of each step that it, the steps before it, or the weights they start from have learned from: what `run` will tell.
+/// Test rows of each step that it, the steps before it, or the weights they start from have learned from: what `run`
+/// will tell.
 fn chains(run: &Prepared<'_>) -> Result<String> {
     let mut search = Leaks::default();
     let mut steps: Vec<(&str, bool, Vec<(u64, Leak)>)> = Vec::new();

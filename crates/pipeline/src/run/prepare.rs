@@ -162,8 +162,8 @@ impl Ready {
 }
 
 impl Prepared<'_> {
-    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing from the cell
-    /// before it.
+    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing
+    /// from the cell before it.
     pub(crate) fn learned_from<'s>(&'s self, ready: &'s Ready) -> Vec<&'s Ready> {
         let before = |r: &&'s Ready| r.from.filter(|_| r.takes_weights()).map(|i| &self.cells[i]);
         std::iter::successors(before(&ready), before).collect()
