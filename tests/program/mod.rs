@@ -13,6 +13,7 @@ mod predicting;
 mod pretrained;
 mod resume;
 mod run;
+mod run_folder;
 mod same_bytes;
 mod streams;
 mod test_rows;

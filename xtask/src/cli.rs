@@ -1,5 +1,5 @@
-//! The command line as `--help` shows it. The verbs of the runner are described by its own source, which is compiled in here,
-//! so that help and plain mistakes need no build; their arguments are passed on as they were typed.
+//! The command line as `--help` shows it. The verbs of the runner are described by its own source, which is compiled in
+//! here, so that help and plain mistakes need no build; their arguments are passed on as they were typed.
 
 use std::str::FromStr;
 

@@ -48,6 +48,10 @@ mod tape;
 mod task;
 mod transform;
 mod weights;
+mod words;
+
+/// Tensors, as every crate here has them: whoever depends on candle by itself may get those of another version.
+pub use candle_core;
 
 pub use acts::{Acts, HIDDEN, MASK, TEXT, TOKENS};
 pub use adapter::{Adapter, Delta, Site, SiteKind};
@@ -83,3 +87,4 @@ pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, Transform, TransformCx};
 pub use weights::{SafetensorsFile, load_safetensors, read_safetensors, save_safetensors, write_atomically};
+pub use words::{is_unspaced, words};

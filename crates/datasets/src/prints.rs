@@ -91,7 +91,11 @@ impl Prints {
         for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
             let batch = dataset.batch(rows)?;
             if rows.iter().any(|row| !self.exact.contains_key(row)) {
-                for (row, hash) in rows.iter().zip(hashes(&batch.inputs, rows.len())?) {
+                let found = match &batch.select {
+                    None => hashes(&batch.inputs, rows.len())?,
+                    Some(places) => places_in(&batch.inputs, places)?,
+                };
+                for (row, hash) in rows.iter().zip(found) {
                     self.exact.entry(*row).or_insert(cut(&hash));
                 }
             }
@@ -201,6 +205,20 @@ fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<Fingerprint>> {
     Ok(all.into_iter().map(|hash| hash.finalize().into()).collect())
 }
 
+/// SHA-256 of all inputs of a batch together with each place in them that is a row, such as a node of a graph: what
+/// such a row is follows from all of it, so two places of one graph are never the same row.
+fn places_in(inputs: &Acts, places: &Tensor) -> Result<Vec<Fingerprint>> {
+    let mut whole = Sha256::new();
+    for (name, t) in inputs.iter() {
+        whole.update(format!("{name} {:?} {:?} ", t.dtype(), t.dims()));
+        for value in t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()? {
+            whole.update(value.to_le_bytes());
+        }
+    }
+    let hash = |place: u32| whole.clone().chain_update(place.to_le_bytes()).finalize().into();
+    Ok(places.to_dtype(DType::U32)?.to_vec1()?.into_iter().map(hash).collect())
+}
+
 /// The difference hash of each picture of `f32 [rows, channels, height, width]`.
 fn looks(images: &Tensor) -> Result<Vec<u64>> {
     let [across, down] = GRID;
@@ -272,6 +290,18 @@ mod tests {
         let with = Prints::of(&again, &[0, 1, 2])?;
         let again = of.known_again(&[0, 1, 2], &with, &[0, 1, 2]);
         assert_eq!(again.inputs, [Equal { row: 1, like: vec![2] }], "other files, the same pixels");
+        Ok(())
+    }
+
+    #[test]
+    fn nodes_are_known_by_graph_and_place() -> Result<()> {
+        let graph = |last: f32| Tensor::new(&[[1f32, 0.], [1., 0.], [0., last]], &candle_core::Device::Cpu);
+        let places = Tensor::new(&[1u32, 0], &candle_core::Device::Cpu)?;
+        let of = |last: f32| places_in(&Acts::hidden(graph(last)?), &places);
+        assert_eq!(of(1.)?.len(), 2);
+        assert_ne!(of(1.)?[0], of(1.)?[1], "equal features, two nodes");
+        assert_eq!(of(1.)?, of(1.)?);
+        assert_ne!(of(1.)?[0], of(2.)?[0], "a neighbour that differs");
         Ok(())
     }
 

@@ -154,7 +154,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
     use std::collections::BTreeMap;
     use std::path::Path;
-    use transplant_core::{Module, Params, Schema, Scope, Seeds, Target};
+    use transplant_core::{Error, Module, Params, Schema, Scope, Seeds, Target};
 
     /// Keeps how many rows it saw, and the prior's names.
     struct Count;

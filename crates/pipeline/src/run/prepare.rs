@@ -290,7 +290,7 @@ impl Prepared<'_> {
             map.remove("checkpoint_every_secs");
         }
         let all = json!({
-            "schema": super::record::SCHEMA, "code": self.code, "device": self.device_name, "step": cell.step,
+            "code": self.code, "device": self.device_name, "step": cell.step,
             "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
             "first_task": cell.first_task, "fitted_to": open.fitted_to, "metrics": cell.metrics, "test": cell.test,

@@ -19,7 +19,6 @@ use super::pretrained::pretrained;
 use answers::Answer;
 pub use answers::Format;
 pub use choice::{Choice, choose};
-pub(crate) use choice::{finished, read_summary};
 use inputs::{Content, Item, Items, Takes};
 
 /// Inputs that are read and answered at a time.
@@ -27,7 +26,8 @@ const CHUNK: usize = 128;
 
 /// How a prediction is asked for and answered.
 pub struct Asked<'a> {
-    /// Pictures and folders of them; for a model of texts, files with a text a line, or tables; for one of rows, tables.
+    /// Pictures and folders of them; for a model of texts, files with a text a line, or tables; for one of rows,
+    /// tables.
     pub inputs: &'a [PathBuf],
     /// The form of the answer.
     pub format: Format,
@@ -48,8 +48,8 @@ pub struct Predicted {
     pub notes: Vec<String>,
 }
 
-/// The model of a finished run, as [`choose`] finds it, or the classifier of the catalogue that `what` names; and a line for the
-/// user that says which it is.
+/// The model of a finished run, as [`choose`] finds it, or the classifier of the catalogue that `what` names; and a
+/// line for the user that says which it is.
 ///
 /// # Errors
 /// When there is neither, or it is damaged.
@@ -63,9 +63,9 @@ pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Dev
     Ok((artefact, told))
 }
 
-/// Predicts. Inputs are read while the model works on those before them, and answers are written as they come. One of several
-/// inputs that cannot be read is told in what is returned: a picture is left out, a row of a table has an answer that says
-/// nothing, so that there are as many answers as rows.
+/// Predicts. Inputs are read while the model works on those before them, and answers are written as they come. One of
+/// several inputs that cannot be read is told in what is returned: a picture is left out, a row of a table has an
+/// answer that says nothing, so that there are as many answers as rows.
 ///
 /// # Errors
 /// When the only input, or every row of a table, cannot be read, or nothing can be written.
@@ -149,7 +149,8 @@ struct Reader<'a> {
     manifest: &'a Manifest,
 }
 
-/// Some items, the tensors of those that could be read as they are and in each view, and what is wrong with each of the others.
+/// Some items, the tensors of those that could be read as they are and in each view, and what is wrong with each of the
+/// others.
 type Chunk<'a> = (&'a [Item], Result<Vec<Acts>>, Vec<Option<Error>>);
 
 impl Reader<'_> {
