@@ -63,7 +63,7 @@ pub struct Comparison {
     #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of groups of the test rows; none where each row stands alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<usize>,
     /// Number of runs.
     pub runs: usize,
