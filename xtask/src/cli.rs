@@ -70,10 +70,12 @@ pub(crate) fn command() -> Command {
 fn passed_on() -> impl Iterator<Item = Command> {
     let verbs: Vec<Command> = args::command(PROGRAM).get_subcommands().cloned().collect();
     verbs.into_iter().map(|verb| {
-        let has_device = verb.get_arguments().any(|arg| arg.get_id() == "device");
-        let checked =
-            |verb: Command| verb.mut_arg("device", |arg| arg.value_parser(|text: &str| Device::from_str(text)));
-        if has_device { checked(verb) } else { verb }
+        let on_a_device = verb.get_arguments().any(|arg| arg.get_id() == "device");
+        if on_a_device {
+            verb.mut_arg("device", |arg| arg.value_parser(|text: &str| Device::from_str(text)))
+        } else {
+            verb
+        }
     })
 }
 

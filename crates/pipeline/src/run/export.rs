@@ -1,5 +1,5 @@
-//! `export`: the weights of a model under the names that timm, torchvision and Hugging Face's libraries give them, as one
-//! safetensors file for whoever goes on in Python.
+//! `export`: the weights of a model under the names that timm, torchvision and Hugging Face's libraries give them, as
+//! one safetensors file for whoever goes on in Python.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,8 +21,8 @@ const HEADS: [(&str, &str); 7] = [
     ("distilbert", "classifier"),
 ];
 
-/// Writes the weights of a model: those of the network as they are called here, which is timm's or Hugging Face's way, and the head
-/// as that library calls it. Class names, licences and preprocessing go into the file's metadata.
+/// Writes the weights of a model: those of the network as they are called here, which is timm's or Hugging Face's way,
+/// and the head as that library calls it. Class names, licences and preprocessing go into the file's metadata.
 ///
 /// # Errors
 /// When the network is not known elsewhere, it has several heads or one that is no linear layer, or carries adapters.
