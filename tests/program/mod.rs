@@ -4,6 +4,7 @@ mod bad_input;
 mod cache;
 mod cifar10;
 mod configs;
+mod data_findings;
 mod help;
 mod hub;
 mod outside;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds};
+use transplant_core::{Batch, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds};
 
 /// How a data set is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -198,6 +198,10 @@ impl Dataset for Divided {
 
     fn file_hash(&self, row: u64) -> Option<Fingerprint> {
         self.dataset.file_hash(row)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.dataset.findings()
     }
 
     fn licence(&self) -> Option<String> {

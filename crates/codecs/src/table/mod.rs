@@ -139,10 +139,14 @@ impl Table {
         column.map(|(_, c)| c.as_slice()).ok_or_else(|| Error::NotRead(name.to_owned()))
     }
 
+    /// The line on which a row begins, counted from 1, where the file has lines.
+    pub fn line(&self, row: usize) -> Option<u64> {
+        self.lines.as_ref()?.get(row).copied()
+    }
+
     /// An error about a row, with its line where the file has lines.
     pub fn fault(&self, row: usize, message: &str) -> Error {
-        let line = self.lines.as_ref().and_then(|lines| lines.get(row));
-        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        let line = self.line(row).map(|line| format!("line {line}: ")).unwrap_or_default();
         Error::Data { path: self.file.clone(), row: Some(row as u64), message: format!("{line}{message}") }
     }
 }

@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result};
 
+use super::damaged::Damaged;
 use super::image_folder::{channels, memory_mb, white};
 use super::labelling::Labelling;
-use super::pictures::{Damaged, Picture, PictureSet, Pictures};
+use super::pictures::{Picture, PictureSet, Pictures};
 use super::tables::{Origin, empty_is_missing};
 use crate::table::{Cell, Table};
 
@@ -113,7 +114,7 @@ impl ImageManifest {
         let marks = o.labelling().read(&tables)?;
         let pictures = marks.places().map(|(table, row)| picture(table, row, &o.picture)).collect::<Result<_>>()?;
         let labels = marks.finish()?;
-        Pictures::open(PictureSet {
+        let pictures = Pictures::open(PictureSet {
             name: o.origin().name(),
             frame: o.frame(),
             pictures,
@@ -124,7 +125,8 @@ impl ImageManifest {
             licence: o.origin().licence(),
             damaged: o.damaged,
             memory_mb: o.memory_mb,
-        })
+        })?;
+        Ok(pictures.with_findings(labels.findings))
     }
 }
 

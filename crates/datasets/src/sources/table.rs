@@ -12,12 +12,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, HIDDEN, Invalid, Plugins, Result, Roles, Schema,
+    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Finding, HIDDEN, Invalid, Plugins, Result, Roles, Schema,
 };
 
 use super::images::hex;
 use super::labelling::{Labelling, Labels, Marks};
 use super::tables::{Origin, empty_is_missing};
+use crate::findings::contradictions;
+use crate::table::{Cell, Table};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
@@ -141,9 +143,12 @@ impl VectorTable {
         for name in &o.categories {
             category(name, &marks, &mut parts)?;
         }
+        let contradicting = contradicting(o, &marks)?;
         let values = (0..marks.len()).flat_map(|row| parts.iter().map(move |(_, column)| column[row])).collect();
         let columns: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
-        Self::with(o, columns, values, marks.finish()?)
+        let mut labelled = marks.finish()?;
+        labelled.findings.extend(contradicting);
+        Self::with(o, columns, values, labelled)
     }
 
     fn with(o: &Options, columns: Vec<String>, values: Vec<f32>, labelled: Labels) -> Result<Self> {
@@ -183,6 +188,24 @@ fn check(o: &Options) -> Result<(), Invalid> {
     }
     o.labelling().check(("numbers", &o.numbers), o.test_path.as_deref())?;
     o.labelling().check(("categories", &o.categories), o.test_path.as_deref())
+}
+
+/// Tells of rows with the same cells and different labels.
+fn contradicting(o: &Options, marks: &Marks<'_>) -> Result<Option<Finding>> {
+    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
+        let mut cells = Vec::new();
+        for name in &o.numbers {
+            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
+        }
+        for name in &o.categories {
+            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
+        }
+        Ok(cells)
+    };
+    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
+    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+    let (classes, labels) = marks.classes()?;
+    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
 }
 
 type Columns = Vec<(String, Vec<f32>)>;
@@ -269,6 +292,10 @@ impl Dataset for VectorTable {
 
     fn content_hash(&self) -> String {
         self.hash.clone()
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.labelled.findings.clone()
     }
 
     fn licence(&self) -> Option<String> {

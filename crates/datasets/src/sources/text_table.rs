@@ -11,12 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Invalid, Plugins, Result, Roles, Schema, TEXT,
+    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Finding, FindingKind, Invalid, Plugins, Result, Roles,
+    Schema, TEXT,
 };
 
 use super::images::hex;
 use super::labelling::{Labelling, Labels, Marks};
 use super::tables::{Origin, empty_is_missing};
+use crate::findings::{contradictions, counted};
 use crate::table::Table;
 
 /// Texts and their classes from a file of CSV, TSV, JSONL or Parquet.
@@ -108,6 +110,7 @@ pub struct TextTable {
     hash: String,
     licence: Option<String>,
     dropped: Dropped,
+    findings: Vec<Finding>,
 }
 
 /// How many rows of the file are not rows of the data set.
@@ -117,6 +120,20 @@ pub struct Dropped {
     pub empty: usize,
     /// Those whose text is there already.
     pub duplicates: usize,
+}
+
+impl Dropped {
+    fn finding(self) -> Option<Finding> {
+        let Self { empty, duplicates } = self;
+        let (empty_rows, copies) = (counted(empty, "row") + " without text", counted(duplicates, "duplicate"));
+        let left_out = match (empty, duplicates) {
+            (0, 0) => return None,
+            (_, 0) => empty_rows,
+            (0, _) => copies,
+            _ => format!("{empty_rows} and {copies}"),
+        };
+        Some(Finding::new(FindingKind::UnusedRows, format!("left out: {left_out}")))
+    }
 }
 
 impl TextTable {
@@ -140,19 +157,23 @@ impl TextTable {
             return Err(table.fault(row, "has no text; `drop_empty = true` leaves such rows out"));
         }
         dropped.empty = retain(&mut texts, &mut marks, &kept);
-        if o.drop_duplicates {
-            let kept = first_of_each(&texts, &marks);
-            dropped.duplicates = retain(&mut texts, &mut marks, &kept);
-        }
         let name = o.origin().name();
         if texts.is_empty() {
             return Err(Error::data(&name, None, "has no row with a text"));
         }
-        if dropped != Dropped::default() {
-            let Dropped { empty, duplicates } = dropped;
-            tracing::info!("{name}: {} rows; {empty} without text and {duplicates} duplicates left out", texts.len());
+        let (classes, labels) = marks.classes()?;
+        let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+        let keys = texts.iter().map(|text| Some(text.as_str()));
+        let mut contradicting = contradictions(keys, &labels, &classes.names, &|row| names[row].clone());
+        if o.drop_duplicates {
+            let kept = first_of_each(&texts, &marks);
+            dropped.duplicates = retain(&mut texts, &mut marks, &kept);
         }
         let labelled = marks.finish()?;
+        if let Some(found) = contradicting.as_mut().filter(|_| o.drop_duplicates) {
+            found.message += "; `drop_duplicates` keeps one of each, test rows before labelled ones before others, of those the first";
+        }
+        let findings = dropped.finding().into_iter().chain(contradicting).chain(labelled.findings.clone()).collect();
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         for text in &texts {
@@ -161,7 +182,7 @@ impl TextTable {
         }
         let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name, texts, labelled, inputs, hash, licence, dropped })
+        Ok(Self { name, texts, labelled, inputs, hash, licence, dropped, findings })
     }
 
     /// How many rows there are, all roles together.
@@ -270,6 +291,10 @@ impl Dataset for TextTable {
         self.hash.clone()
     }
 
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
+    }
+
     fn licence(&self) -> Option<String> {
         self.licence.clone()
     }
@@ -341,6 +366,20 @@ mod tests {
         })?;
         assert_eq!(t.texts(), ["A\none", "zwei ü", "one", "five", "six"]);
         assert_eq!((&t.roles().pool[..], &t.roles().test[..]), (&[0, 1][..], &[2, 3, 4][..]));
+        Ok(())
+    }
+
+    #[test]
+    fn equal_texts_with_other_labels_are_told() -> Result<()> {
+        let rows = "title,text,y\n,one,a\n,two,b\n,one,b\n,two,b\n,three,a\n";
+        let told = |t: &TextTable| t.findings().into_iter().map(|f| (f.kind, f.message)).collect::<Vec<_>>();
+        let both = "2 rows equal another one that has a different label, of which nothing can learn both: \
+                    (line 2 is `a`, line 4 is `b`)";
+        assert_eq!(told(&with(rows, |_| ())?), [(FindingKind::ContradictingLabels, both.to_owned())]);
+        let told = told(&with(rows, |o| o.drop_duplicates = true)?);
+        assert_eq!(told[0], (FindingKind::UnusedRows, "left out: 2 duplicates".to_owned()));
+        assert_eq!(told[1].0, FindingKind::ContradictingLabels);
+        assert!(told[1].1.starts_with(both) && told[1].1.contains("`drop_duplicates` keeps one of each"), "{told:?}");
         Ok(())
     }
 

@@ -5,9 +5,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, Transform, TransformCx};
+use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx};
 
-use super::texts::{each_text, token_schema};
+use super::texts::{each_text, of_each_text, token_schema};
 
 /// Turns texts into numbers of words: a hash of each, without a vocabulary.
 ///
@@ -58,8 +58,7 @@ impl HashWords {
     }
 
     fn numbers(&self, text: &str) -> Vec<u32> {
-        let words = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
-        let words: Vec<String> = words.take(self.0.max_words).map(str::to_lowercase).collect();
+        let words: Vec<String> = words(text).take(self.0.max_words).map(str::to_lowercase).collect();
         // Below 2^24.
         let number = |text: &str| 1 + (fnv1a(text.as_bytes()) % self.0.buckets as u64) as u32;
         let mut out: Vec<u32> = words.iter().map(|w| number(w)).collect();
@@ -70,6 +69,11 @@ impl HashWords {
     }
 }
 
+/// Runs of letters and digits.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty())
+}
+
 /// FNV-1a with 64 bits.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
@@ -78,6 +82,14 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 impl Transform for HashWords {
     fn schema(&self, inputs: &Schema) -> Result<Schema> {
         token_schema(inputs, self.length(), self.0.buckets + 1)
+    }
+
+    fn limit(&self) -> Option<TextLimit> {
+        Some(TextLimit { length: self.0.max_words, unit: "words", option: "max_words" })
+    }
+
+    fn lengths(&self, inputs: &Acts) -> Result<Vec<usize>> {
+        of_each_text(inputs, None, &|text| Ok(words(text).count()))
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
@@ -101,7 +113,7 @@ impl Component<dyn Transform> for HashWords {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{build, fault};
-    use super::super::texts::testing::apply;
+    use super::super::texts::testing::{apply, batch};
     use super::*;
     use serde_json::json;
 
@@ -134,6 +146,14 @@ mod tests {
         assert_eq!(out[0].0, [number("new"), number("york"), number("new york"), 0, 0]);
         assert_eq!(out[0].1, [1.0, 1.0, 1.0, 0.0, 0.0]);
         assert_eq!(out[1].0[3..], [number("new york"), number("york new")]);
+        Ok(())
+    }
+
+    #[test]
+    fn lengths_count_all_words() -> Result<()> {
+        let t = build::<HashWords>(json!({"max_words": 3, "ngrams": 2}))?;
+        assert_eq!(t.limit().map(|l| (l.length, l.unit, l.option)), Some((3, "words", "max_words")));
+        assert_eq!(t.lengths(&batch(&["", "a b, c", "New York new york"]))?, [0, 3, 4]);
         Ok(())
     }
 

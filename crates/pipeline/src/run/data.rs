@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use transplant_core::{BuildCx, Dataset, Field, Invalid, Schema, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Dataset, Field, Finding, FindingKind, Invalid, Schema, Seeds, Spec, Transform};
 use transplant_datasets::{Chain, Draw, LoaderOptions, Parts};
 
 use super::parts::Components;
@@ -79,6 +79,15 @@ pub(crate) fn make(
     specs.iter().enumerate().map(one).collect()
 }
 
+/// An error of a division; where classes are at fault, the finding about them.
+fn explained(e: Invalid, dataset: &dyn Dataset) -> Invalid {
+    let about_rows = |f: &Finding| matches!(f.kind, FindingKind::SingleRowClass | FindingKind::NumbersAsClasses);
+    match dataset.findings().into_iter().find(about_rows) {
+        Some(found) => Invalid { message: found.message, ..e },
+        None => e,
+    }
+}
+
 /// Draws the rows of a cell. Key paths of errors start at the data set's section.
 pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts, Invalid> {
     let targets = open.dataset.targets();
@@ -88,7 +97,8 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
         target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose().map_err(at(""))?;
+    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose();
+    let divided = divided.map_err(at("")).map_err(|e| explained(e, open.dataset.as_ref()))?;
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
     let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {

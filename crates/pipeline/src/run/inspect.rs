@@ -31,7 +31,7 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
         if !seen.contains(&&ready.cell.dataset) {
             seen.push(&ready.cell.dataset);
             // Writing to a string cannot fail.
-            let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(ready, folder)?);
+            let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(run, ready, folder)?);
         }
     }
     Ok(out)
@@ -49,13 +49,14 @@ fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
     all.into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
 }
 
-fn of_cell(ready: &Ready, folder: &Path) -> Result<String> {
+fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
     let (name, dataset) = (&ready.cell.dataset, &ready.open.dataset);
     let parts = parts(ready);
     let all: Vec<u64> = parts.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
     let mut out = format!("data set {name}, as step {} sees it: {} rows\n", ready.cell.step, all.len());
     let line = |out: &mut String, text: String| out.push_str(&format!("  {text}\n"));
     line(&mut out, format!("the network is given {}", super::overview::fields(&ready.open.inputs)));
+    run.findings_of(name).for_each(|found| line(&mut out, found.line()));
     if let Some(groups) = dataset.groups() {
         let of =
             |rows: &[u64]| rows.iter().map(|r| groups[*r as usize]).collect::<std::collections::BTreeSet<_>>().len();

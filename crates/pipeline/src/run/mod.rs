@@ -12,6 +12,7 @@ mod device;
 mod evaluate;
 mod events;
 mod export;
+mod findings;
 mod folder;
 mod hash;
 mod hub;
@@ -40,6 +41,7 @@ pub use compare::{Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
 pub use export::export;
+pub use findings::DataFinding;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
 pub use leaks::Leak;
@@ -81,6 +83,7 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
     folder.create()?;
     let mut log = Log::open(&folder.file("events.jsonl"), resume, listener)?;
     folder.write("pipeline.toml", &run.pipeline.text)?;
+    run.findings.iter().for_each(|found| log.on(&found.event()));
     let session = Session {
         run,
         folder,
@@ -115,7 +118,7 @@ fn all_cells(session: &Session<'_>, log: &mut Log<'_>, done: &mut Vec<Finished>)
 fn write_summary(run: &Prepared<'_>, status: Status, done: &[Finished]) -> Result<()> {
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     lock::write(&run.folder, run, &records)?;
-    Summary::new(&run.pipeline.name, status, &records).write(&run.folder)
+    Summary { findings: run.findings.clone(), ..Summary::new(&run.pipeline.name, status, &records) }.write(&run.folder)
 }
 
 fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
@@ -123,7 +126,8 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
     let (comparison, peers) = (compare(&all)?, compare::peers(&all)?);
-    let summary = Summary { comparison, peers, ..Summary::new(name, Status::Finished, &records) };
+    let findings = run.findings.clone();
+    let summary = Summary { findings, comparison, peers, ..Summary::new(name, Status::Finished, &records) };
     let main = Summary::main_metrics(&records);
     let tables = table::tables(&summary.comparison, &main, &summary.peers);
     run.folder.write(folder::REPORT, &report::report(&summary, &tables, &all)?)?;

@@ -2,7 +2,7 @@
 //! been written or trained; what the user got wrong has been found.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
 use super::device;
+use super::findings::{self, DataFinding};
 use super::folder::Folder;
 use super::hash;
 use super::parts::{self, Components};
@@ -42,6 +43,8 @@ pub struct Prepared<'a> {
     pub cells: Vec<Ready>,
     /// What the cells look like.
     pub shapes: Vec<Shape>,
+    /// What was found about the data, each thing once.
+    pub findings: Vec<DataFinding>,
     /// Hash of the code.
     pub code: String,
     /// Hash of the code that makes outputs of frozen stages.
@@ -114,6 +117,7 @@ pub fn prepare<'a>(
         weights,
         cells,
         shapes,
+        findings: Vec::new(),
         code,
         feature_code,
         base: base.clone(),
@@ -121,6 +125,8 @@ pub fn prepare<'a>(
     let mut known = Known::default();
     for cell in &pipeline.cells {
         let ready = prepared.ready(cell, &cx, &mut known)?;
+        let section = format!("datasets.{}", cell.dataset);
+        prepared.find(&ready, &mut known).map_err(|e| locate(e.under(&section)))?;
         prepared.cells.push(ready);
     }
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
@@ -140,6 +146,8 @@ struct Known {
     parts: BTreeMap<(String, u64, u64, u64, String), Arc<Parts>>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
+    /// Data sets whose rows were looked through, with their transforms.
+    looked_through: BTreeSet<String>,
 }
 
 impl Prepared<'_> {
@@ -211,6 +219,14 @@ impl Prepared<'_> {
         let started_from = upstream.map(|u| &u.key).or_else(|| Some(&self.weights.get(cell.weights.as_ref()?)?.hash));
         let key = self.key(cell, &spec, started_from.map(String::as_str)).map_err(here)?;
         Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
+    }
+
+    /// Adds what there is to tell about a cell's data.
+    fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<(), Invalid> {
+        if known.looked_through.insert(json!([ready.cell.dataset, ready.spec.transforms]).to_string()) {
+            self.add_findings(ready, &findings::of_data(&ready.open)?)?;
+        }
+        self.add_findings(ready, &findings::of_split(ready).map_err(at(""))?)
     }
 
     /// The pretrained weights that a cell starts from.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use transplant_core::Result;
 
 use super::compare::Comparison;
+use super::findings::DataFinding;
 use super::folder::Folder;
 use super::record::{Metrics, Record, SCHEMA, write_json};
 
@@ -33,6 +34,8 @@ pub struct Summary {
     pub status: Status,
     /// The pipeline's name.
     pub name: String,
+    /// What was found about the data, each thing once.
+    pub findings: Vec<DataFinding>,
     /// The finished cells.
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
@@ -76,8 +79,8 @@ impl Summary {
     /// The summary of these cells, without comparisons.
     pub fn new(name: &str, status: Status, records: &[&Record]) -> Self {
         let steps = records.iter().map(|r| StepSummary::new(r)).collect();
-        let (comparison, peers) = Default::default();
-        Self { schema: SCHEMA, status, name: name.to_owned(), steps, comparison, peers }
+        let (findings, comparison, peers) = Default::default();
+        Self { schema: SCHEMA, status, name: name.to_owned(), findings, steps, comparison, peers }
     }
 
     /// Writes it into the run folder, whole or not at all.
