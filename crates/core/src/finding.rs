@@ -32,6 +32,8 @@ pub enum FindingKind {
     MergedNumbers,
     /// A class with a single row.
     SingleRowClass,
+    /// A class of which there is no row at all.
+    ClassWithoutRows,
     /// A class without training rows.
     ClassWithoutTrainingRows,
     /// A class without test rows.

@@ -68,8 +68,9 @@ pub(crate) fn class_findings(names: &[String], labels: &[Option<u32>], naming: N
     let classes = Classes { names, rows, naming };
     let numbers = classes.numbers();
     let single = if numbers.is_none() { classes.single_rows() } else { None };
-    let all = [classes.similar(), classes.missing(), classes.splits(), numbers, single, classes.unlabelled(labels)];
-    all.into_iter().flatten().collect()
+    let names = [classes.similar(), classes.missing(), classes.splits()];
+    let all = names.into_iter().chain([numbers, single, classes.without_rows(), classes.unlabelled(labels)]);
+    all.flatten().collect()
 }
 
 struct Classes<'a> {
@@ -189,6 +190,15 @@ impl Classes<'_> {
         Some(Finding::new(FindingKind::SingleRowClass, message))
     }
 
+    fn without_rows(&self) -> Option<Finding> {
+        let none = self.that(|c| self.rows[c] == 0);
+        let names: Vec<String> = none.iter().map(|c| quoted(&self.names[*c])).collect();
+        let verb = if none.len() == 1 { "has" } else { "have" };
+        let of = counted(self.names.len(), "class");
+        let message = format!("{} of {of}, listed in `classes`, {verb} no row at all: {}", none.len(), listed(&names));
+        (!none.is_empty()).then(|| Finding::new(FindingKind::ClassWithoutRows, message))
+    }
+
     fn unlabelled(&self, labels: &[Option<u32>]) -> Option<Finding> {
         let missing = labels.iter().filter(|label| label.is_none()).count();
         let verb = if missing == 1 { "has" } else { "have" };
@@ -281,6 +291,12 @@ mod tests {
             said,
             "30 of 30 classes have one row, which cannot be trained and tested on: `id0`, `id1`, `id2`, `id3`, `id4` and 25 more"
         );
+    }
+
+    #[test]
+    fn classes_without_rows_are_told() {
+        let said = one(&[("a", 3), ("b", 3), ("aa", 0)], Naming::Words, FindingKind::ClassWithoutRows);
+        assert_eq!(said, "1 of 3 classes, listed in `classes`, has no row at all: `aa`");
     }
 
     #[test]

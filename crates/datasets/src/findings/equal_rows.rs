@@ -5,7 +5,10 @@ use std::hash::Hash;
 
 use transplant_core::{Finding, FindingKind};
 
-use super::{counted, listed, quoted};
+use super::{counted, first_of, quoted};
+
+/// So many pairs of rows are named in a message.
+const PAIRS: usize = 3;
 
 /// Tells of equal rows that have different labels. `keys` are equal where rows are, `None` for a row that is compared with none;
 /// `name` says how a row is called.
@@ -30,20 +33,15 @@ pub(crate) fn contradictions<K: Hash + Eq>(
         return None;
     }
     let class = |row: usize| labels[row].and_then(|c| classes.get(c as usize)).map_or_else(String::new, |c| quoted(c));
-    let shown =
-        |(a, b, _): &(usize, usize, usize)| format!("{} is {}, {} is {}", name(*a), class(*a), name(*b), class(*b));
-    let shown: Vec<String> = pairs.iter().map(shown).collect();
+    // Commas stand within a pair.
+    let pair =
+        |(a, b, _): &(usize, usize, usize)| format!("({} is {}, {} is {})", name(*a), class(*a), name(*b), class(*b));
     let message = format!(
         "{} equal another one that has a different label, of which nothing can learn both: {}",
         counted(rows, "row"),
-        joined(&shown)
+        first_of(&pairs.iter().map(pair).collect::<Vec<_>>(), PAIRS)
     );
     Some(Finding::new(FindingKind::ContradictingLabels, message))
-}
-
-fn joined(pairs: &[String]) -> String {
-    // Commas stand within a pair.
-    listed(&pairs.iter().map(|pair| format!("({pair})")).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

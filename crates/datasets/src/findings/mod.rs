@@ -14,7 +14,12 @@ const NAMED: usize = 5;
 
 /// The first few of these, and how many more there are.
 pub(crate) fn listed(all: &[String]) -> String {
-    let more = all.len().saturating_sub(NAMED);
+    first_of(all, NAMED)
+}
+
+/// The first `n` of these, and how many more there are.
+fn first_of(all: &[String], n: usize) -> String {
+    let more = all.len().saturating_sub(n);
     let shown = all[..all.len() - more].join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

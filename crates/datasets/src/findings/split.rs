@@ -30,8 +30,9 @@ pub fn split_findings(parts: &Parts, target: &str, tested: bool) -> Result<Vec<F
             true => String::new(),
             false => format!("; no row of {} is trained on", shown(&other)),
         };
+        let groups = if dataset.groups().is_some() { ", and no group is divided" } else { "" };
         let message = format!(
-            "all {} are of one class, {}{elsewhere}: there is nothing to tell apart",
+            "all {} are of one class, {}{elsewhere}{groups}: there is nothing to tell apart",
             counted(train[only], "training row"),
             quoted(&names[only])
         );

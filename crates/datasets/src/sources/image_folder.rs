@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn an_empty_class_is_told() {
         let tree = folder(&["a/1.png", "b/notes.txt"]);
-        assert!(says(&tree).contains("holds no picture") && says(&tree).contains("/b:"), "{}", says(&tree));
+        assert!(says(&tree).contains("/b: holds no picture") && says(&tree).contains("1 in `.txt`"), "{}", says(&tree));
         let tree = folder(&["a/1.png"]);
         fs::create_dir(tree.path().join("c")).unwrap();
         assert!(says(&tree).contains("/c: holds no picture"), "{}", says(&tree));

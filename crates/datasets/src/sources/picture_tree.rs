@@ -113,7 +113,10 @@ pub(super) fn scan(folder: &Path, chosen: Option<&[String]>) -> Result<Found> {
     let filled: BTreeSet<&str> = found.files.iter().map(|f| f.class.as_str()).collect();
     if let Some(class) = below.keys().find(|class| !filled.contains(class.as_str())) {
         let place = roots.iter().map(|root| root.join(class)).find(|place| place.is_dir()).unwrap_or_default();
-        return Err(Error::data(place, None, "holds no picture, and a class must not be empty"));
+        let mut others = PassedOver::default();
+        pictures(folder, &place, (Part::Pool, class), &mut Vec::new(), &mut others)?;
+        let others = others.finding(0).map(|found| format!(": {}", found.message)).unwrap_or_default();
+        return Err(Error::data(place, None, format!("holds no picture, and a class must not be empty{others}")));
     }
     found.findings.extend(passed.finding(found.files.len()));
     found.findings.extend(no_class(&below, &roots));

@@ -175,7 +175,10 @@ impl Pictures {
     fn contradicting(&self) -> Option<Finding> {
         let keys = (0..self.rows()).map(|row| self.hash_of(row, &self.fingerprints));
         let Some(Field::Class { names }) = self.rows.targets.get(super::CLASS) else { return None };
-        contradictions(keys, &self.rows.labels, names, &|row| self.pictures[row].name.clone())
+        // As they lie in the data set's folder, where it is one.
+        let short =
+            |name: &str| name.strip_prefix(&self.rows.name).unwrap_or(name).trim_start_matches(['/', '\\']).to_owned();
+        contradictions(keys, &self.rows.labels, names, &|row| short(&self.pictures[row].name))
     }
 
     /// The pictures that could not be decoded, by row and with the reason.

@@ -2,11 +2,12 @@
 //! the same sentences.
 
 use serde::Serialize;
-use transplant_core::{Error, Event, Field, Finding, Invalid, Severity};
-use transplant_datasets::{Chain, split_findings};
+use transplant_core::{Error, Event, Field, Finding, FindingKind, Invalid, Severity};
+use transplant_datasets::{Chain, Parts, split_findings};
 
 use super::data::Opened;
-use super::prepare::{Prepared, Ready};
+use super::parts::Components;
+use crate::resolved::{Cell, DatasetSpec};
 
 /// A finding and the data set that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,40 +55,21 @@ pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>, Invalid> {
 ///
 /// # Errors
 /// When the data set has not the targets it announces.
-pub(crate) fn of_split(ready: &Ready) -> Result<Vec<Finding>, Error> {
-    let targets = ready.open.dataset.targets();
+pub(crate) fn of_split(
+    cell: &Cell,
+    spec: &DatasetSpec,
+    components: &Components,
+    parts: &Parts,
+) -> Result<Vec<Finding>, Error> {
+    let targets = parts.train.dataset().targets();
     let class = |t: &&str| matches!(targets.get(*t), Some(Field::Class { .. }));
-    let Some(target) = ready.components.tasks.values().map(|t| t.target()).find(class) else { return Ok(Vec::new()) };
-    let mut findings = split_findings(&ready.parts, target, ready.cell.test)?;
-    if ready.spec.folds.is_some() {
-        findings
-            .iter_mut()
-            .for_each(|f| f.message = format!("with fold {} as test part, {}", ready.cell.fold, f.message));
+    let Some(target) = components.tasks.values().map(|t| t.target()).find(class) else { return Ok(Vec::new()) };
+    let mut findings = split_findings(parts, target, cell.test)?;
+    if spec.folds.is_some() {
+        // A class that is missing in one fold is tested in another.
+        findings.retain(|f| f.kind != FindingKind::ClassWithoutTestRows);
+        let fold = cell.fold;
+        findings.iter_mut().for_each(|f| f.message = format!("with fold {fold} as test part, {}", f.message));
     }
     Ok(findings)
-}
-
-impl Prepared<'_> {
-    /// Adds what was found about a cell's data, once.
-    ///
-    /// # Errors
-    /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
-    pub(super) fn add_findings(&mut self, ready: &Ready, findings: &[Finding]) -> Result<(), Invalid> {
-        for finding in findings {
-            if finding.severity() == Severity::Error && ready.components.tasks.len() == 1 {
-                return Err(Invalid::new(finding.message.clone()));
-            }
-            let dataset = ready.cell.dataset.clone();
-            let told = DataFinding { dataset, severity: finding.severity(), finding: finding.clone() };
-            if !self.findings.contains(&told) {
-                self.findings.push(told);
-            }
-        }
-        Ok(())
-    }
-
-    /// What was found about a data set.
-    pub(super) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s DataFinding> {
-        self.findings.iter().filter(move |f| f.dataset == dataset)
-    }
 }

@@ -96,6 +96,7 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
         counts
     };
     let counts: Vec<Vec<usize>> = parts.iter().map(|(_, rows)| count(rows)).collect();
+    let names: Vec<String> = names.iter().map(|n| n.replace(char::is_control, " ")).collect();
     let wide = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).max(target.len()).max("no label".len());
     let mut out = format!("  {target:wide$}");
     parts.iter().for_each(|(part, _)| out.push_str(&format!("  {part:>10}")));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Invalid, Plugins, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Invalid, Plugins, Seeds, Severity, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
@@ -221,12 +221,32 @@ impl Prepared<'_> {
         Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
     }
 
-    /// Adds what there is to tell about a cell's data.
+    /// Adds what there is to tell about a cell's data, once.
+    ///
+    /// # Errors
+    /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
     fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<(), Invalid> {
+        let mut all = Vec::new();
         if known.looked_through.insert(json!([ready.cell.dataset, ready.spec.transforms]).to_string()) {
-            self.add_findings(ready, &findings::of_data(&ready.open)?)?;
+            all = findings::of_data(&ready.open)?;
         }
-        self.add_findings(ready, &findings::of_split(ready).map_err(at(""))?)
+        all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts).map_err(at(""))?);
+        for finding in all {
+            let severity = finding.severity();
+            if severity == Severity::Error && ready.components.tasks.len() == 1 {
+                return Err(Invalid::new(finding.message));
+            }
+            let found = DataFinding { dataset: ready.cell.dataset.clone(), severity, finding };
+            if !self.findings.contains(&found) {
+                self.findings.push(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found about a data set.
+    pub(crate) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s DataFinding> {
+        self.findings.iter().filter(move |f| f.dataset == dataset)
     }
 
     /// The pretrained weights that a cell starts from.
