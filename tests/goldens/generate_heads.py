@@ -1,6 +1,6 @@
 """Writes crates/tasks/goldens/heads.json: what scikit-learn and SciPy say about the fitted heads.
 
-Run from the repository's root with numpy, scipy and scikit-learn installed: python tests/goldens/generate_heads.py
+Run from the repository's root with NumPy, SciPy and scikit-learn 1.9.1: python tests/goldens/generate_heads.py
 """
 import json
 
@@ -42,11 +42,26 @@ def scaled(kind):
     return s.mean_, np.full(WIDTH, np.sqrt(x.var(0).mean()))
 
 
-def sklearn_logits(c, kind):
+def classifier(c, **options):
+    return LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1000, **options)
+
+
+def logits(m, a):
+    """Of two classes scikit-learn has one score, which two logits share with either sign."""
+    scores = a @ m.coef_.T + m.intercept_
+    return scores if scores.shape[1] > 1 else np.c_[-scores / 2, scores / 2]
+
+
+def sklearn_logits(c, kind, classes=CLASSES):
     mean, std = scaled(kind)
-    # The penalty is on the bias too: a column of ones instead of scikit-learn's own intercept.
-    m = LogisticRegression(C=c, fit_intercept=False, tol=1e-10, max_iter=100000).fit(with_ones((x - mean) / std), y)
-    return with_ones((queries - mean) / std) @ m.coef_.T
+    m = classifier(c).fit(((x - mean) / std)[y < classes], y[y < classes])
+    return logits(m, (queries - mean) / std)
+
+
+def penalised_logits(c, classes):
+    """The penalty is on the bias too: a column of ones instead of scikit-learn's own intercept."""
+    m = classifier(c, fit_intercept=False).fit(with_ones(x)[y < classes], y[y < classes])
+    return logits(m, with_ones(queries))
 
 
 def scipy_logits(c, kind, weight, bias):
@@ -67,18 +82,16 @@ def scipy_logits(c, kind, weight, bias):
 
 
 def leave_one_out(c):
-    a, total = with_ones(x), 0.0
-    for train, test in LeaveOneOut().split(a):
-        m = LogisticRegression(C=c, fit_intercept=False, tol=1e-10, max_iter=100000).fit(a[train], y[train])
-        total += m.predict_log_proba(a[test])[0, y[test][0]]
+    total = 0.0
+    for train, test in LeaveOneOut().split(x):
+        total += classifier(c).fit(x[train], y[train]).predict_log_proba(x[test])[0, y[test][0]]
     return total
 
 
 def balanced_logits(c):
     keep = (y == 0) | (np.arange(len(y)) % 2 == 0)  # ten rows of class 0, five of each other
-    m = LogisticRegression(C=c, fit_intercept=False, class_weight="balanced", tol=1e-10, max_iter=100000)
-    m.fit(with_ones(x[keep]), y[keep])
-    return {"c": c, "rows": np.flatnonzero(keep).tolist(), "logits": (with_ones(queries) @ m.coef_.T).tolist()}
+    m = classifier(c, class_weight="balanced").fit(x[keep], y[keep])
+    return {"c": c, "rows": np.flatnonzero(keep).tolist(), "logits": logits(m, queries).tolist()}
 
 
 def wide_logits(c):
@@ -90,10 +103,8 @@ def wide_logits(c):
     a[:40, [5, 100, 300]] = np.float32([0.1, 0, -7.25])
     s = StandardScaler().fit(a[:40])
     assert (s.scale_[[5, 100, 300]] == 1).all()
-    # One score a row has half the penalty of two logits, which are half the score with either sign.
-    m = LogisticRegression(C=2 * c, fit_intercept=False, tol=1e-10, max_iter=100000)
-    score = with_ones(s.transform(a[40:])) @ m.fit(with_ones(s.transform(a[:40])), labels[:40]).coef_[0]
-    return {"c": c, "logits": np.c_[-score / 2, score / 2].tolist()}
+    m = classifier(c).fit(s.transform(a[:40]), labels[:40])
+    return {"c": c, "logits": logits(m, s.transform(a[40:])).tolist()}
 
 
 def neighbours(k, distance, weights):
@@ -116,6 +127,8 @@ out = {
     "y": y.tolist(),
     "queries": queries.tolist(),
     "logistic_regression": logistic,
+    "two_classes": [{"c": c, "logits": sklearn_logits(c, "none", 2).tolist()} for c in (0.1, 1.0, 10.0)],
+    "penalised": [{"c": c, "classes": k, "logits": penalised_logits(c, k).tolist()} for c in (0.1, 10.0) for k in (2, 3)],
     "balanced": [balanced_logits(c) for c in (0.1, 10.0)],
     "wide": [wide_logits(c) for c in (0.01, 1.0)],
     "leave_one_out": {"grid": grid, "best": max(grid, key=leave_one_out)},

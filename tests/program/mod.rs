@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cache;
+mod chains;
 mod cifar10;
 mod configs;
 mod data_findings;
@@ -9,6 +10,7 @@ mod help;
 mod hub;
 mod outside;
 mod pictures;
+mod predicting;
 mod pretrained;
 mod resume;
 mod run;

@@ -30,7 +30,7 @@ fn features(name: &str) -> Vec<f64> {
     let size = asset.image.as_ref().unwrap().size;
     let (params, inputs) = parameters(&*network, 3, size);
     let ours = params.all().into_iter().map(|(n, p)| (n, p.var().dims().to_vec())).collect();
-    let fitted = weights::fit(weights::read(fetched.path(Role::Weights).unwrap()).unwrap(), &ours).unwrap();
+    let fitted = weights::fit(weights::read(fetched.path(Role::Weights).unwrap(), None).unwrap(), &ours).unwrap();
     assert_eq!((fitted.head["weight"].dims(), fitted.head["bias"].dims()), (&[1000, 1280][..], &[1000][..]));
     for (name, value) in &fitted.tensors {
         params.insert(name, value, ParamRole::Buffer, Origin::Fresh).unwrap();
@@ -112,7 +112,7 @@ fn pretrained_minilm_gives_the_sentence_embeddings_of_transformers() {
     let scope = Scope::new(&params, Default::default(), Seeds::new(0), DType::F32);
     network.build(&inputs, &scope).unwrap();
     let ours = params.all().into_iter().map(|(n, p)| (n, p.var().dims().to_vec())).collect();
-    let fitted = weights::fit(weights::read(fetched.path(Role::Weights).unwrap()).unwrap(), &ours).unwrap();
+    let fitted = weights::fit(weights::read(fetched.path(Role::Weights).unwrap(), None).unwrap(), &ours).unwrap();
     assert!(fitted.head.is_empty() && fitted.fresh.is_empty() && fitted.changed.is_empty());
     for (name, value) in &fitted.tensors {
         params.set(name, value).unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use transplant_backbones::{ConvNet, ConvNetOptions};
 use transplant_core::{Params, Seeds, load_safetensors, save_safetensors};
 use transplant_tests::{normal, parameters};
 
@@ -124,6 +125,9 @@ fn weights_that_do_not_fit_are_refused_at_their_line() {
     assert!(e.contains("has `features.99.weight`, which this network has no place for"), "{e}");
     let e = edited(&|w| drop(w.insert("features.0.1.bias".to_owned(), w["features.1.conv.1.weight"].clone())));
     assert!(e.contains("`features.0.1.bias` is [16, 32, 1, 1] in the file"), "{e}");
+    let nan = |t: &Tensor| (t * f64::NAN).unwrap();
+    let e = edited(&|w| drop(w.insert("features.0.1.bias".to_owned(), nan(&w["features.0.1.bias"]))));
+    assert!(e.contains("pipeline.toml:14") && e.contains("`features.0.1.bias` in the file is not finite"), "{e}");
     let all = bench(FILE, &weights);
     let e = refused(&all, &["--set", "steps.transfer.backbone=resnet"]);
     assert!(e.contains("the file has no tensor for"), "{e}");
@@ -140,6 +144,37 @@ fn weights_that_do_not_fit_are_refused_at_their_line() {
     assert!(refused(&bench(&twice, &weights), &[]).contains("is the name of a step, too"));
     let without = FILE.replace("backbone = \"mobilenet_v2\"\n", "");
     assert!(refused(&bench(&without, &weights), &[]).contains("missing key `backbone`"));
+}
+
+#[test]
+fn what_was_taken_of_a_file_is_told() {
+    let options = ConvNetOptions { widths: vec![4, 8], ..Default::default() };
+    let (params, _) = parameters(&ConvNet::new(options).unwrap(), 1, 32);
+    let with = |prefix: &str, plus: f64| -> Vec<(String, Tensor)> {
+        params.all().into_iter().map(|(n, p)| (format!("{prefix}{n}"), (p.view() + plus).unwrap())).collect()
+    };
+    let both = with("model.", 0.0).into_iter().chain(with("model_ema.", 0.5)).collect();
+    let file = FILE.replace("\"mobilenet_v2\"\nstrategy", "{ type = \"convnet\", widths = [4, 8] }\nstrategy");
+    let bench = bench(&file, &both);
+    let run = |more: &[&str]| {
+        let run = bench.run("run", more);
+        let model = std::fs::read(cell(&run).join("model/model.safetensors")).unwrap();
+        let [ledger, events] = ["ledger.md", "events.jsonl"].map(|f| std::fs::read_to_string(run.join(f)).unwrap());
+        (model, ledger, events)
+    };
+    let (plain, ledger, events) = run(&[]);
+    let checked = succeeded(&super::transplant().arg("check").arg(bench.file()).output().unwrap());
+    for text in [&ledger, &events, &checked] {
+        assert!(text.contains("weights photographs: names taken without `model.`"), "{text}");
+        assert!(text.contains("tensors beside them left out: `model_ema."), "{text}");
+    }
+    let (averaged, ledger, _) = run(&["--set", "weights.photographs.key=model_ema"]);
+    assert!(
+        averaged != plain && ledger.contains("weights photographs: taken from `model_ema` of the file"),
+        "{ledger}"
+    );
+    let e = refused(&bench, &["--set", "weights.photographs.key=model_em"]);
+    assert!(e.contains("weights.photographs") && e.contains("the nearest is `model_ema`"), "{e}");
 }
 
 #[test]

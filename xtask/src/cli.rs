@@ -1,5 +1,5 @@
-//! The command line as `--help` shows it. The verbs of the runner are described here a second time, so that help and
-//! plain mistakes need no build; their arguments are passed on as they were typed.
+//! The command line as `--help` shows it. The verbs of the runner are described by its own source, which is compiled in here,
+//! so that help and plain mistakes need no build; their arguments are passed on as they were typed.
 
 use std::str::FromStr;
 
@@ -7,75 +7,27 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::features::Device;
 
+#[path = "../../crates/cli/src/args.rs"]
+#[allow(dead_code, reason = "the runner reads the arguments; only their description serves here")]
+mod args;
+
+/// What users type to start this program.
+const PROGRAM: &str = "cargo xtask";
+
 const ABOUT: &str = "\
 Transplant moves what one network has learned to a new task: one TOML file says which data, which network and which
 way of transfer; `cargo xtask run FILE` does the rest on the CPU, CUDA or Metal. The first run builds the runner with
 just the parts the file names; later runs start at once.";
 
-const EXAMPLES: &str = "\
-Examples:
-  cargo xtask run configs/quickstart.toml
-  cargo xtask run configs/quickstart.toml --set 'steps.transfer.sweep.seed=[3]'
-  cargo xtask run my.toml --device cpu --out runs/on_cpu
-  cargo xtask check my.toml                  validate a file, train nothing
-  cargo xtask data my.toml                   classes, duplicates and leaks, a sheet of pictures
-  cargo xtask list strategy                  what there is
-  cargo xtask explain strategy.parameter     what it does, and its options
-  cargo xtask evaluate runs/quickstart
-  cargo xtask test && cargo xtask lint       before you send a change";
+/// Examples beside those of the runner.
+const EXAMPLES: [(&str, &str); 3] = [
+    ("run configs/quickstart.toml", ""),
+    ("evaluate runs/quickstart", ""),
+    ("test && cargo xtask lint", "before you send a change"),
+];
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
-    let passed_on = [
-        verb("run", "Run a pipeline: train, transfer, evaluate, and leave a run folder")
-            .args([file(), set(), device()])
-            .arg(option("out", "DIR", "Where the run folder goes [default: runs/<name>]"))
-            .arg(option("seed", "N", "Replace the file's seed"))
-            .arg(flag("resume", "Go on from the last checkpoint of a run that was stopped or killed")),
-        verb("check", "Validate a pipeline and show its stages and parameters; trains and writes nothing").args([
-            file(),
-            set(),
-            device(),
-        ]),
-        verb("data", "Show what the data of a pipeline hold: classes, parts, duplicates, and sheets of pictures")
-            .args([file(), set()])
-            .arg(option("out", "DIR", "Where the sheets go [default: runs/<name>.data]")),
-        verb("list", "List the strategies, datasets, backbones, ... that a file can name")
-            .arg(Arg::new("kind").value_name("KIND").help("Only this kind, such as `strategy`")),
-        verb("explain", "Explain one of them and its options")
-            .arg(Arg::new("tag").value_name("KIND.TAG").required(true).help("Such as `strategy.parameter`")),
-        verb("schema", "Print the JSON schema of the pipeline file, for editors"),
-        verb("predict", "Predict with the model of a finished run")
-            .arg(run_folder())
-            .arg(option("cell", "ID", "The cell whose model predicts [default: the last step's first]"))
-            .arg(option("format", "FORMAT", "csv, jsonl or parquet [default: by the ending of --output, else csv]"))
-            .arg(option("output", "FILE", "The file that the answer goes to [default: the standard output]").short('o'))
-            .arg(device())
-            .arg(
-                Arg::new("input")
-                    .value_name("INPUT")
-                    .num_args(1..)
-                    .required(true)
-                    .help("Pictures and folders of pictures; for texts, files with a text a line"),
-            ),
-        verb("export", "Write the weights of a finished run under the names of timm or Hugging Face's libraries")
-            .args([
-                run_folder(),
-                Arg::new("out").value_name("FILE").required(true).help("The safetensors file to write"),
-            ])
-            .arg(option("cell", "ID", "The cell whose model is written [default: the last step's first]")),
-        verb("evaluate", "Evaluate the model of a finished run on its test data again").args([run_folder(), device()]),
-        verb("assets", "List the pretrained weights of the catalogue, fetch or verify them")
-            .arg(Arg::new("what").value_name("WHAT").help("`list`, `fetch` or `verify` [default: list]"))
-            .arg(Arg::new("name").value_name("NAME").num_args(0..).help("Names of assets"))
-            .arg(option("folder", "DIR", "Where they are kept [default: TRANSPLANT_ASSETS, or the user's]")),
-        verb("cache", "List or clear what is kept of frozen stages from run to run")
-            .arg(
-                Arg::new("what").value_name("WHAT").help("`list`, or `clear` with or without an ENTRY [default: list]"),
-            )
-            .arg(Arg::new("entry").value_name("ENTRY").help("The beginning of an entry's name"))
-            .arg(option("folder", "DIR", "The folder of the cache [default: TRANSPLANT_CACHE, or the user's]")),
-    ];
     let own = [
         verb("test", "Run the tests of the workspace (for developers)")
             .arg(flag("full", "Also the tests that take long or need a cargo feature (a long build)"))
@@ -101,57 +53,35 @@ pub(crate) fn command() -> Command {
             .arg(flag("write", "First write the reference pages and the schema in docs/reference anew")),
     ];
     Command::new("xtask")
-        .bin_name("cargo xtask")
+        .bin_name(PROGRAM)
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
-        .after_help(EXAMPLES)
+        .after_help(args::examples(PROGRAM, &EXAMPLES))
         .subcommand_value_name("VERB")
         .subcommand_help_heading("Verbs")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands(passed_on)
+        .subcommands(passed_on())
         .subcommands(own)
+}
+
+/// The verbs of the runner. A device is checked before anything is built.
+fn passed_on() -> impl Iterator<Item = Command> {
+    let verbs: Vec<Command> = args::command(PROGRAM).get_subcommands().cloned().collect();
+    verbs.into_iter().map(|verb| match verb.get_arguments().any(|arg| arg.get_id() == "device") {
+        true => verb.mut_arg("device", |arg| arg.value_parser(|text: &str| Device::from_str(text))),
+        false => verb,
+    })
 }
 
 /// Whether `verb` is one of the runner's, as opposed to xtask's own.
 pub(crate) fn is_passed_on(verb: &str) -> bool {
-    matches!(
-        verb,
-        "run"
-            | "check"
-            | "data"
-            | "list"
-            | "explain"
-            | "schema"
-            | "predict"
-            | "export"
-            | "evaluate"
-            | "assets"
-            | "cache"
-    )
+    args::command(PROGRAM).find_subcommand(verb).is_some()
 }
 
 fn verb(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about)
-}
-
-fn file() -> Arg {
-    Arg::new("file").value_name("FILE").required(true).help("The pipeline, a TOML file")
-}
-
-fn run_folder() -> Arg {
-    Arg::new("run").value_name("RUN").required(true).help("The folder of a run, such as runs/quickstart")
-}
-
-fn set() -> Arg {
-    option("set", "KEY=VALUE", "Replace a value of the file, such as steps.transfer.trainer.epochs=3 (repeatable)")
-        .action(ArgAction::Append)
-}
-
-fn device() -> Arg {
-    option("device", "DEVICE", "auto, cpu, cuda, cuda:N or metal [default: auto]")
-        .value_parser(|text: &str| Device::from_str(text))
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
@@ -173,6 +103,21 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_have_the_help_of_the_runner() {
+        let (mut ours, mut theirs) = (command(), args::command("transplant"));
+        ours.build();
+        theirs.build();
+        let verbs: Vec<String> = theirs.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        assert!(verbs.iter().any(|verb| verb == "predict"), "{verbs:?}");
+        for verb in &verbs {
+            let help = |of: &mut Command| of.find_subcommand_mut(verb).unwrap().render_long_help().to_string();
+            assert_eq!(help(&mut ours), help(&mut theirs).replace("Usage: transplant", "Usage: cargo xtask"), "{verb}");
+            assert!(is_passed_on(verb));
+        }
+        assert!(!is_passed_on("lint"));
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn examples(text: &str) -> Vec<usize> {
     found
 }
 
-/// What a file of strategies defines: the types that are strategies, and their tags as string literals.
+/// What a file of strategies defines: the types that are strategies, and their tags as string literals and as messages quote them.
 fn strategy_names(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (_, line) in code_lines(text) {
@@ -115,7 +115,8 @@ fn strategy_names(text: &str) -> Vec<String> {
             found.push(name.chars().take_while(|&c| is_word(c)).collect());
         }
         if let Some((_, tag)) = line.split_once("const TYPE: &'static str = ") {
-            found.push(tag.trim_end_matches(';').to_owned());
+            let tag = tag.trim_end_matches(';');
+            found.extend([tag.to_owned(), tag.replace('"', "`")]);
         }
     }
     found
@@ -199,13 +200,15 @@ mod tests {
     #[test]
     fn the_trainer_names_no_strategy() {
         let strategy = "impl Component<dyn Strategy> for Lora {\n    const TYPE: &'static str = \"lora\";\n}";
-        let trainer = "let explore = 1;\n/// Lora\nlet a = Lora::new();\nif tag == \"lora\" {}\nlet b = Loras;";
+        let trainer =
+            "let explore = 1;\n/// Lora\nlet a = Lora::new();\nif tag == \"lora\" {}\nlet b = Loras;\n\"see `lora`\"";
         let found = violations(&[krate("strategies", &[strategy]), krate("trainer", &[trainer])]);
         assert_eq!(
             found,
             [
                 "trainer/0.rs:3: the trainer names no strategy (Lora)",
-                "trainer/0.rs:4: the trainer names no strategy (\"lora\")"
+                "trainer/0.rs:4: the trainer names no strategy (\"lora\")",
+                "trainer/0.rs:6: the trainer names no strategy (`lora`)"
             ]
         );
     }

@@ -1,6 +1,6 @@
 //! What networks for images have in common.
 
-use transplant_core::{Error, Field, HIDDEN, Result, Schema};
+use transplant_core::{Field, HIDDEN, Invalid, Result, Schema};
 
 /// Channels of the image that a network of this type reads as `hidden`.
 pub(crate) fn channels(network: &str, inputs: &Schema) -> Result<usize> {
@@ -12,7 +12,7 @@ pub(crate) fn shape(network: &str, inputs: &Schema) -> Result<(usize, usize, usi
     let Some(Field::Image { channels, height, width }) = inputs.get(HIDDEN) else {
         let there: Vec<&str> = inputs.keys().map(String::as_str).collect();
         let there = there.join(", ");
-        return Err(Error::contract(format!("`{network}` reads an image `{HIDDEN}`; there are: {there}")));
+        return Err(Invalid::new(format!("`{network}` reads an image `{HIDDEN}`; there are: {there}")).into());
     };
     Ok((*channels, *height, *width))
 }

@@ -6,8 +6,8 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, Backbone, BuildCx, Component, Ctx, Error, Field, HIDDEN, Invalid, Plugins, Result, Schema,
-    Scope, Stage,
+    Acts, Architecture, Backbone, BuildCx, Component, Ctx, Field, HIDDEN, Invalid, Plugins, Result, Schema, Scope,
+    Stage,
 };
 use transplant_ops::{Linear, ScopeExt, relu};
 
@@ -66,7 +66,7 @@ fn width(inputs: &Schema) -> Result<usize> {
         Some(Field::Vector { width }) => Ok(*width),
         _ => {
             let there: Vec<&str> = inputs.keys().map(String::as_str).collect();
-            Err(Error::contract(format!("`mlp` reads a vector `{HIDDEN}`; there are: {}", there.join(", "))))
+            Err(Invalid::new(format!("`mlp` reads a vector `{HIDDEN}`; there are: {}", there.join(", "))).into())
         }
     }
 }

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, Backbone, BuildCx, Component, Ctx, Error, Field, HIDDEN, Result, Schema, Scope, Stage, TEXT,
+    Acts, Architecture, Backbone, BuildCx, Component, Ctx, Field, HIDDEN, Invalid, Result, Schema, Scope, Stage, TEXT,
 };
 
 /// Texts as they are, for heads that read them; a network without a parameter.
@@ -45,7 +45,7 @@ impl Architecture for RawText {
             Some(Field::Text) => Ok(Schema::from([(HIDDEN.to_owned(), Field::Text)])),
             _ => {
                 let there: Vec<&str> = inputs.keys().map(String::as_str).collect();
-                Err(Error::contract(format!("`raw_text` reads texts `{TEXT}`; there are: {}", there.join(", "))))
+                Err(Invalid::new(format!("`raw_text` reads texts `{TEXT}`; there are: {}", there.join(", "))).into())
             }
         }
     }

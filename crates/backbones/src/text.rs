@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Error, Field, Init, MASK, Result, Schema, Scope, TOKENS};
+use transplant_core::{Field, Init, Invalid, MASK, Result, Schema, Scope, TOKENS};
 use transplant_ops::{Linear, ScopeExt, softmax};
 
 /// Lengths are rounded up to a multiple of this.
@@ -29,7 +29,7 @@ pub(crate) fn shape(network: &str, inputs: &Schema) -> Result<(usize, usize)> {
     let Some(Field::Tokens { length, vocabulary }) = inputs.get(TOKENS) else {
         let there: Vec<&str> = inputs.keys().map(String::as_str).collect();
         let there = there.join(", ");
-        return Err(Error::contract(format!("`{network}` reads tokens `{TOKENS}`; there are: {there}")));
+        return Err(Invalid::new(format!("`{network}` reads tokens `{TOKENS}`; there are: {there}")).into());
     };
     Ok((*length, *vocabulary))
 }

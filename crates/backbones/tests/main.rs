@@ -3,5 +3,6 @@
 
 mod common;
 mod goldens;
+mod others;
 mod texts;
 mod weights;

@@ -11,7 +11,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn refused(name: &str) -> String {
-    read(&path(name)).unwrap_err().to_string()
+    read(&path(name), None).unwrap_err().to_string()
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn tensors_of_every_layout_are_those_of_pytorch() {
     let expected: Value = serde_json::from_slice(&std::fs::read(path("expected.json")).unwrap()).unwrap();
     let expected = expected["tensors"].as_object().unwrap();
     for file in ["plain.pth", "plain_old.pth", "checkpoint.pth", "checkpoint_old.pth"] {
-        let tensors = read(&path(file)).unwrap();
+        let tensors = read(&path(file), None).unwrap().tensors;
         assert_eq!(tensors.len(), expected.len(), "{file}");
         for (name, want) in expected {
             let t = &tensors[name];
@@ -59,13 +59,13 @@ fn no_cut_and_no_flipped_byte_makes_it_panic_or_read_beyond_the_file() {
         let whole = std::fs::read(path(file)).unwrap();
         for end in (0..whole.len()).step_by(7) {
             std::fs::write(&copy, &whole[..end]).unwrap();
-            assert!(read(&copy).is_err(), "{file} cut at {end}");
+            assert!(read(&copy, None).is_err(), "{file} cut at {end}");
         }
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0xff;
             std::fs::write(&copy, bytes).unwrap();
-            drop(read(&copy));
+            drop(read(&copy, None));
         }
     }
 }

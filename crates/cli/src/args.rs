@@ -1,31 +1,52 @@
-//! The command line as `--help` shows it.
+//! The command line as `--help` shows it. `cargo xtask` shows the same: it includes this file, so that help needs no build.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, Parser, Subcommand};
 
-const EXAMPLES: &str = "\
-Examples:
-  transplant check my.toml                        validate a file, train nothing
-  transplant run my.toml --set steps.transfer.strategy=feature --seed 3
-  transplant run my.toml --resume                 go on with a run that was stopped or killed
-  transplant data my.toml                         classes, duplicates and leaks, a sheet of pictures
-  transplant list strategy                        what there is
-  transplant explain strategy.parameter           what it does, and its options
-  transplant predict runs/digits scan.png         classes and scores as CSV
-  transplant assets                               pretrained weights that a file can start from
-  transplant cache                                what is kept of frozen stages, and how much room it takes
+/// Examples: what stands behind the program's name, and what it does.
+const EXAMPLES: [(&str, &str); 10] = [
+    ("check my.toml", "validate a file, train nothing"),
+    ("run my.toml --set steps.transfer.strategy=feature --seed 3", ""),
+    ("run my.toml --resume", "go on with a run that was stopped or killed"),
+    ("data my.toml", "classes, duplicates and leaks, a sheet of pictures"),
+    ("list strategy", "what there is"),
+    ("explain strategy.parameter", "what it does, and its options"),
+    ("predict runs/digits scan.png", "classes and scores as CSV"),
+    ("predict runs/houses new.csv", "of rows of a table: its columns by name"),
+    ("assets", "pretrained weights that a file can start from"),
+    ("cache", "what is kept of frozen stages, and how much room it takes"),
+];
 
-Exit codes: 0 done, 1 failed, 2 the request or the pipeline is wrong, 130 and 143 stopped by SIGINT and SIGTERM.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 a difference was found, some inputs could not be read, or a fault of the program; 2 the request, the
+pipeline, the data or the weights are wrong; 3 training diverged (a loss or score is not finite); 4 the system refused (a file
+cannot be read or written, the disk is full, no memory or thread); 130 and 143 stopped by SIGINT and SIGTERM.";
 
 /// Moves what one network has learned to a new task: one TOML file says which data, which network and which way of
 /// transfer.
 #[derive(Debug, Parser)]
-#[command(name = "transplant", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "transplant", version, disable_help_subcommand = true)]
 #[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+/// The command line of a program of this name.
+pub(crate) fn command(program: &str) -> Command {
+    let after = format!("{}\n\n{EXIT_CODES}", examples(program, &[]));
+    let command = Cli::command().display_name(program).bin_name(program).after_help(after);
+    // The version is that of this crate, whatever the program.
+    let of_another = concat!("(transplant ", env!("CARGO_PKG_VERSION"), ")");
+    if program == "transplant" { command } else { command.version(of_another) }
+}
+
+/// The examples for a program of this name, and some more.
+pub(crate) fn examples(program: &str, more: &[(&str, &str)]) -> String {
+    let line = |(line, what): &(&str, &str)| format!("  {:<45}  {what}", format!("{program} {line}"));
+    let lines = EXAMPLES.iter().chain(more).map(|example| line(example).trim_end().to_owned());
+    lines.fold("Examples:".to_owned(), |all, line| all + "\n" + &line)
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,14 +87,19 @@ pub(crate) enum Verb {
         /// The folder.
         dir: PathBuf,
     },
-    /// Predict with a model of a finished run.
+    /// Predict with a model of a finished run: classes and scores of pictures, texts or rows of tables.
+    ///
+    /// There is one answer for each input: `input` is the file of a picture, or file and line of a text or row, and `id` the value
+    /// of the column of that name, where a table has one. What cannot be read is told on the standard error; a row of a table
+    /// then has an answer without class.
     Predict {
         /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue, such as efficientnet_lite0.
         run: PathBuf,
-        /// Pictures and folders of pictures; for a model of texts, files with a text a line, or `-`.
+        /// What the model was trained on: pictures and folders of pictures; files with a text a line, or `-` for the standard
+        /// input; tables (.csv, .tsv, .jsonl, .parquet) with the columns of the training by name, in any order.
         #[arg(required = true, value_name = "INPUT")]
         inputs: Vec<PathBuf>,
-        /// The cell whose model predicts [default: the first strategy of the last step].
+        /// The cell whose model predicts [default: the only one, or the best on the same validation rows].
         #[arg(long, value_name = "ID")]
         cell: Option<String>,
         /// The form of the answer: csv, jsonl or parquet [default: by the ending of --output, else csv].
@@ -93,7 +119,7 @@ pub(crate) enum Verb {
         /// The safetensors file to write.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// The cell whose model is written [default: the first strategy of the last step].
+        /// The cell whose model is written [default: the only one, or the best on the same validation rows].
         #[arg(long, value_name = "ID")]
         cell: Option<String>,
     },
@@ -114,6 +140,9 @@ pub(crate) enum Verb {
     Evaluate {
         /// The folder of a run.
         run: PathBuf,
+        /// Only this cell [default: all that were tested].
+        #[arg(long, value_name = "ID")]
+        cell: Option<String>,
         /// Where it computes: auto, cpu, cuda, cuda:N or metal.
         #[arg(long, default_value = "auto")]
         device: String,
@@ -166,7 +195,7 @@ pub(crate) struct CacheFolder {
 pub(crate) struct Pipeline {
     /// The pipeline, a TOML file.
     pub(crate) file: PathBuf,
-    /// Replace a value of the file, such as steps.transfer.trainer.epochs=3 (repeatable).
+    /// Replace a value of the file, such as steps.transfer.trainer.epochs=3; a table is replaced whole (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Where the run folder goes [default: runs/<name>]; for `data`, the sheets [default: runs/<name>.data].
@@ -183,15 +212,21 @@ pub(crate) struct Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed_and_help_names_every_verb() {
-        let mut command = Cli::command();
+        let mut command = command("own_parts");
         command.clone().debug_assert();
         let help = command.render_long_help().to_string();
         for verb in command.get_subcommands() {
             assert!(help.contains(verb.get_name()), "{} is not in the help", verb.get_name());
         }
+    }
+
+    #[test]
+    fn help_has_the_name_of_the_program() {
+        let help = command("own_parts").render_long_help().to_string();
+        assert!(help.contains("Usage: own_parts <VERB>") && help.contains("  own_parts check my.toml "), "{help}");
+        assert!(!help.contains("transplant "), "{help}");
     }
 }

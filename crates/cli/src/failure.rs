@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
-use transplant_core::Error;
+use transplant_core::{Class, Error};
 use transplant_pipeline::file::{FileError, Place};
 
 /// Why a verb failed.
@@ -41,12 +41,21 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// The exit code: 2 when the user's input is wrong, 128 + the signal when one stopped the run, otherwise 1.
+    /// The exit code, by whose fault it is: 2 when the user's input is wrong, 3 when training diverged, 4 when the system refused,
+    /// 128 + the signal when one stopped the run, otherwise 1.
     pub(crate) fn code(&self, signal: Option<u8>) -> u8 {
-        match self {
-            Self::File(_) | Self::Request(_) | Self::Error(Error::Invalid(_) | Error::Data { .. }) => 2,
-            Self::Error(Error::Interrupted) => 128 + signal.unwrap_or(15),
-            Self::Unread { .. } | Self::Differs | Self::Panicked | Self::Error(_) => 1,
+        let class = match self {
+            Self::File(e) => e.class,
+            Self::Request(_) => Class::Input,
+            Self::Error(e) => e.class(),
+            Self::Unread { .. } | Self::Differs | Self::Panicked => Class::Fault,
+        };
+        match class {
+            Class::Fault => 1,
+            Class::Input => 2,
+            Class::Diverged => 3,
+            Class::System => 4,
+            Class::Interrupted => 128 + signal.unwrap_or(15),
         }
     }
 
@@ -131,6 +140,7 @@ mod tests {
             key: "seed".into(),
             message: "must be at least 0".into(),
             help: Some("leave it out".into()),
+            class: Class::Input,
         };
         let text = picture(&e).unwrap();
         for part in ["seed: must be at least 0", "my.toml:2:", "seed = -1", "leave it out"] {
@@ -143,6 +153,8 @@ mod tests {
         assert_eq!(Failure::Request(String::new()).code(None), 2);
         assert_eq!(Failure::from(Error::from(Invalid::new("x"))).code(None), 2);
         assert_eq!(Failure::from(Error::contract("x")).code(None), 1);
+        assert_eq!(Failure::from(Error::diverged("the loss", f64::NAN).under("k")).code(None), 3);
+        assert_eq!(Failure::from(Error::resource("a file", "the disk is full")).code(None), 4);
         assert_eq!(Failure::from(Error::Interrupted).code(Some(2)), 130);
         assert_eq!(Failure::from(Error::Interrupted).code(Some(15)), 143);
     }

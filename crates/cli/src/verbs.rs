@@ -17,6 +17,9 @@ use crate::failure::Failure;
 use crate::progress::{Counted, Progress};
 use crate::signals::Signals;
 
+/// So many inputs that could not be read are told.
+const UNREAD_TOLD: usize = 20;
+
 pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Result<(), Failure> {
     match verb {
         Verb::Run { pipeline, resume } => train(&pipeline, resume, plugins, signals),
@@ -28,16 +31,19 @@ pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Resul
         Verb::Reference { dir } => write_reference(&dir, plugins),
         Verb::Predict { run, inputs, cell, format, output, device } => {
             let (device, _) = run::open_device(device_of(&device)?).map_err(wrong)?;
-            let model = run::model_of(&run, cell.as_deref(), plugins, &device)?;
+            let (model, name) = run::model_of(&run, cell.as_deref(), plugins, &device)?;
+            eprintln!("model: {name}");
             predict(&model, &inputs, format.as_deref(), output.as_deref())
         }
         Verb::Export { run, file, cell } => {
             let (device, _) = run::open_device(DeviceChoice::Cpu).map_err(wrong)?;
-            Ok(run::export(&run::model_of(&run, cell.as_deref(), plugins, &device)?, &file)?)
+            let (model, name) = run::model_of(&run, cell.as_deref(), plugins, &device)?;
+            eprintln!("model: {name}");
+            Ok(run::export(&model, &file)?)
         }
         Verb::Cache { what } => cache(what),
         Verb::Assets { what, folder } => assets(what, folder),
-        Verb::Evaluate { run, device } => evaluate(&run, &device, plugins),
+        Verb::Evaluate { run, cell, device } => evaluate(&run, cell.as_deref(), &device, plugins),
     }
 }
 
@@ -70,7 +76,7 @@ fn tables(outcome: &Outcome) -> String {
 
 fn check(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
     let pipeline = open(a, plugins)?;
-    say(&run::overview(&prepare(&pipeline, plugins, a.out.as_deref())?))
+    say(&run::overview(&prepare(&pipeline, plugins, a.out.as_deref())?)?)
 }
 
 fn data(a: &args::Pipeline, plugins: &Plugins) -> Result<(), Failure> {
@@ -89,9 +95,9 @@ fn write_reference(dir: &Path, plugins: &Plugins) -> Result<(), Failure> {
     Ok(write_atomically(&dir.join("schema.json"), schema.as_bytes())?)
 }
 
-fn evaluate(path: &Path, device: &str, plugins: &Plugins) -> Result<(), Failure> {
+fn evaluate(path: &Path, cell: Option<&str>, device: &str, plugins: &Plugins) -> Result<(), Failure> {
     let (device, name) = run::open_device(device_of(device)?).map_err(wrong)?;
-    let checked = run::check_run(&Folder::at(path), plugins, &device, &name)?;
+    let checked = run::check_run(&Folder::at(path), cell, plugins, (&device, &name))?;
     let mut same = true;
     for cell in &checked {
         same &= cell.same;
@@ -119,8 +125,14 @@ fn predict(model: &Artefact, inputs: &[PathBuf], format: Option<&str>, output: O
     if let (Some(part), Some(output)) = (&part, output) {
         std::fs::rename(part, output).map_err(|e| wrong(format!("{}: {e}", output.display())))?;
     }
-    for line in &predicted.unread {
+    for note in &predicted.notes {
+        eprintln!("note: {note}");
+    }
+    for line in predicted.unread.iter().take(UNREAD_TOLD) {
         eprintln!("not read: {line}");
+    }
+    if predicted.unread.len() > UNREAD_TOLD {
+        eprintln!("… and {} more", predicted.unread.len() - UNREAD_TOLD);
     }
     match predicted.unread.len() {
         0 => Ok(()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::{Acts, HIDDEN, Result, Schema, Scope, Seeds};
+use crate::{Acts, HIDDEN, Result, Schema, Scope, Seeds, Within, rows_in_words};
 
 /// Whether a forward pass trains or evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,8 +121,8 @@ pub trait Backbone: Send + Sync {
     /// When a stage fails.
     fn forward(&self, mut acts: Acts, stages: Range<usize>, cx: &mut Ctx) -> Result<Acts> {
         for i in stages {
-            acts = self.stage(i, acts, cx)?;
             let name = &self.stages()[i].name;
+            acts = self.stage(i, acts, cx).within(|| format!("stage `{name}`, {}", rows_in_words(&cx.rows)))?;
             if cx.taps.contains(name) {
                 cx.tapped.insert(name.clone(), acts.clone());
             }

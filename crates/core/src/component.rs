@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, Metric, Optimiser, Policy, Result, Schedule, Seeds,
-    Spec, Strategy, Task, Transform, nearest, read_options,
+    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, InvalidKind, Metric, Optimiser, Policy, Result,
+    Schedule, Seeds, Spec, Strategy, Task, Transform, nearest, read_options,
 };
 
 /// A kind of component: a trait whose implementations can be named in a file.
@@ -46,11 +46,31 @@ pub trait Component<K: ?Sized + Kind> {
         Ok(())
     }
 
+    /// For a data set: what tells its records from those of another. Data sets with one key have the same records in the same
+    /// groups, classes and parts, however their options are written and whatever their rows look like: steps over them share draws
+    /// and folds, so that none is tested on what another was trained on. `base` is the folder from which relative paths start.
+    /// Called for a checked file, before any data are opened.
+    ///
+    /// By default tag and options: the key of a source whose options say what rows look like leaves those out ([`key_without`]).
+    fn rows_key(options: &Self::Options, base: &Path) -> Value {
+        let _ = base;
+        key_without(Self::TYPE, options, &[])
+    }
+
     /// Builds the component. Files are opened here, headers and labels read; nothing is written.
     ///
     /// # Errors
     /// When a file is missing or wrong.
     fn build(options: Self::Options, cx: &BuildCx<'_>) -> Result<Box<K>>;
+}
+
+/// Tag and options without those that do not decide which records there are, for [`Component::rows_key`].
+pub fn key_without(tag: &str, options: &impl Serialize, looks: &[&str]) -> Value {
+    let mut key = serde_json::to_value(options).unwrap_or_default();
+    if let Some(map) = key.as_object_mut() {
+        map.retain(|name, _| !looks.contains(&name.as_str()));
+    }
+    serde_json::json!([tag, key])
 }
 
 /// What a component may use while it is built.
@@ -81,6 +101,7 @@ impl BuildCx<'_> {
 
 type Build<K> = Box<dyn Fn(&Map<String, Value>, &BuildCx<'_>) -> Result<Box<K>> + Send + Sync>;
 type Check = Box<dyn Fn(&Map<String, Value>, &Plugins) -> Result<Map<String, Value>, Invalid> + Send + Sync>;
+type RowsKey = Box<dyn Fn(&Map<String, Value>, &Path) -> Result<Value, Invalid> + Send + Sync>;
 
 /// What the registry knows of a component without its type.
 pub struct Entry {
@@ -93,6 +114,7 @@ pub struct Entry {
     /// Rust path of the component, for the reference.
     pub path: &'static str,
     check: Check,
+    rows_key: RowsKey,
     build: Arc<dyn Any + Send + Sync>,
 }
 
@@ -142,9 +164,11 @@ impl Plugins {
                 Err(e) => Err(Invalid::new(e.to_string())),
             }
         });
+        let rows_key: RowsKey =
+            Box::new(|options, base| Ok(C::rows_key(&read_options(Value::Object(options.clone()))?, base)));
         let schema = schema_generator().into_root_schema_for::<C::Options>();
         let (kind, tag, path) = (K::KIND, C::TYPE, std::any::type_name::<C>());
-        let entry = Entry { kind, tag, schema: schema.to_value(), path, check, build: Arc::new(build) };
+        let entry = Entry { kind, tag, schema: schema.to_value(), path, check, rows_key, build: Arc::new(build) };
         self.insert(entry, TypeId::of::<Build<K>>());
     }
 
@@ -165,7 +189,7 @@ impl Plugins {
     pub fn entry(&self, kind: &str, tag: &str) -> Result<&Entry, Invalid> {
         self.entries.values().find(|e| e.kind == kind && e.tag == tag).ok_or_else(|| {
             let tags: Vec<_> = self.entries.values().filter(|e| e.kind == kind).map(|e| e.tag).collect();
-            let e = Invalid::new(format!("there is no {kind} `{tag}`"));
+            let e = Invalid::new(format!("there is no {kind} `{tag}`")).kind(InvalidKind::UnknownName);
             match nearest(tag, tags.iter().copied()) {
                 Some(near) => e.help(format!("did you mean `{near}`?")),
                 None => e.help(format!("there are: {}", tags.join(", "))),
@@ -226,6 +250,14 @@ impl Plugins {
         let full = self.check_options(nested.kind, tag, &options)?;
         let named = [("type".to_owned(), Value::String(tag.to_owned()))];
         Ok(if full.is_empty() { tag.into() } else { named.into_iter().chain(full).collect::<Map<_, _>>().into() })
+    }
+
+    /// What tells the records of a data set from those of another: [`Component::rows_key`].
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn rows_key(&self, source: &Spec<dyn Dataset>, base: &Path) -> Result<Value, Invalid> {
+        (self.entry(<dyn Dataset>::KIND, &source.tag)?.rows_key)(&source.options, base)
     }
 
     /// Builds a component.

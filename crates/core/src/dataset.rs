@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Finding, Frame, Result};
+use crate::{Batch, Columns, Finding, Frame, Result};
 
 /// What a named tensor or target holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,8 +125,21 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
+    /// A hash of the record that a row was read from: of its file's content and its place in it. A row is known by it where other
+    /// columns of the record are its inputs. `None`: records have no place of their own.
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        let _ = row;
+        None
+    }
+
     /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.
     fn licence(&self) -> Option<String> {
+        None
+    }
+
+    /// How its rows were made from those of a table: what `predict` has to do with a new table before the transforms. Called once
+    /// for each model that is saved. `None`: its rows are not from a table.
+    fn columns(&self) -> Option<Columns> {
         None
     }
 

@@ -1,9 +1,10 @@
 //! [`Feed`]: batches of a stream at any position, and [`Fed`], which remembers the role of its rows.
 
+use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::{Batch, Field, Fingerprint, Result, Schema, Targets, Test, Train, Unlabelled, Validation};
+use crate::{Batch, Error, Field, Fingerprint, Result, Schema, Targets, Test, Train, Unlabelled, Validation};
 
 /// Batches of a stream. What a batch holds is a function of its position alone, so any position can be reached at once,
 /// from any thread.
@@ -83,23 +84,41 @@ pub fn rows_at_a_time(inputs: &Schema) -> usize {
 }
 
 /// A role that rows may have.
-pub trait RowRole {}
-impl RowRole for Train {}
-impl RowRole for Validation {}
-impl RowRole for Test {}
-impl RowRole for Unlabelled {}
+pub trait RowRole {
+    /// The rows of the split.
+    fn rows(&self) -> &[u64];
+}
 
-/// A feed over rows of one role: what takes `Fed<Train>` cannot be given test rows.
+macro_rules! roles {
+    ($($role:ty),*) => { $(impl RowRole for $role {
+        fn rows(&self) -> &[u64] {
+            Self::rows(self)
+        }
+    })* };
+}
+roles!(Train, Validation, Test, Unlabelled);
+
+/// A feed over rows of one role: what takes `Fed<Train>` is given no row but those of a [`Train`] split.
 pub struct Fed<R> {
     feed: Arc<dyn Feed>,
     role: PhantomData<fn(&R)>,
 }
 
 impl<R: RowRole> Fed<R> {
-    /// A feed made over this split.
-    pub fn new(split: &R, feed: Arc<dyn Feed>) -> Self {
-        let _ = split;
-        Self { feed, role: PhantomData }
+    /// A feed over rows of this split.
+    ///
+    /// # Errors
+    /// When the feed has a row that is none of the split's.
+    pub fn new(split: &R, feed: Arc<dyn Feed>) -> Result<Self> {
+        if feed.rows() != split.rows() {
+            let rows: HashSet<u64> = split.rows().iter().copied().collect();
+            if let Some(row) = feed.rows().iter().find(|row| !rows.contains(row)) {
+                return Err(Error::contract(format!(
+                    "a feed has row {row}, which is not in the split it was made for"
+                )));
+            }
+        }
+        Ok(Self { feed, role: PhantomData })
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Metric`]: a number computed from predictions and labels.
 
-use crate::{Error, Result};
+use crate::{Error, Invalid, Result};
 
 /// What a model said about some rows, and what was right: at most one score a row and class.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +107,7 @@ impl Predictions {
     /// When these are not classes.
     pub fn labelled(&self) -> Result<Vec<(usize, &[f32])>> {
         let Self::Class { names, labels, scores } = self else {
-            return Err(Error::contract("this metric is for classes"));
+            return Err(Invalid::new("this metric is for classes").into());
         };
         let rows = scores.chunks(names.len().max(1));
         Ok(labels.iter().zip(rows).filter_map(|(l, s)| l.map(|l| (l as usize, s))).collect())

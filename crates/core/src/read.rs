@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-use crate::{Invalid, nearest};
+use crate::{Invalid, InvalidKind, nearest};
 
 /// Reads a table of a file into its type.
 ///
@@ -18,21 +18,33 @@ pub fn read_options<T: DeserializeOwned>(table: Value) -> Result<T, Invalid> {
 fn in_words(e: serde_path_to_error::Error<serde_json::Error>) -> Invalid {
     let mut path: Vec<String> = e.path().iter().filter_map(segment).collect();
     let message = e.into_inner().to_string();
-    let (message, help) = match quoted(&message, "unknown field ") {
+    let (message, help, kind) = match quoted(&message, "unknown field ") {
         Some((field, known)) => {
             // The path ends in the key where serde saw it before it failed.
             if path.last().is_none_or(|last| last != field) {
                 path.push(field.to_owned());
             }
             let none = "there are no options here";
-            ("unknown key".to_owned(), Some(offer(field, &known).unwrap_or_else(|| none.to_owned())))
+            let help = offer(field, &known).unwrap_or_else(|| none.to_owned());
+            ("unknown key".to_owned(), Some(help), InvalidKind::UnknownKey)
         }
         None => match quoted(&message, "unknown variant ") {
-            Some((value, known)) => (format!("there is no `{value}` here"), offer(value, &known)),
-            None => (plain(&message), None),
+            Some((value, known)) => {
+                (format!("there is no `{value}` here"), offer(value, &known), InvalidKind::UnknownName)
+            }
+            None => (plain(&message), None, kind_of(&message)),
         },
     };
-    Invalid { path, message, help }
+    Invalid { path, message, help, kind }
+}
+
+/// The kind of an error that serde tells in these words; the only place that reads them.
+fn kind_of(message: &str) -> InvalidKind {
+    match quoted(message, "missing field ") {
+        Some((field, _)) => InvalidKind::MissingKey(field.to_owned()),
+        None if message.starts_with("invalid type: map") => InvalidKind::UnexpectedTable,
+        None => InvalidKind::Value,
+    }
 }
 
 fn segment(s: &Segment) -> Option<String> {
@@ -117,5 +129,11 @@ mod tests {
         );
         assert_eq!(error(json!({"inner": 3})), "inner: invalid type: integer `3`, expected a list");
         assert_eq!(error(json!({"a.b": 3})), "a.b: unknown key (there are: inner)");
+        let kind = |v: Value| read_options::<Outer>(v).unwrap_err().kind;
+        assert_eq!(kind(json!({"a": 3})), InvalidKind::UnknownKey);
+        assert_eq!(kind(json!({"inner": [{}]})), InvalidKind::MissingKey("count".into()));
+        assert_eq!(kind(json!({"inner": {}})), InvalidKind::UnexpectedTable);
+        assert_eq!(kind(json!({"inner": [{"count": 1, "average": "mikro"}]})), InvalidKind::UnknownName);
+        assert_eq!(kind(json!({"inner": 3})), InvalidKind::Value);
     }
 }

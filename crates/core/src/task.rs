@@ -31,6 +31,7 @@ pub trait Task: Send + Sync {
     /// When an output is missing.
     fn decode(&self, out: &Acts, field: &Field) -> Result<Predictions>;
 
-    /// The metrics of this task; the first is the one by which models are chosen unless the user names another.
+    /// The metrics of this task. By the first of them models are chosen and steps are judged: which that is, an option of the task
+    /// says. Of several tasks it is the mean of their first metrics, negated where smaller is better.
     fn metrics(&self) -> Vec<std::sync::Arc<dyn Metric>>;
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::params::bytes_of;
 use crate::{Error, Result};
@@ -59,22 +59,64 @@ pub fn save_safetensors(
 /// Loads all tensors of a file and the metadata that [`save_safetensors`] wrote (empty for other writers).
 ///
 /// # Errors
-/// When the file is missing, cut off or lies about its lengths.
+/// When the file is missing, cut off or lies about its lengths, or a tensor is of a type that is not supported.
 pub fn load_safetensors(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let bad = |e: safetensors::SafeTensorError| Error::data(path, None, e.to_string());
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
-    let meta = header.metadata().as_ref().and_then(|m| m.get("transplant"));
-    let meta = meta.and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
-    let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
-    let mut out = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let dtype = candle_dtype(view.dtype()).ok_or_else(|| {
-            Error::param(&name, format!("type {:?} is not supported ({})", view.dtype(), path.display()))
-        })?;
-        out.insert(name, Tensor::from_raw_buffer(view.data(), dtype, view.shape(), device)?);
+    let file = read_safetensors(path, &bytes, device)?;
+    if let Some((name, dtype)) = file.unsupported.first_key_value() {
+        return Err(Error::param(name, format!("type {dtype} is not supported ({})", path.display())));
     }
-    Ok((out, meta))
+    Ok((file.tensors, file.metadata))
+}
+
+/// What a safetensors file holds.
+#[derive(Debug, Clone, Default)]
+pub struct SafetensorsFile {
+    /// Its tensors.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Tensors of types that are not supported, and these types.
+    pub unsupported: BTreeMap<String, String>,
+    /// The metadata that [`save_safetensors`] wrote; empty for other writers.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The tensors of a safetensors file with this content; `path` is named in errors.
+///
+/// # Errors
+/// When the content is cut off or lies about its lengths.
+pub fn read_safetensors(path: &Path, content: &[u8], device: &Device) -> Result<SafetensorsFile> {
+    let bad = |e: SafeTensorError| Error::data(path, None, in_words(&e, content.len()));
+    let (_, header) = SafeTensors::read_metadata(content).map_err(bad)?;
+    let metadata = header.metadata().as_ref().and_then(|m| m.get("transplant"));
+    let metadata = metadata.and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
+    let mut out = SafetensorsFile { metadata, ..SafetensorsFile::default() };
+    for (name, view) in SafeTensors::deserialize(content).map_err(bad)?.tensors() {
+        match candle_dtype(view.dtype()) {
+            Some(dtype) => {
+                out.tensors.insert(name, Tensor::from_raw_buffer(view.data(), dtype, view.shape(), device)?);
+            }
+            None => drop(out.unsupported.insert(name, format!("{:?}", view.dtype()))),
+        }
+    }
+    Ok(out)
+}
+
+fn in_words(e: &SafeTensorError, length: usize) -> String {
+    match e {
+        SafeTensorError::HeaderTooLarge
+        | SafeTensorError::InvalidHeader(_)
+        | SafeTensorError::InvalidHeaderDeserialization(_) => {
+            "it does not begin as a safetensors file, nor as one that `torch.save` wrote".to_owned()
+        }
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::InvalidHeaderLength
+        | SafeTensorError::MetadataIncompleteBuffer => {
+            format!(
+                "its {length} bytes are not those that its header announces: it was cut off or damaged; download or copy it again"
+            )
+        }
+        e => e.to_string(),
+    }
 }
 
 fn dtype_of(name: &str, t: &Tensor) -> Result<Dtype> {

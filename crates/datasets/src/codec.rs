@@ -7,9 +7,10 @@ use transplant_core::{Error, Invalid};
 pub(crate) fn error(e: codecs::Error) -> Error {
     match e {
         codecs::Error::Unsupported(e) => unsupported(e).into(),
-        codecs::Error::Io { path, source } => Error::Io { path, source },
+        codecs::Error::Io { path, source } => Error::io(path, source),
         codecs::Error::Data { path, row, message } => Error::Data { path, row, message },
-        e @ (codecs::Error::NotRead(_) | codecs::Error::Write(_)) => Error::contract(e.to_string()),
+        e @ codecs::Error::NotRead(_) => Error::contract(e.to_string()),
+        codecs::Error::Write(reason) => Error::io("Parquet", std::io::Error::other(reason)),
     }
 }
 
@@ -38,7 +39,6 @@ mod tests {
                 matches!(e, Error::Data { row: Some(2), .. })
             }),
             (codecs::Error::NotRead("a".into()), |e| matches!(e, Error::Contract(_))),
-            (codecs::Error::Write("full".into()), |e| matches!(e, Error::Contract(_))),
         ] {
             let text = from.to_string();
             let e = error(from);

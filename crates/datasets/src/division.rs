@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use transplant_core::{Batch, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds};
+use transplant_core::{
+    Batch, Columns, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds,
+};
 
 /// How a data set is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -204,8 +206,16 @@ impl Dataset for Divided {
         self.dataset.findings()
     }
 
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.dataset.record_hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.dataset.licence()
+    }
+
+    fn columns(&self) -> Option<Columns> {
+        self.dataset.columns()
     }
 
     fn frame(&self) -> Option<Frame> {

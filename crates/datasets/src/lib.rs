@@ -43,6 +43,7 @@
 
 mod averaged;
 mod chain;
+mod chance;
 mod codec;
 mod division;
 mod findings;
@@ -59,17 +60,18 @@ use transplant_core::{Dataset, Plugins, Transform};
 
 pub use averaged::averaged;
 pub use chain::Chain;
+pub use chance::equal_by_chance;
 pub use division::Division;
 pub use findings::split_findings;
 pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
-pub use prints::{Prints, Twins};
+pub use prints::{Equal, KnownAgain, Prints, Twins};
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Cifar100Binary, Cifar100BinaryOptions, Cifar100Target, Damaged,
     Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,
-    ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, Optdigits,
-    OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable, VectorTableOptions,
-    pictures_below,
+    ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, NewRow,
+    NewRows, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable,
+    VectorTableOptions, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};

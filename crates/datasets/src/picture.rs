@@ -38,6 +38,11 @@ pub fn read_image(path: &Path, channels: usize) -> Result<Tensor> {
 /// # Errors
 /// In words, when the content is damaged, too large or of another format, or the frame is none.
 pub fn decode(content: &[u8], frame: &Frame) -> Result<Vec<u8>, String> {
+    decode_with_highest(content, frame).map(|(bytes, _)| bytes)
+}
+
+/// As [`decode`], and of a picture with 16 bits a value the largest one in its file.
+pub(crate) fn decode_with_highest(content: &[u8], frame: &Frame) -> Result<(Vec<u8>, Option<u16>), String> {
     frame.check().map_err(|e| e.to_string())?;
     let Frame { height, width, channels, fit, filter, background } = *frame;
     let fit = match fit {
@@ -52,7 +57,7 @@ pub fn decode(content: &[u8], frame: &Frame) -> Result<Vec<u8>, String> {
         Filter::Bicubic => picture::Filter::Bicubic,
         Filter::Lanczos => picture::Filter::Lanczos,
     };
-    picture::decode(content, &picture::Frame { height, width, channels, fit, filter, background })
+    picture::decode_with_highest(content, &picture::Frame { height, width, channels, fit, filter, background })
 }
 
 fn tensor(planes: &[u8], shape: [usize; 3]) -> Result<Tensor> {

@@ -25,6 +25,7 @@ const FEWEST_BITS: u32 = 6;
 pub struct Prints {
     exact: HashMap<u64, Print>,
     files: HashMap<u64, Print>,
+    records: HashMap<u64, Print>,
     looks: HashMap<u64, u64>,
 }
 
@@ -40,6 +41,24 @@ pub struct Twins {
     pub like: u64,
 }
 
+/// A row and all rows elsewhere that have its inputs, bit by bit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Equal {
+    /// A row.
+    pub row: u64,
+    /// The rows that are equal, in order.
+    pub like: Vec<u64>,
+}
+
+/// Rows that are known again elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownAgain {
+    /// They were read from one record or one file.
+    pub records: Vec<Twins>,
+    /// Of the others, those whose inputs are the same.
+    pub inputs: Vec<Equal>,
+}
+
 impl Prints {
     /// Reads these rows, without transforms.
     ///
@@ -51,7 +70,7 @@ impl Prints {
         Ok(out)
     }
 
-    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and [`shared`](Self::shared)
+    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and [`known_again`](Self::known_again)
     /// find them; what pictures look like is left out.
     ///
     /// # Errors
@@ -65,6 +84,8 @@ impl Prints {
         self.exact.extend(rows.iter().filter_map(known));
         let file = |row: &u64| Some((*row, cut(&dataset.file_hash(*row)?)));
         self.files.extend(rows.iter().filter_map(file));
+        let record = |row: &u64| Some((*row, cut(&dataset.record_hash(*row)?)));
+        self.records.extend(rows.iter().filter_map(record));
         let new = |row: &u64| if with_looks { !self.looks.contains_key(row) } else { !self.exact.contains_key(row) };
         let new: Vec<u64> = rows.iter().copied().filter(new).collect();
         for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
@@ -87,14 +108,20 @@ impl Prints {
         twins((&self.exact, of), (&self.exact, with)).into_iter().filter(|t| t.row != t.like).collect()
     }
 
-    /// The rows of `of` that are rows of `with` in another data set: their inputs are the same bit by bit, or were read from the
-    /// same file. [`Twins::like`] is the row there.
-    pub fn shared(&self, of: &[u64], other: &Self, with: &[u64]) -> Vec<Twins> {
-        let (exact, files) =
-            (twins((&self.exact, of), (&other.exact, with)), twins((&self.files, of), (&other.files, with)));
-        let mut found: BTreeMap<u64, Twins> = files.into_iter().map(|t| (t.row, t)).collect();
-        found.extend(exact.into_iter().map(|t| (t.row, t)));
-        found.into_values().collect()
+    /// The rows of `of` that are rows of `with` in another data set, or in this one, by record, file or inputs.
+    pub fn known_again(&self, of: &[u64], other: &Self, with: &[u64]) -> KnownAgain {
+        let files = twins((&self.files, of), (&other.files, with));
+        let records = twins((&self.records, of), (&other.records, with));
+        let records: BTreeMap<u64, Twins> = files.into_iter().chain(records).map(|t| (t.row, t)).collect();
+        let mut by_print = HashMap::<&Print, Vec<u64>>::new();
+        for row in with {
+            if let Some(print) = other.exact.get(row) {
+                by_print.entry(print).or_default().push(*row);
+            }
+        }
+        let equal = |row: &u64| Some(Equal { row: *row, like: by_print.get(self.exact.get(row)?)?.clone() });
+        let inputs = of.iter().filter(|row| !records.contains_key(row)).filter_map(equal).collect();
+        KnownAgain { records: records.into_values().collect(), inputs }
     }
 
     /// The rows of `of` that look like a row of `with` without being the same; every pair is compared.
@@ -222,15 +249,14 @@ mod tests {
         let small = pictures([grey(1, true), grey(2, true), grey(3, true)], 1)?;
         let wide = pictures([grey(9, true), grey(1, true), grey(3, false)], 2)?;
         let (of, with) = (Prints::of(&small, &[0, 1, 2])?, Prints::of(&wide, &[0, 1, 2])?);
-        assert_eq!(of.shared(&[0, 1, 2], &with, &[0, 1, 2]), [Twins { row: 0, like: 1 }]);
-        assert!(of.shared(&[0, 1, 2], &with, &[0, 2]).is_empty(), "only rows that are asked for");
+        let again = of.known_again(&[0, 1, 2], &with, &[0, 1, 2]);
+        assert_eq!((again.records, again.inputs), (vec![Twins { row: 0, like: 1 }], Vec::new()));
+        let asked = of.known_again(&[0, 1, 2], &with, &[0, 2]);
+        assert_eq!(asked, KnownAgain::default(), "only rows that are asked for");
         let again = pictures([grey(7, false), grey(7, false), grey(2, false)], 1)?;
         let with = Prints::of(&again, &[0, 1, 2])?;
-        assert_eq!(
-            of.shared(&[0, 1, 2], &with, &[0, 1, 2]),
-            [Twins { row: 1, like: 2 }],
-            "other files, the same pixels"
-        );
+        let again = of.known_again(&[0, 1, 2], &with, &[0, 1, 2]);
+        assert_eq!(again.inputs, [Equal { row: 1, like: vec![2] }], "other files, the same pixels");
         Ok(())
     }
 

@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use transplant_codecs::table::{self, Format};
-use transplant_core::{Error, Invalid, Result};
+use transplant_core::{Error, Fingerprint, Invalid, Result};
 
 use crate::codec::{error, unsupported};
 
@@ -29,6 +30,28 @@ impl Table {
         table::Table::read(file, wanted, missing).map(Self).map_err(error)
     }
 
+    /// [`read`](Self::read), and also columns that are `optional`: one that is not there has no value in any row.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with(file: &Path, wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
+        table::Table::read_with(file, wanted, optional, missing).map(Self).map_err(error)
+    }
+
+    /// [`read_with`](Self::read_with) of what was read already: JSONL when it begins with `{`, else CSV. `file` is its name in
+    /// errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(file: &Path, content: &[u8], wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
+        table::Table::parse(file, content, wanted, optional, missing).map(Self).map_err(error)
+    }
+
+    /// Whether the end of a file's name is that of a table.
+    pub fn is_named(file: &Path) -> bool {
+        Format::from_name(file).is_ok()
+    }
+
     /// The file.
     pub fn file(&self) -> &Path {
         self.0.file()
@@ -41,7 +64,7 @@ impl Table {
 
     /// What a row is called in a sentence: its line where the file has lines.
     pub(crate) fn row_name(&self, row: usize) -> String {
-        self.0.line(row).map_or_else(|| format!("row {row}"), |line| format!("line {line}"))
+        self.line(row).map_or_else(|| format!("row {row}"), |line| format!("line {line}"))
     }
 
     /// How many rows there are; at least one.
@@ -55,6 +78,24 @@ impl Table {
     /// [`Error::Contract`] when it was not asked for.
     pub fn column(&self, name: &str) -> Result<&[Option<Cell>]> {
         self.0.column(name).map_err(error)
+    }
+
+    /// The line on which a row begins, counted from 1, where the file has lines.
+    pub fn line(&self, row: usize) -> Option<u64> {
+        self.0.line(row)
+    }
+
+    /// SHA-256 of the whole file, columns that are not read included.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn content_hash(&self) -> Result<Fingerprint> {
+        let read = || -> std::io::Result<Fingerprint> {
+            let mut hash = Sha256::new();
+            std::io::copy(&mut std::fs::File::open(self.file())?, &mut hash)?;
+            Ok(hash.finalize().into())
+        };
+        read().map_err(|e| Error::io(self.file(), e))
     }
 
     /// An error about a row, with its line where the file has lines.

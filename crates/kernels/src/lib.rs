@@ -21,3 +21,4 @@ pub mod precision;
 pub mod product;
 pub mod reduce;
 pub mod simd;
+pub mod tall;

@@ -48,6 +48,22 @@ pub fn chunks_mut<T: Send>(values: &mut [T], size: usize, task: &(dyn Fn(usize, 
     });
 }
 
+/// Work that is done before another thread has woken up.
+const SMALL: usize = 1 << 15;
+
+/// As [`chunks_mut`], on one thread where all tasks together are no more than some ten thousand multiplications (`work`).
+///
+/// # Panics
+/// When `size` is 0 and there are values.
+pub fn chunks_of_work(values: &mut [f64], size: usize, work: usize, task: &(dyn Fn(usize, &mut [f64]) + Sync)) {
+    if values.is_empty() {
+    } else if work <= SMALL {
+        values.chunks_mut(size).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    } else {
+        chunks_mut(values, size, task);
+    }
+}
+
 /// A pointer that tasks write through, each to places of its own.
 struct Shared<T>(*mut T);
 

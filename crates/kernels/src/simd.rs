@@ -98,6 +98,28 @@ pub(crate) fn on_vectors<O: WithSimd>(op: O) -> Option<O::Output> {
     }
 }
 
+/// Runs `op` on the vectors of the [`level`] in use, which are of one number at [`Level::Portable`].
+pub(crate) fn on_any_vectors<O: WithSimd>(op: O) -> O::Output {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => match pulp::x86::V4::try_new() {
+            Some(s) => Simd::vectorize(s, op),
+            None => Simd::vectorize(pulp::Scalar, op),
+        },
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => match pulp::x86::V3::try_new() {
+            Some(s) => Simd::vectorize(s, op),
+            None => Simd::vectorize(pulp::Scalar, op),
+        },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => match pulp::aarch64::Neon::try_new() {
+            Some(s) => Simd::vectorize(s, op),
+            None => Simd::vectorize(pulp::Scalar, op),
+        },
+        _ => Simd::vectorize(pulp::Scalar, op),
+    }
+}
+
 /// Runs `f`, compiled for the vectors of the [`level`] in use.
 #[inline]
 pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {

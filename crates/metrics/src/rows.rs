@@ -1,11 +1,11 @@
 //! What the metrics share: the checked rows that have a label, and the class predicted for each.
 
-use transplant_core::{Error, Predictions, Result};
+use transplant_core::{Error, Invalid, Predictions, Result};
 
 /// Right class and scores of each row that has a label, in order. The scores are finite, and the class is one of them.
 pub(crate) fn labelled(p: &Predictions) -> Result<Vec<(usize, &[f32])>> {
     let Predictions::Class { names, labels, scores } = p else {
-        return Err(Error::contract("this metric is for classes, the predictions are numbers"));
+        return Err(Invalid::new("this metric is for classes, the predictions are numbers").into());
     };
     let classes = names.len();
     if scores.len() != labels.len() * classes {
@@ -23,7 +23,7 @@ pub(crate) fn labelled(p: &Predictions) -> Result<Vec<(usize, &[f32])>> {
         let scores = &scores[row * classes..(row + 1) * classes];
         if let Some(class) = scores.iter().position(|s| !s.is_finite()) {
             let (name, score) = (&names[class], scores[class]);
-            return Err(Error::contract(format!("predictions, row {row}: the score of class `{name}` is {score}")));
+            return Err(Error::diverged(format!("predictions, row {row}: the score of class `{name}`"), score.into()));
         }
         out.push((label, scores));
     }
@@ -63,7 +63,7 @@ pub(crate) mod tests {
         let out_of_range = message(vec![None, Some(2)], vec![0.5; 4]);
         assert_eq!(out_of_range, "predictions, row 1: label 2 is none of the 2 classes");
         let not_finite = message(vec![Some(0), Some(1)], vec![0.5, 0.5, 0.5, f32::NAN]);
-        assert_eq!(not_finite, "predictions, row 1: the score of class `dog` is NaN");
+        assert!(not_finite.starts_with("predictions, row 1: the score of class `dog` is NaN; "), "{not_finite}");
         let numbers = Predictions::Number { labels: vec![], values: vec![] };
         assert!(labelled(&numbers).unwrap_err().to_string().contains("for classes"));
     }

@@ -17,12 +17,22 @@ pub use catalogue::builtin;
 
 use transplant_core::{Error, Invalid};
 
-/// Turns whatever was met at the door into an error at a key.
-pub(crate) fn at(key: &str) -> impl Fn(Error) -> Invalid {
+/// Puts an error at a key of the file; it stays of its kind.
+pub(crate) fn at(key: &str) -> impl Fn(Error) -> Error {
     let key = key.to_owned();
-    move |e| match e {
-        Error::Invalid(i) => i.under(&key),
-        other => Invalid::key(&key, other.to_string()),
+    move |e| e.under(&key)
+}
+
+/// The text of an error at the key to which it belongs, for whoever knows where that key was written.
+pub(crate) fn text_at_key(error: Error) -> Invalid {
+    match error {
+        Error::Invalid(invalid) => invalid,
+        Error::AtKey { key, source } => Invalid::key(&key, source.to_string()),
+        Error::In { what, source } => {
+            let inner = text_at_key(*source);
+            Invalid { message: format!("{what}: {}", inner.message), ..inner }
+        }
+        other => Invalid::new(other.to_string()),
     }
 }
 

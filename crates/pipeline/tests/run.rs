@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
+mod passes;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -148,13 +150,23 @@ fn a_run_leaves_its_folder_and_is_not_run_twice() {
     assert!(!events.iter().any(|e| matches!(e, Event::Stepped { .. })), "a finished cell was trained again");
     assert_eq!(std::fs::read(out.join("summary.json")).unwrap(), before);
 
-    let checked = run::check_run(&Folder::at(&out), &builtin(), &Device::Cpu, "cpu").unwrap();
+    let check = |cell| run::check_run(&Folder::at(&out), cell, &builtin(), (&Device::Cpu, "cpu"));
+    let checked = check(None).unwrap();
     assert_eq!((checked.len(), checked.iter().all(|c| c.same)), (4, true));
+    assert_eq!(check(Some("transfer-parameter-seed1")).unwrap().len(), 1);
+    let e = check(Some("transfer-parametr-seed1")).unwrap_err().to_string();
+    assert!(
+        e.contains("has no tested cell `transfer-parametr-seed1` (did you mean `transfer-parameter-seed1`?)"),
+        "{e}"
+    );
     let image = bench.out("a.pgm");
     std::fs::write(&image, [b"P5 8 8 16\n".as_slice(), &[3; 64]].concat()).unwrap();
-    let model = run::model_folder(&out, None).unwrap();
-    assert!(model.ends_with("cells/transfer-parameter-seed0/model"), "{}", model.display());
-    let artefact = run::model_of(&out, None, &builtin(), &Device::Cpu).unwrap();
+    let e = run::choose(&out, None, &builtin()).unwrap_err().to_string();
+    assert!(e.contains("has 4 finished models, and they have no validation score by which to choose"), "{e}");
+    assert!(e.contains("\n  transfer-parameter-seed0  test accuracy 0."), "{e}");
+    let cell = Some("transfer-parameter-seed0");
+    let (artefact, name) = run::model_of(&out, cell, &builtin(), &Device::Cpu).unwrap();
+    assert_eq!(Some(name.as_str()), cell);
     let (mut said, mut told) = (Vec::new(), Vec::new());
     let mut progress = |done: usize, of: usize| told.push((done, of));
     let asked = Asked { inputs: &[image], format: Format::Csv, out: Box::new(&mut said), progress: &mut progress };

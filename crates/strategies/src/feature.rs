@@ -10,8 +10,8 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Boundary, BuildCx, Component, Error, Features, Field, HeadFit, Invalid, Load, ModelInfo, Needs, NormPolicy, Origin,
-    Pass, Phase, Plugins, Result, Role, Spec, Strategy, Until, Use,
+    Boundary, BuildCx, Component, Features, Field, HeadFit, Invalid, Load, ModelInfo, Needs, NormPolicy, Origin, Pass,
+    Phase, Plugins, Result, Role, Spec, Strategy, Until, Use,
 };
 
 use crate::weights::{is_head, norms, plan, trained};
@@ -125,9 +125,11 @@ fn fit(
     pass: &mut dyn Pass,
 ) -> Result<()> {
     let Field::Class { names } = field else {
-        return Err(Error::contract(format!(
-            "a fitted head is for classes, and task `{task}` predicts something else"
-        )));
+        return Err(Invalid::key(
+            "head",
+            format!("a fitted head is for classes, and task `{task}` predicts something else"),
+        )
+        .into());
     };
     let name = info.targets.get(task).map_or(task, String::as_str);
     let (known, labels) = features.known(name)?;

@@ -8,8 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Ctx, Error, Field, HIDDEN, Invalid, Metric, Module, Plugins, Predictions, Result, Schema,
-    Scope, Spec, Target, Task,
+    Acts, BuildCx, Component, Ctx, Field, HIDDEN, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope,
+    Spec, Target, Task,
 };
 use transplant_ops::{Linear, ScopeExt, cross_entropy_rows};
 
@@ -103,7 +103,9 @@ impl Task for Classification {
 
     fn decode(&self, out: &Acts, field: &Field) -> Result<Predictions> {
         let Field::Class { names } = field else {
-            return Err(Error::contract(format!("classification of a target that is {field:?}")));
+            return Err(
+                Invalid::key("target", format!("classification needs a class, and the target is {field:?}")).into()
+            );
         };
         let logits = out.get(LOGITS)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let rows = logits.dim(0)?;
@@ -142,7 +144,7 @@ pub(crate) fn width(features: &Schema) -> Result<usize> {
     match features.get(HIDDEN) {
         Some(Field::Vector { width }) => Ok(*width),
         other => {
-            Err(Error::contract(format!("a linear head reads a vector `{HIDDEN}`, the network puts out {other:?}")))
+            Err(Invalid::new(format!("a linear head reads a vector `{HIDDEN}`, the network puts out {other:?}")).into())
         }
     }
 }

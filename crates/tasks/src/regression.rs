@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, Field, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope, Spec,
+    Acts, BuildCx, Component, Field, Invalid, Metric, Module, Plugins, Predictions, Result, Schema, Scope, Spec,
     Target, Task,
 };
 use transplant_ops::ScopeExt;
@@ -18,6 +18,9 @@ use crate::classification::{LinearHead, check_metrics, known_or_zero, make_metri
 const VALUE: &str = "value";
 
 /// Predicts one number a row: a linear head with the squared error.
+///
+/// No source of the catalogue has a target of numbers, and rows are drawn by a class: from a pipeline file it is of use for a data set
+/// of one's own, beside a task of classes. In code it stands alone.
 ///
 /// Scale targets to about unit size, or the learning rate will not suit them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,7 +72,12 @@ impl Task for Regression {
 
     fn head(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>> {
         if *field != Field::Number {
-            return Err(Error::contract(format!("regression needs a number, target `{}` is {field:?}", self.target)));
+            let found = match field {
+                Field::Class { names } => format!("is one of {} classes", names.len()),
+                _ => "is something else".to_owned(),
+            };
+            let message = format!("`regression` learns a number, and target `{}` {found}", self.target);
+            return Err(Invalid::key("target", message).help("`classification` learns classes").into());
         }
         Ok(Box::new(LinearHead { linear: scope.linear(width(features)?, 1)?, output: VALUE }))
     }

@@ -89,7 +89,8 @@ impl Reader {
             }
         };
         let thread = thread::Builder::new().name("transplant reader".into()).spawn(read);
-        let thread = thread.map_err(|e| Error::contract(format!("no thread to read batches: {e}")))?;
+        let thread =
+            thread.map_err(|e| Error::resource("reading batches", format!("no thread can be started: {e}")))?;
         Ok(Self { next: from, batches: Some(batches), thread: Some(thread) })
     }
 

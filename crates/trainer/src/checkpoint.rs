@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use transplant_core::{Error, Origin, Params, Report, Result, Role, load_safetensors, save_safetensors};
+use transplant_core::{Class, Error, Origin, Params, Report, Result, Role, load_safetensors, save_safetensors};
 
 /// Where a fit stands. Positions, not histories: a resumed run goes to them at once.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -87,17 +87,21 @@ pub(crate) fn save(folder: &Path, state: &State, tensors: &Tensors) -> Result<()
 pub(crate) struct Found {
     /// The newest one that is whole.
     pub(crate) newest: Option<(State, Tensors)>,
-    /// Newer files that are not.
-    pub(crate) damaged: Vec<PathBuf>,
+    /// Why newer files are not.
+    pub(crate) damaged: Vec<Error>,
 }
 
 /// Reads the newest checkpoint that is whole.
+///
+/// # Errors
+/// When the system refuses to read one: it may be whole, and what was trained since an older one would be lost.
 pub(crate) fn newest(folder: &Path, device: &Device) -> Result<Found> {
     let mut damaged = Vec::new();
     for path in files(folder)?.into_iter().rev() {
         match read(&path, device) {
             Ok(found) => return Ok(Found { newest: Some(found), damaged }),
-            Err(_) => damaged.push(path),
+            Err(e) if e.class() == Class::Input => damaged.push(e),
+            Err(e) => return Err(e),
         }
     }
     Ok(Found { newest: None, damaged })
@@ -115,7 +119,10 @@ pub(crate) fn restore(state: &State, tensors: &Tensors, params: &Params) -> Resu
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| Error::io(folder, e))?,
+    };
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(|e| Error::io(folder, e))?.path();
@@ -187,7 +194,19 @@ mod tests {
         std::fs::write(&newest_file, bytes).map_err(|e| Error::io(&newest_file, e))?;
         let Found { newest: found, damaged } = newest(dir.path(), &Device::Cpu)?;
         assert_eq!(found.map(|(s, _)| s.position.total_steps), Some(2));
-        assert_eq!(damaged, [newest_file]);
+        let why = damaged.iter().map(Error::to_string).collect::<String>();
+        assert!(why.starts_with(&newest_file.display().to_string()) && why.contains("hash"), "{why}");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_read_is_no_damage() -> Result<()> {
+        let dir = tempfile::tempdir().map_err(|e| Error::io(".", e))?;
+        let name = dir.path().join("step-0000000001.safetensors");
+        std::os::unix::fs::symlink(&name, &name).map_err(|e| Error::io(&name, e))?;
+        let e = newest(dir.path(), &Device::Cpu).err().ok_or_else(|| Error::contract("read"))?;
+        assert!(matches!(&e, Error::Io { path, .. } if *path == name), "{e}");
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 use transplant_core::{
     Action, Boundary, Error, Event, Feed, Gradients, Invalid, Mode, Origin, Params, Phase, Progress, Recording, Report,
-    Result, Role, Step, Strategy, Term, Until, Update, Use, backward, backward_last,
+    Result, Role, Step, Strategy, Term, Until, Update, Use, Within, backward, backward_last,
 };
 use transplant_ops::Precision;
 
@@ -120,9 +120,8 @@ impl<'r, 'io> Run<'r, 'io> {
     fn resume(&mut self) -> Result<bool> {
         let Some(folder) = self.io.checkpoints.clone().filter(|_| self.io.resume) else { return Ok(false) };
         let checkpoint::Found { newest, damaged } = checkpoint::newest(&folder, self.model.params().device())?;
-        for path in damaged {
-            let text = format!("{} is damaged and was passed over", path.display());
-            self.io.listener.on(&Event::Warning { text });
+        for why in damaged {
+            self.io.listener.on(&Event::Warning { text: format!("{why}; this checkpoint is passed over") });
         }
         let Some((state, tensors)) = newest else { return Ok(false) };
         checkpoint::restore(&state, &tensors, self.model.params())?;
@@ -213,7 +212,8 @@ impl<'r, 'io> Run<'r, 'io> {
         while self.at.epoch < stage.epochs && !self.stopped {
             let started = Instant::now();
             while self.at.step_in_epoch < stage.steps_per_epoch {
-                let loss = self.step(stage)?;
+                let (phase, at) = (&stage.phase.name, self.at.total_steps);
+                let loss = self.step(stage).within(|| format!("phase `{phase}`, step {at}"))?;
                 self.at.loss_sum += loss;
                 self.at.step_in_epoch += 1;
                 self.at.total_steps += 1;
@@ -312,10 +312,7 @@ impl<'r, 'io> Run<'r, 'io> {
             let weighted = (value * *weight)?;
             let number = weighted.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             if !number.is_finite() {
-                let at = self.at.total_steps;
-                return Err(Error::contract(format!(
-                    "the loss `{name}` is {number} at step {at}; a lower learning rate or `clip_norm` may help"
-                )));
+                return Err(Error::diverged(format!("the loss `{name}`"), number));
             }
             if stage.strategy.combines() {
                 let mut g = places.clone();

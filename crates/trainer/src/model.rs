@@ -6,7 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
     Acts, Architecture, Backbone, Batch, Ctx, Error, Feed, Field, Forward, Invalid, Load, Mode, ModelInfo, Module,
-    Modules, Origin, ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
+    Modules, Origin, ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task, Within,
+    rows_in_words,
 };
 
 use crate::kept::Kept;
@@ -50,7 +51,10 @@ impl Network {
             Ok((name.clone(), pick.map_or_else(|| Ok(t.clone()), |at| t.index_select(at, 0))?))
         };
         let features = self.features.keys().map(feature).collect::<Result<Acts>>()?;
-        let outputs = self.heads.iter().map(|(name, h)| Ok((name.clone(), h.forward(&features, cx)?)));
+        let outputs = self.heads.iter().map(|(name, head)| {
+            let out = head.forward(&features, cx);
+            Ok((name.clone(), out.within(|| format!("head of task `{name}`, {}", rows_in_words(&cx.rows)))?))
+        });
         let outputs = outputs.collect::<Result<_>>()?;
         Ok(Forward { features, taps: std::mem::take(&mut cx.tapped), outputs })
     }
@@ -135,7 +139,9 @@ impl Model {
         }
         if let Some(name) = source.keys().find(|n| n.starts_with("backbone.") && self.params().find(n).is_none()) {
             let e = Invalid::new(format!("the source `{from}` has `{name}`, which this network has no place for"));
-            return Err(e.help("an adapted source must be merged first (`merge = true` of `lora`)").into());
+            return Err(e
+                .help("an adapted source must be merged first: `merge = true` of the strategy that adapted it")
+                .into());
         }
         for task in self.parts.tasks.keys() {
             let same = same_labels.contains(task);

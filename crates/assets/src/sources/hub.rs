@@ -51,7 +51,7 @@ impl Hub {
 
     #[cfg(not(feature = "hub"))]
     fn cached(&self, _: &Clients) -> Result<PathBuf, String> {
-        Err("this build lacks the cargo feature `hub`".to_owned())
+        Err("this build lacks the cargo feature `hub` of `transplant-cli`".to_owned())
     }
 
     #[cfg(feature = "hub")]

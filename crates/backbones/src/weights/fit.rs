@@ -7,6 +7,10 @@ use transplant_core::{Invalid, Result, nearest};
 
 use super::naming::{FRESH, FUSED, HEADS, Naming};
 use super::positions::resized;
+use super::prefix::{Unwrapped, unwrap};
+use super::sets::shown;
+use super::tensors::WeightsFile;
+use super::values::checked;
 
 /// Tensors of a file under the names of a network.
 #[derive(Debug)]
@@ -19,48 +23,101 @@ pub struct Fitted {
     pub head: BTreeMap<String, Tensor>,
     /// What was changed on the way, by the network's names.
     pub changed: BTreeMap<String, String>,
+    /// What to tell of the file as a whole: which of several sets of weights was taken, what was taken off its names.
+    pub notes: Vec<String>,
+}
+
+/// The names and shapes of a network.
+pub(super) struct Ours<'a> {
+    /// Shapes by name.
+    pub(super) shapes: &'a BTreeMap<String, Vec<usize>>,
+    /// The beginnings `blocks.S.I.` of names, in the order of the network.
+    pub(super) blocks: Vec<String>,
+}
+
+impl<'a> Ours<'a> {
+    fn new(shapes: &'a BTreeMap<String, Vec<usize>>) -> Self {
+        let numbers = shapes.keys().filter_map(|name| {
+            let mut parts = name.strip_prefix("blocks.")?.split('.');
+            Some((parts.next()?.parse::<usize>().ok()?, parts.next()?.parse::<usize>().ok()?))
+        });
+        let numbers: BTreeSet<(usize, usize)> = numbers.collect();
+        Self { shapes, blocks: numbers.into_iter().map(|(s, index)| format!("blocks.{s}.{index}.")).collect() }
+    }
+
+    /// The network's own name of what has this one, which may be a part of it.
+    pub(super) fn place(&self, name: &str) -> Option<&'a str> {
+        let known = |name: &str| self.shapes.get_key_value(name).map(|(n, _)| n.as_str());
+        let (one, parts) = FUSED;
+        known(name).or_else(|| known(&name.replace(parts.iter().find(|part| name.contains(*part))?, one)))
+    }
 }
 
 /// Finds the place of every tensor of a file in a network, whose names and shapes are `ours`. Numbers come out in single
-/// precision. A first convolution over other colour channels is adapted: summed for one channel, so that a grey image
-/// gives what it gave in three equal channels, otherwise repeated and scaled. A vision transformer's grid of positions is resized
-/// when it has another size, and of a text's positions the first are taken when the network has fewer.
+/// precision. What wrappers put before names is taken off. A first convolution over other colour channels is adapted: summed for
+/// one channel, so that a grey image gives what it gave in three equal channels, otherwise repeated and scaled. A vision
+/// transformer's grid of positions is resized when it has another size, and of a text's positions the first are taken when the
+/// network has fewer.
 ///
 /// # Errors
-/// When a tensor of the network has no counterpart, one of the file no place, or a shape differs.
-pub fn fit(file: BTreeMap<String, Tensor>, ours: &BTreeMap<String, Vec<usize>>) -> Result<Fitted> {
-    let file = without_wrapper(file);
-    let naming = Naming::of(file.keys());
-    let blocks = blocks(ours);
-    let named = file.into_iter().map(|(theirs, tensor)| (naming.translate(&theirs, &blocks), theirs, tensor));
-    let (mut out, mut head, mut left) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+/// When a tensor of the network has no counterpart, one of the file no place, a shape differs, or values cannot be weights: whole
+/// numbers, values that are not finite, variances below 0.
+pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) -> Result<Fitted> {
+    let network = Ours::new(ours);
+    let Unwrapped { file, head: beside, prefix } = unwrap(file.into(), &network)?;
+    let WeightsFile { tensors, unread, mut notes, hint, .. } = file;
+    let naming = Naming::of(tensors.keys().chain(unread.keys()));
+    for (theirs, why) in &unread {
+        if let Some(name) = network.place(&naming.translate(theirs, &network.blocks)) {
+            let e = Invalid::new(format!("`{prefix}{theirs}` {why} in the file, and `{name}` is a weight"));
+            return Err(e.help("only plain tensors of floating-point numbers are read: save them as such").into());
+        }
+    }
+    let named = tensors.into_iter().map(|(theirs, tensor)| {
+        let name = naming.translate(&theirs, &network.blocks);
+        (name, format!("{prefix}{theirs}"), tensor)
+    });
+    let (mut out, mut head, mut left, mut not_weights) = (BTreeMap::new(), beside, Vec::new(), Vec::new());
     for (name, theirs, tensor) in fused(named.collect(), ours)? {
         if ours.contains_key(&name) {
-            let tensor = if tensor.dtype().is_float() { tensor.to_dtype(DType::F32)? } else { tensor };
+            let tensor = checked(&theirs, &name, &tensor)?;
             if out.insert(name.clone(), (theirs.clone(), tensor)).is_some() {
                 return Err(
                     Invalid::new(format!("two tensors of the file stand for `{name}`, one is `{theirs}`")).into()
                 );
             }
         } else if let Some(part) = part_of_head(&name) {
-            head.insert(part.to_owned(), tensor.to_dtype(DType::F32)?);
+            head.insert(part.to_owned(), tensor);
         } else if !naming.ignores(&name) {
-            left.push(theirs);
+            let is_weight = tensor.dtype().is_float() && tensor.elem_count() > 0;
+            if is_weight { &mut left } else { &mut not_weights }.push(theirs);
         }
+    }
+    head.retain(|_, t| t.dtype().is_float());
+    for t in head.values_mut() {
+        *t = t.to_dtype(DType::F32)?;
+    }
+    let unread = unread.keys().filter(|n| !naming.ignores(n)).map(|n| format!("{prefix}{n}"));
+    not_weights.extend(unread);
+    if !not_weights.is_empty() {
+        notes.push(format!("left out, as no weights: {}", shown(not_weights.iter().map(String::as_str))));
     }
     let absent: Vec<&String> = ours.keys().filter(|n| !out.contains_key(*n)).collect();
     let (fresh, missing): (Vec<&String>, Vec<&String>) =
         absent.into_iter().partition(|n| FRESH.iter().any(|start| n.starts_with(start)));
     if let Some(first) = missing.first() {
-        return Err(not_there(first, &left, naming, missing.len(), ours.len()).into());
+        return Err(not_there(first, &left, naming, [missing.len(), ours.len()], hint).into());
     }
     if let Some(first) = left.first() {
         let known: Vec<&str> = ours.keys().map(String::as_str).collect();
         let e = Invalid::new(format!("the file has `{first}`, which this network has no place for"));
+        let start = first.split('.').next().unwrap_or(first);
+        let remedy = format!("; what is no part of it is left out by `leave_out = [\"{start}\"]`");
         let more = if left.len() > 1 { format!(", nor for {} others", left.len() - 1) } else { String::new() };
         let near =
             nearest(first, known.iter().copied()).map(|n| format!("the nearest name of the network is `{n}`{more}"));
-        return Err(e.help(near.unwrap_or(format!("is it another variant of the network?{more}"))).into());
+        let near = near.unwrap_or(format!("is it another variant of the network?{more}"));
+        return Err(e.help(near + &remedy).into());
     }
     let (mut tensors, mut changed) = (BTreeMap::new(), BTreeMap::new());
     for (name, (theirs, tensor)) in out {
@@ -77,11 +134,11 @@ pub fn fit(file: BTreeMap<String, Tensor>, ours: &BTreeMap<String, Vec<usize>>) 
             let dims = tensor.dims();
             let e =
                 Invalid::new(format!("`{theirs}` is {dims:?} in the file, and `{name}` is {shape:?} in the network"));
-            return Err(e.help("is it another variant of the network?").into());
+            return Err(e.help(other_shape(dims, shape)).into());
         }
         tensors.insert(name, tensor);
     }
-    Ok(Fitted { tensors, fresh: fresh.into_iter().cloned().collect(), head, changed })
+    Ok(Fitted { tensors, fresh: fresh.into_iter().cloned().collect(), head, changed, notes })
 }
 
 /// The tensors, by our name and theirs, with three layers in one wherever the network has the one.
@@ -114,34 +171,43 @@ fn fused(
     Ok(out)
 }
 
-/// Names without the `module.` that training on several devices puts before all of them.
-fn without_wrapper(file: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    if file.keys().all(|k| k.starts_with("module.")) {
-        return file.into_iter().map(|(k, t)| (k["module.".len()..].to_owned(), t)).collect();
-    }
-    file
-}
-
-/// The beginnings `blocks.S.I.` of names, in the order of the network.
-fn blocks(ours: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
-    let numbers = ours.keys().filter_map(|name| {
-        let mut parts = name.strip_prefix("blocks.")?.split('.');
-        Some((parts.next()?.parse::<usize>().ok()?, parts.next()?.parse::<usize>().ok()?))
-    });
-    let numbers: BTreeSet<(usize, usize)> = numbers.collect();
-    numbers.into_iter().map(|(stage, index)| format!("blocks.{stage}.{index}.")).collect()
-}
-
-fn part_of_head(name: &str) -> Option<&str> {
+/// The part of a layer that turned features into classes, `weight` or `bias`.
+pub(super) fn part_of_head(name: &str) -> Option<&str> {
     let (layer, part) = name.rsplit_once('.')?;
     HEADS.contains(&layer).then_some(part)
 }
 
-fn not_there(missing: &str, left: &[String], naming: &Naming, count: usize, of: usize) -> Invalid {
+fn not_there(
+    missing: &str,
+    left: &[String],
+    naming: &Naming,
+    [count, of]: [usize; 2],
+    hint: Option<String>,
+) -> Invalid {
     let e = Invalid::new(format!("the file has no tensor for `{missing}`; {count} of the network's {of} are missing"));
+    let parametrised = |n: &String| n.contains(".parametrizations.") || n.ends_with(".weight_g");
+    if let Some(name) = left.iter().find(|n| parametrised(n)) {
+        let how = "call `torch.nn.utils.parametrize.remove_parametrizations` (or `remove_weight_norm`) before saving";
+        return e.help(format!("`{name}` is part of a weight that is computed from several: {how}"));
+    }
+    if let Some(hint) = hint {
+        return e.help(hint);
+    }
     let near = nearest(missing, left.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |n| format!("; of those that are left, `{n}` is nearest"));
     e.help(format!("its names were read as `{}`{near}", naming.tag))
+}
+
+/// What may be the matter with a tensor of another shape.
+fn other_shape(theirs: &[usize], ours: &[usize]) -> String {
+    match (theirs, ours) {
+        (&[o, c, h, w], &[oo, cc, hh, ww]) if c != cc && (o, h, w) == (oo, hh, ww) => {
+            format!(
+                "it takes {c} channels, and the data set's rows have {cc}; only weights for 3 are adapted to others"
+            )
+        }
+        _ => "is it another variant of the network?".to_owned(),
+    }
 }
 
 /// The channels of the network's first convolution, where only they differ.

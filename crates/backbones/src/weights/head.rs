@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use transplant_core::{Invalid, Result};
 
+use super::values::checked;
+
 /// Rows of a left-out head for the classes that have the same name.
 #[derive(Debug)]
 pub struct HeadRows {
@@ -21,13 +23,14 @@ pub struct HeadRows {
 /// caller to make.
 ///
 /// # Errors
-/// When a tensor of the head has not one row a class.
+/// When a tensor of the head has not one row a class, or values that are not finite.
 pub fn head_rows(head: &BTreeMap<String, Tensor>, theirs: &[String], ours: &[String]) -> Result<HeadRows> {
     for (name, t) in head {
         if t.dims().first() != Some(&theirs.len()) {
             let message = format!("`{name}` of the head is {:?}, and {} classes are named", t.dims(), theirs.len());
             return Err(Invalid::new(message).into());
         }
+        checked(name, name, t)?;
     }
     let (theirs, unique) = (places(theirs), places(ours));
     let found = ours.iter().enumerate().filter_map(|(place, name)| {

@@ -1,10 +1,11 @@
-//! Reads Python's pickles without running them: only what PyTorch writes for tensors and plain containers is understood, and a
-//! pickle that names any other function or class is refused.
+//! Reads Python's pickles without running them. Tensors, plain containers and text are understood; whatever else a pickle makes is
+//! an object of which the class, the items and the state are known, and none of its code. A pickle that names a function which
+//! runs commands is refused.
 //!
 //! Values live in one list and refer to each other by number, so that a hostile file can neither loop nor nest deep enough to
 //! overflow the stack.
 
-use std::collections::HashMap;
+use super::machine;
 
 /// The number of a value.
 pub(super) type Id = usize;
@@ -20,41 +21,83 @@ pub(super) enum Value {
     Int(i128),
     /// Text.
     Text(String),
-    /// A tuple or a list.
+    /// A tuple, a list or a set.
     List(Vec<Id>),
     /// A dictionary in the order in which it was filled.
     Dict(Vec<(Id, Id)>),
-    /// A function or class that may be named.
+    /// A function or class that has a meaning here.
     Known(Known),
+    /// Any other function or class, by module and name.
+    Global(String),
+    /// What a call of another function or class makes: its name, the items of a mapping, and the state it was given.
+    Object { class: String, items: Vec<(Id, Id)>, state: Option<Id> },
     /// What stands outside of the pickle: the storage of a tensor.
     Outside(Id),
     /// A tensor: its storage, and in elements where it begins, its sizes and its strides.
     Tensor { storage: Id, offset: Id, sizes: Id, strides: Id },
 }
 
-/// Functions and classes that may be named.
+/// Functions and classes that have a meaning here.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Known {
-    /// `collections.OrderedDict`.
+    /// `collections.OrderedDict` and its like.
     Dict,
     /// `torch._utils._rebuild_tensor_v2`.
     Tensor,
-    /// `torch._utils._rebuild_parameter`.
-    Parameter,
+    /// A function whose first argument is the value: `torch._utils._rebuild_parameter`, `torch.Size`.
+    First,
+    /// `torch._tensor._rebuild_from_type_v2`: a function, a type, the function's arguments.
+    OfType,
+    /// `copyreg._reconstructor`: the class of an object is its first argument.
+    Reconstructor,
     /// `torch.FloatStorage` and its like.
     Storage(String),
 }
 
 impl Known {
-    fn named(module: &str, name: &str) -> Option<Self> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Some(Self::Dict),
-            ("torch._utils", "_rebuild_tensor_v2") => Some(Self::Tensor),
-            ("torch._utils", "_rebuild_parameter") => Some(Self::Parameter),
-            ("torch" | "torch.storage", _) if name.ends_with("Storage") => Some(Self::Storage(name.to_owned())),
-            _ => None,
-        }
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict" | "defaultdict" | "Counter") | ("builtins" | "__builtin__", "dict") => {
+                Self::Dict
+            }
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::Tensor,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") | ("torch", "Size") => Self::First,
+            ("torch._tensor", "_rebuild_from_type_v2") => Self::OfType,
+            ("copyreg" | "copy_reg", "_reconstructor") => Self::Reconstructor,
+            ("torch" | "torch.storage" | "torch.cuda", _) if name.ends_with("Storage") => {
+                Self::Storage(name.to_owned())
+            }
+            _ => return None,
+        })
     }
+}
+
+/// Modules whose functions run commands or open files, and builtins that do.
+const HARMFUL: [&str; 16] = [
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "sys",
+    "pty",
+    "socket",
+    "shutil",
+    "runpy",
+    "importlib",
+    "ctypes",
+    "code",
+    "webbrowser",
+    "commands",
+    "pip",
+    "bdb",
+];
+const HARMFUL_BUILTINS: [&str; 8] =
+    ["eval", "exec", "execfile", "compile", "open", "__import__", "input", "breakpoint"];
+
+/// Whether what runs this function may do harm.
+pub(super) fn harmful(module: &str, name: &str) -> bool {
+    let outer = module.split('.').next().unwrap_or(module);
+    HARMFUL.contains(&outer) || matches!(outer, "builtins" | "__builtin__") && HARMFUL_BUILTINS.contains(&name)
 }
 
 /// Values, and which of them is the whole.
@@ -67,10 +110,8 @@ pub(super) struct Pickle {
 impl Pickle {
     /// Reads one pickle and says how many bytes it took.
     pub(super) fn read(bytes: &[u8]) -> Result<(Self, usize), String> {
-        let mut machine =
-            Machine { bytes, at: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-        let root = machine.run().map_err(|e| format!("{e}, at byte {} of its pickle", machine.at))?;
-        Ok((Self { values: machine.values, root }, machine.at))
+        let (values, root, taken) = machine::run(bytes)?;
+        Ok((Self { values, root }, taken))
     }
 
     /// The whole.
@@ -93,6 +134,12 @@ impl Pickle {
         if let Value::List(items) = self.get(id) { Some(items) } else { None }
     }
 
+    /// The pairs of a dictionary, or of an object that is filled like one, whose keys are text.
+    pub(super) fn items(&self, id: Id) -> Vec<(&str, Id)> {
+        let (Value::Dict(items) | Value::Object { items, .. }) = self.get(id) else { return Vec::new() };
+        items.iter().filter_map(|(k, v)| Some((self.text(*k)?, *v))).collect()
+    }
+
     /// Text.
     pub(super) fn text(&self, id: Id) -> Option<&str> {
         if let Value::Text(text) = self.get(id) { Some(text) } else { None }
@@ -106,248 +153,6 @@ impl Pickle {
     /// All of a tuple of counts.
     pub(super) fn counts(&self, id: Id) -> Option<Vec<usize>> {
         self.list(id)?.iter().map(|i| self.count(*i)).collect()
-    }
-}
-
-struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    values: Vec<Value>,
-    stack: Vec<Id>,
-    marks: Vec<usize>,
-    memo: HashMap<u64, Id>,
-}
-
-type Step<T> = Result<T, String>;
-
-impl<'a> Machine<'a> {
-    fn run(&mut self) -> Step<Id> {
-        loop {
-            match self.take(1)?[0] {
-                b'.' => return self.pop(),
-                0x80 => drop(self.take(1)?),
-                0x95 => drop(self.take(8)?),
-                b'(' => self.marks.push(self.stack.len()),
-                b'0' => drop(self.pop()?),
-                b'1' => drop(self.since_mark()?),
-                b'2' => {
-                    let top = *self.stack.last().ok_or("nothing to repeat")?;
-                    self.stack.push(top);
-                }
-                b'N' => self.push(Value::None),
-                0x88 => self.push(Value::Bool(true)),
-                0x89 => self.push(Value::Bool(false)),
-                b'J' => {
-                    let n = i128::from(self.number(4)? as u32 as i32);
-                    self.push(Value::Int(n));
-                }
-                b'K' => self.int(1)?,
-                b'M' => self.int(2)?,
-                0x8a => {
-                    let len = self.number(1)?;
-                    self.long(len)?;
-                }
-                b'G' => {
-                    // A number that no tensor needs.
-                    self.take(8)?;
-                    self.push(Value::None);
-                }
-                b'X' | b'T' => self.string(4)?,
-                0x8c | b'U' => self.string(1)?,
-                0x8d => self.string(8)?,
-                b'C' => self.skipped(1)?,
-                b'B' => self.skipped(4)?,
-                b'}' => self.push(Value::Dict(Vec::new())),
-                b']' | b')' => self.push(Value::List(Vec::new())),
-                0x85 => self.tuple(1)?,
-                0x86 => self.tuple(2)?,
-                0x87 => self.tuple(3)?,
-                b't' | b'l' => {
-                    let items = self.since_mark()?;
-                    self.push(Value::List(items));
-                }
-                b'a' => {
-                    let item = self.pop()?;
-                    self.append(vec![item])?;
-                }
-                b'e' => {
-                    let items = self.since_mark()?;
-                    self.append(items)?;
-                }
-                b's' => {
-                    let (value, key) = (self.pop()?, self.pop()?);
-                    self.insert(&[key, value])?;
-                }
-                b'u' => {
-                    let items = self.since_mark()?;
-                    self.insert(&items)?;
-                }
-                b'q' => self.remember(1)?,
-                b'r' => self.remember(4)?,
-                0x94 => {
-                    let (key, top) = (self.memo.len() as u64, *self.stack.last().ok_or("nothing to remember")?);
-                    self.memo.insert(key, top);
-                }
-                b'h' => self.recall(1)?,
-                b'j' => self.recall(4)?,
-                b'c' => {
-                    let (module, name) = (self.line()?, self.line()?);
-                    self.known(&module, &name)?;
-                }
-                0x93 => {
-                    let (name, module) = (self.pop_text()?, self.pop_text()?);
-                    self.known(&module, &name)?;
-                }
-                b'Q' => {
-                    let id = self.pop()?;
-                    self.push(Value::Outside(id));
-                }
-                b'R' | 0x81 => self.call()?,
-                // State of an object, such as the versions of modules: nothing that a tensor needs.
-                b'b' => drop(self.pop()?),
-                other => {
-                    return Err(format!("the instruction {other:#04x} is not one that PyTorch writes for tensors"));
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, len: usize) -> Step<&'a [u8]> {
-        let end = self.at.checked_add(len).filter(|e| *e <= self.bytes.len()).ok_or("it ends too early")?;
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn number(&mut self, len: usize) -> Step<u64> {
-        Ok(self.take(len)?.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
-    }
-
-    fn line(&mut self) -> Step<String> {
-        let rest = &self.bytes[self.at..];
-        let end = rest.iter().position(|b| *b == b'\n').ok_or("it ends within a name")?;
-        self.at += end + 1;
-        Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
-    }
-
-    fn push(&mut self, value: Value) {
-        self.stack.push(self.values.len());
-        self.values.push(value);
-    }
-
-    fn pop(&mut self) -> Step<Id> {
-        let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() <= floor {
-            return Err("it takes a value where there is none".to_owned());
-        }
-        self.stack.pop().ok_or_else(|| "it takes a value where there is none".to_owned())
-    }
-
-    fn pop_text(&mut self) -> Step<String> {
-        let id = self.pop()?;
-        if let Value::Text(text) = &self.values[id] { Ok(text.clone()) } else { Err("a name is not text".to_owned()) }
-    }
-
-    fn since_mark(&mut self) -> Step<Vec<Id>> {
-        let mark = self.marks.pop().filter(|m| *m <= self.stack.len()).ok_or("a mark is missing")?;
-        Ok(self.stack.split_off(mark))
-    }
-
-    fn int(&mut self, len: usize) -> Step<()> {
-        let n = self.number(len)?;
-        self.push(Value::Int(n.into()));
-        Ok(())
-    }
-
-    fn long(&mut self, len: u64) -> Step<()> {
-        let bytes = self.take(usize::try_from(len).map_err(|e| e.to_string())?)?;
-        if bytes.len() > 16 {
-            return Err(format!("an integer of {len} bytes"));
-        }
-        let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
-        let start = if negative { -1 } else { 0 };
-        self.push(Value::Int(bytes.iter().rev().fold(start, |n: i128, b| n << 8 | i128::from(*b))));
-        Ok(())
-    }
-
-    fn sized(&mut self, len: usize) -> Step<&'a [u8]> {
-        let len = self.number(len)?;
-        self.take(usize::try_from(len).map_err(|e| e.to_string())?)
-    }
-
-    fn string(&mut self, len: usize) -> Step<()> {
-        let text = String::from_utf8_lossy(self.sized(len)?).into_owned();
-        self.push(Value::Text(text));
-        Ok(())
-    }
-
-    fn skipped(&mut self, len: usize) -> Step<()> {
-        self.sized(len)?;
-        self.push(Value::None);
-        Ok(())
-    }
-
-    fn tuple(&mut self, len: usize) -> Step<()> {
-        let mut items = (0..len).map(|_| self.pop()).collect::<Step<Vec<_>>>()?;
-        items.reverse();
-        self.push(Value::List(items));
-        Ok(())
-    }
-
-    fn top(&mut self) -> Step<&mut Value> {
-        let id = *self.stack.last().ok_or("it fills a container where there is none")?;
-        Ok(&mut self.values[id])
-    }
-
-    fn append(&mut self, items: Vec<Id>) -> Step<()> {
-        if let Value::List(list) = self.top()? {
-            list.extend(items);
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, items: &[Id]) -> Step<()> {
-        if let Value::Dict(dict) = self.top()? {
-            dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, len: usize) -> Step<()> {
-        let (key, top) = (self.number(len)?, *self.stack.last().ok_or("nothing to remember")?);
-        self.memo.insert(key, top);
-        Ok(())
-    }
-
-    fn recall(&mut self, len: usize) -> Step<()> {
-        let key = self.number(len)?;
-        self.stack.push(*self.memo.get(&key).ok_or("it recalls what it never remembered")?);
-        Ok(())
-    }
-
-    fn known(&mut self, module: &str, name: &str) -> Step<()> {
-        let known = Known::named(module, name)
-            .ok_or_else(|| format!("it calls `{module}.{name}`, which could be any code: the file is refused"))?;
-        self.push(Value::Known(known));
-        Ok(())
-    }
-
-    /// Calls a function or class that may be named.
-    fn call(&mut self) -> Step<()> {
-        let (arguments, function) = (self.pop()?, self.pop()?);
-        let arguments = if let Value::List(a) = &self.values[arguments] { a.clone() } else { Vec::new() };
-        let Value::Known(function) = self.values[function].clone() else {
-            return Err("it calls what is no function".to_owned());
-        };
-        match (function, &arguments[..]) {
-            (Known::Dict, _) => self.push(Value::Dict(Vec::new())),
-            (Known::Tensor, &[storage, offset, sizes, strides, ..]) => {
-                self.push(Value::Tensor { storage, offset, sizes, strides });
-            }
-            (Known::Parameter, &[tensor, ..]) => self.stack.push(tensor),
-            _ => return Err("a tensor has too few arguments".to_owned()),
-        }
-        Ok(())
     }
 }
 

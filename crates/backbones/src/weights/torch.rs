@@ -8,11 +8,13 @@ use std::ops::Deref;
 use candle_core::{DType, Device, Tensor};
 
 use super::pickle::{Id, Known, Pickle, Value};
+use super::tensors::{Tensors, no_such, without};
+use super::{kind, sets};
 
 /// What the first pickle of an old file says.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
-/// Keys under which checkpoints keep the weights beside other things.
-const NESTED: [&str; 5] = ["state_dict", "model", "model_state_dict", "state_dict_ema", "module"];
+/// Elements of a view that shows some more than once.
+const MOST_REPEATED: usize = 1 << 16;
 
 /// Whether a file begins as one that `torch.save` wrote.
 pub(super) fn is_torch(bytes: &[u8]) -> bool {
@@ -20,18 +22,26 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") || (bytes.first() == Some(&0x80) && bytes.get(8) != Some(&b'{'))
 }
 
-/// All tensors of a file, in its order.
+/// The tensors of a file below `key`, or those that are likeliest meant.
 ///
 /// # Errors
 /// Text that says what is wrong with the file.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
-    if bytes.starts_with(b"PK") { archive(bytes) } else { old(bytes) }
+pub(super) fn read(bytes: &[u8], key: Option<&str>) -> Result<Tensors, String> {
+    if bytes.starts_with(b"PK") { archive(bytes, key) } else { old(bytes, key) }
 }
 
-fn archive(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
-    let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| format!("the archive cannot be read: {e}"))?;
+fn archive(bytes: &[u8], key: Option<&str>) -> Result<Tensors, String> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| match e {
+        zip::result::ZipError::InvalidArchive(e) => {
+            format!("the archive is cut off or damaged ({e}; {} bytes): download or copy it again", bytes.len())
+        }
+        e => format!("the archive cannot be read: {e}"),
+    })?;
     let index = zip.file_names().flatten().find(|n| n.ends_with("/data.pkl")).map(|n| n.into_owned());
-    let index = index.ok_or("the archive has no `data.pkl`; it was not written by `torch.save`")?;
+    let index = index.ok_or_else(|| {
+        let has = |end: &str| zip.file_names().flatten().any(|n| n.ends_with(end));
+        kind::of_archive(&has).to_owned()
+    })?;
     let folder = index.trim_end_matches("data.pkl").to_owned();
     let mut entry = |name: &str| -> Result<Vec<u8>, String> {
         let file = zip.by_name(name).map_err(|e| format!("`{name}`: {e}"))?;
@@ -40,41 +50,39 @@ fn archive(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
         file.take(bytes.len() as u64).read_to_end(&mut out).map_err(|e| format!("`{name}`: {e}"))?;
         Ok(out)
     };
-    if entry(&format!("{folder}byteorder")).is_ok_and(|order| order != b"little") {
-        return Err("the numbers are not little-endian".to_owned());
-    }
+    let big_endian = entry(&format!("{folder}byteorder")).is_ok_and(|order| order == b"big");
     let (pickle, _) = Pickle::read(&entry(&index)?)?;
-    tensors(&pickle, |storage: &Storage| entry(&format!("{folder}data/{}", storage.key)))
+    tensors(&pickle, key, big_endian, |storage: &Storage| entry(&format!("{folder}data/{}", storage.key)))
 }
 
-fn old(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
+fn old(bytes: &[u8], wanted: Option<&str>) -> Result<Tensors, String> {
     let mut at = 0;
     let mut next = || -> Result<Pickle, String> {
         let (pickle, taken) = Pickle::read(&bytes[at..])?;
         at += taken;
         Ok(pickle)
     };
-    let (magic, _version, system, object, keys) = (next()?, next()?, next()?, next()?, next()?);
+    let (magic, _version, _system, object, keys) = (next()?, next()?, next()?, next()?, next()?);
     if magic.get(magic.root()) != &Value::Int(MAGIC) {
-        return Err("it does not begin as a file that `torch.save` wrote".to_owned());
+        let what = "it is a pickle, and not one that `torch.save` wrote";
+        return Err(format!("{what}: load it in Python, and save its tensors by name with `torch.save`"));
     }
-    if let Value::Dict(items) = system.get(system.root()) {
-        let order = items.iter().find(|(k, _)| system.text(*k) == Some("little_endian"));
-        if order.is_some_and(|(_, v)| system.get(*v) == &Value::Bool(false)) {
-            return Err("the numbers are not little-endian".to_owned());
-        }
-    }
+    // Numbers are little-endian in such a file, whatever machine wrote it.
     // Types of storages stand in the pickle, their numbers after the list of their keys.
     let mut kinds = HashMap::new();
     for outside in object.ids().filter(|id| matches!(object.get(*id), Value::Outside(_))) {
-        let storage = Storage::outside(&object, outside)?;
-        kinds.insert(storage.key.clone(), storage);
+        // What is no storage is the class of a module with its source.
+        if let Ok(storage) = Storage::outside(&object, outside) {
+            kinds.insert(storage.key.clone(), storage);
+        }
     }
     let mut storages = HashMap::new();
     for key in keys.list(keys.root()).unwrap_or_default() {
         let key = keys.text(*key).ok_or("the key of a storage is not text")?;
         let cut = || format!("it ends within the storage `{key}`");
-        let size = kinds.get(key).map(|s| s.kind.size()).ok_or_else(|| format!("nothing uses the storage `{key}`"))?;
+        let kind = kinds.get(key).ok_or_else(|| format!("nothing uses the storage `{key}`"))?;
+        let size = Numbers::of(&kind.kind).map(Numbers::size);
+        let size = size.ok_or_else(|| format!("numbers of type `{}` are not supported", kind.kind))?;
         let count = bytes.get(at..at + 8).ok_or_else(cut)?;
         let count = u64::from_le_bytes(count.try_into().map_err(|_| cut())?);
         let len = usize::try_from(count).ok().and_then(|n| n.checked_mul(size)).ok_or_else(cut)?;
@@ -82,43 +90,74 @@ fn old(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
         storages.insert(key.to_owned(), bytes.get(at + 8..end).ok_or_else(cut)?);
         at = end;
     }
-    tensors(&object, |s| storages.get(&s.key).copied().ok_or_else(|| format!("the storage `{}` is missing", s.key)))
+    tensors(&object, wanted, false, |s| {
+        storages.get(&s.key).copied().ok_or_else(|| format!("the storage `{}` is missing", s.key))
+    })
 }
 
-/// The tensors of a state dictionary, which may stand inside a checkpoint.
-fn named(pickle: &Pickle) -> Result<Vec<(String, Id)>, String> {
-    let items = |id: Id| -> Vec<(String, Id)> {
-        let Value::Dict(items) = pickle.get(id) else { return Vec::new() };
-        items.iter().filter_map(|(k, v)| Some((pickle.text(*k)?.to_owned(), *v))).collect()
-    };
-    let top = items(pickle.root());
-    let inner = NESTED.iter().filter_map(|key| top.iter().find(|(k, _)| k == key)).map(|(_, v)| items(*v));
-    let is_tensor = |(_, v): &(String, Id)| matches!(pickle.get(*v), Value::Tensor { .. });
-    let found = std::iter::once(top.clone()).chain(inner).find(|items| items.iter().any(is_tensor));
-    let found = found.ok_or_else(|| {
-        let keys: Vec<&str> = top.iter().map(|(k, _)| k.as_str()).take(8).collect();
-        format!("there is no dictionary of tensors in it, only {keys:?}")
-    })?;
-    Ok(found.into_iter().filter(is_tensor).collect())
-}
-
+/// The tensors of one dictionary of the file, which may stand inside a checkpoint: that of `key`, or the likeliest.
 fn tensors<B: Deref<Target = [u8]>>(
     pickle: &Pickle,
+    key: Option<&str>,
+    big_endian: bool,
     mut bytes: impl FnMut(&Storage) -> Result<B, String>,
-) -> Result<Vec<(String, Tensor)>, String> {
-    let mut out = Vec::new();
-    for (name, id) in named(pickle)? {
-        let Value::Tensor { offset, sizes, strides, .. } = pickle.get(id) else { continue };
-        let wrong = || format!("the tensor `{name}` has no sizes");
-        let (offset, sizes) = (pickle.count(*offset).ok_or_else(wrong)?, pickle.counts(*sizes).ok_or_else(wrong)?);
-        let strides = pickle.counts(*strides).filter(|s| s.len() == sizes.len()).ok_or_else(wrong)?;
-        let storage = Storage::of(pickle, id)?;
-        let values = dense(&bytes(&storage)?, storage.kind.size(), offset, &sizes, &strides);
-        let values = values.ok_or_else(|| format!("the tensor `{name}` reaches beyond its storage"))?;
-        let tensor = storage.kind.tensor(&values, &sizes).map_err(|e| format!("the tensor `{name}`: {e}"))?;
-        out.push((name, tensor));
+) -> Result<Tensors, String> {
+    let sets = sets::all(pickle);
+    let top: Vec<&str> = pickle.items(pickle.root()).into_iter().map(|(k, _)| k).take(8).collect();
+    let (set, start, note) = match key {
+        None => {
+            let (set, note) = sets::choose(&sets, &top)?;
+            (set, String::new(), note)
+        }
+        Some(key) => match sets::named(&sets, key, &top) {
+            Some((set, start)) => (set, start, Some(format!("taken from `{key}` of the file"))),
+            None => return Err(no_such(key, sets.iter().map(|s| s.path.as_str()).filter(|p| !p.is_empty()))),
+        },
+    };
+    let mut out = Tensors { note, ..Tensors::default() };
+    for (name, id) in &set.entries {
+        let Some(name) = without(name, &start) else { continue };
+        match tensor(pickle, *id, big_endian, &mut bytes) {
+            Ok(tensor) => drop(out.tensors.insert(name.to_owned(), tensor)),
+            Err(Fault::Whole(e)) => return Err(format!("the tensor `{name}`{e}")),
+            Err(Fault::Tensor(e)) => drop(out.unread.insert(name.to_owned(), e)),
+        }
     }
     Ok(out)
+}
+
+/// What is wrong with a tensor.
+enum Fault {
+    /// The file is damaged.
+    Whole(String),
+    /// It is of a kind that cannot be read.
+    Tensor(String),
+}
+
+fn tensor<B: Deref<Target = [u8]>>(
+    pickle: &Pickle,
+    id: Id,
+    big_endian: bool,
+    bytes: &mut impl FnMut(&Storage) -> Result<B, String>,
+) -> Result<Tensor, Fault> {
+    let (offset, sizes, strides) = match pickle.get(id) {
+        Value::Tensor { offset, sizes, strides, .. } => (*offset, *sizes, *strides),
+        Value::Object { class, .. } => return Err(Fault::Tensor(sets::odd_tensor(class))),
+        _ => return Err(Fault::Tensor("is no tensor".to_owned())),
+    };
+    let wrong = || Fault::Whole(" has no sizes".to_owned());
+    let (offset, sizes) = (pickle.count(offset).ok_or_else(wrong)?, pickle.counts(sizes).ok_or_else(wrong)?);
+    let strides = pickle.counts(strides).filter(|s| s.len() == sizes.len()).ok_or_else(wrong)?;
+    let storage = Storage::of(pickle, id).map_err(Fault::Tensor)?;
+    let kind =
+        Numbers::of(&storage.kind).ok_or_else(|| Fault::Tensor(format!("holds numbers of type `{}`", storage.kind)))?;
+    let content = bytes(&storage).map_err(|e| Fault::Whole(format!(": {e}")))?;
+    let values = dense(&content, kind.size(), offset, &sizes, &strides);
+    let mut values = values.ok_or_else(|| Fault::Whole(" reaches beyond its storage".to_owned()))?;
+    if big_endian {
+        values.chunks_exact_mut(kind.size()).for_each(<[u8]>::reverse);
+    }
+    kind.tensor(&values, &sizes).map_err(|e| Fault::Whole(format!(": {e}")))
 }
 
 /// The bytes of a tensor's elements in order; `None` where they do not all lie in the storage.
@@ -129,8 +168,8 @@ fn dense(storage: &[u8], size: usize, offset: usize, sizes: &[usize], strides: &
     }
     let reach = sizes.iter().zip(strides).try_fold(offset, |at, (n, s)| at.checked_add((n - 1).checked_mul(*s)?))?;
     let held = storage.len() / size;
-    // A view may show an element more than once, but no network's weights are larger than their file.
-    if reach >= held || count > held {
+    // A view may show an element more than once, which a hostile file would do to take all memory.
+    if reach >= held || count > held.max(MOST_REPEATED) {
         return None;
     }
     let mut out = Vec::with_capacity(count * size);
@@ -150,7 +189,8 @@ fn dense(storage: &[u8], size: usize, offset: usize, sizes: &[usize], strides: &
 }
 
 struct Storage {
-    kind: Numbers,
+    /// The name of its class.
+    kind: String,
     key: String,
 }
 
@@ -169,8 +209,7 @@ impl Storage {
             return Err("a storage without a type".to_owned());
         };
         let key = pickle.text(key).ok_or("a storage without a key")?.to_owned();
-        let kind = Numbers::of(kind).ok_or_else(|| format!("numbers of type `{kind}` are not supported"))?;
-        Ok(Self { kind, key })
+        Ok(Self { kind: kind.clone(), key })
     }
 }
 

@@ -72,7 +72,7 @@ fn laid_out(inner: &Raster, frame: &Frame) -> Raster {
         let start = ((top + y) * frame.width + left) * channels;
         pixels[start..start + line.len()].copy_from_slice(line);
     }
-    Raster { height: frame.height, width: frame.width, channels, pixels }
+    Raster { height: frame.height, width: frame.width, channels, pixels, highest: inner.highest }
 }
 
 /// Half of a number of pixels; what lies between two is rounded to the even one, as Python does.
@@ -105,7 +105,8 @@ fn scaled(raster: &Raster, [y, x]: [Axis; 2], filter: Filter) -> Result<Raster, 
         let pixels = resized(lines, whole, [Span::all(bottom - top), x.span(0)], kind)?;
         resized(&pixels, [bottom - top, x.kept, raster.channels], [y.span(top), width], kind)?
     };
-    Ok(Raster { height: y.kept, width: x.kept, channels: raster.channels, pixels })
+    let (channels, highest) = (raster.channels, raster.highest);
+    Ok(Raster { height: y.kept, width: x.kept, channels, pixels, highest })
 }
 
 /// Whether Pillow (13 and later) scales columns before lines: where a picture loses more than twice as much height as width.
@@ -165,7 +166,7 @@ fn nearest(raster: &Raster, y: Axis, x: Axis) -> Raster {
             pixels.extend_from_slice(&raster.pixels[at..at + channels]);
         }
     }
-    Raster { height: y.kept, width: x.kept, channels, pixels }
+    Raster { height: y.kept, width: x.kept, channels, pixels, highest: raster.highest }
 }
 
 /// A part of a picture of bytes in another size. Computed in 16 bits: the library's weights for these are so fine that a byte

@@ -41,7 +41,7 @@ impl Pixels {
     fn raster(&self) -> Raster {
         let byte = |i: usize| u8::from_str_radix(&self.hex[i..i + 2], 16).unwrap();
         let pixels = (0..self.hex.len()).step_by(2).map(byte).collect();
-        Raster { height: self.height, width: self.width, channels: self.channels, pixels }
+        Raster { height: self.height, width: self.width, channels: self.channels, pixels, highest: None }
     }
 }
 

@@ -38,9 +38,17 @@ pub struct Planes {
 /// # Errors
 /// When the content is damaged, too large or of another format, or the frame has no pixels or channels that are not 1 or 3.
 pub fn decode(content: &[u8], frame: &Frame) -> Result<Vec<u8>, String> {
+    decode_with_highest(content, frame).map(|(values, _)| values)
+}
+
+/// As [`decode`], and of a picture with 16 bits a value the largest one in its file.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_with_highest(content: &[u8], frame: &Frame) -> Result<(Vec<u8>, Option<u16>), String> {
     frame.check()?;
     let raster = raster(content, frame.channels, frame.background)?;
-    Ok(planes(&fit(&raster, frame)?))
+    Ok((planes(&fit(&raster, frame)?), raster.highest))
 }
 
 /// The picture whose file has this `content`, in the size that it has, with `channels` 1 (grey) or 3 (red, green, blue),
@@ -174,6 +182,70 @@ mod tests {
         assert_eq!(decode_whole(b"", 3).unwrap_err(), "is empty");
         assert!(decode_whole(b"<html>", 3).unwrap_err().contains("none of the formats"));
         assert!(decode_whole(&whole, 2).unwrap_err().contains("2 are asked for"));
+    }
+
+    #[test]
+    fn sixteen_bits_keep_their_level_and_tell_the_highest() {
+        let frame = |channels| Frame {
+            height: 1,
+            width: 2,
+            channels,
+            fit: Fit::Crop,
+            filter: Filter::Nearest,
+            background: [0; 3],
+        };
+        let grey = image::ImageBuffer::<image::Luma<u16>, _>::from_raw(2, 1, vec![4095, 1000]).unwrap();
+        let grey = encoded(DynamicImage::ImageLuma16(grey), ImageFormat::Png);
+        assert_eq!(decode_with_highest(&grey, &frame(1)).unwrap(), (vec![16, 4], Some(4095)));
+        let clear = image::ImageBuffer::<image::Rgba<u16>, _>::from_raw(1, 1, vec![257, 514, 0, 65535]).unwrap();
+        let clear = encoded(DynamicImage::ImageRgba16(clear), ImageFormat::Png);
+        let one = Frame { width: 1, ..frame(3) };
+        assert_eq!(decode_with_highest(&clear, &one).unwrap(), (vec![1, 2, 0], Some(514)), "opacity does not count");
+        let eight = encoded(GrayImage::from_raw(2, 1, vec![255, 0]).unwrap(), ImageFormat::Png);
+        assert_eq!(decode_with_highest(&eight, &frame(1)).unwrap().1, None);
+    }
+
+    #[test]
+    fn floats_beyond_white_are_refused() {
+        let tiff = |values: [f32; 6]| {
+            let floats = image::ImageBuffer::<image::Rgb<f32>, _>::from_raw(2, 1, values.to_vec()).unwrap();
+            decode_whole(&encoded(DynamicImage::ImageRgb32F(floats), ImageFormat::Tiff), 3).map(|p| p.values)
+        };
+        assert_eq!(tiff([0., 0.2, 1., 0.4, 0.6, 0.8]).unwrap(), [0, 102, 51, 153, 255, 204]);
+        let said = tiff([0., 12., 255., 3., 4., 5.]).unwrap_err();
+        assert!(said.contains("are 0 to 255") && said.contains("scale them to 0 to 1"), "{said}");
+        let said = tiff([0., 0., 0., 0., f32::NAN, 0.]).unwrap_err();
+        assert!(said.contains("1 of its values are NaN") && said.contains("column 1, row 0"), "{said}");
+        assert!(tiff([0., -1., 0., 0., 0., 0.]).is_err());
+    }
+
+    #[test]
+    fn grey_floats_are_refused_with_what_is_read() {
+        // A TIFF of one pixel: width, height, bits, no compression, black is zero, strip, rows, bytes, IEEE floats.
+        let tags: [(u16, u16, u32); 10] = [
+            (256, 3, 1),
+            (257, 3, 1),
+            (258, 3, 32),
+            (259, 3, 1),
+            (262, 3, 1),
+            (273, 4, 8),
+            (277, 3, 1),
+            (278, 3, 1),
+            (279, 4, 4),
+            (339, 3, 3),
+        ];
+        let mut tiff = b"II*\0\x0c\0\0\0".to_vec();
+        tiff.extend(0.5f32.to_le_bytes());
+        tiff.extend((tags.len() as u16).to_le_bytes());
+        for (tag, kind, value) in tags {
+            tiff.extend(tag.to_le_bytes());
+            tiff.extend(kind.to_le_bytes());
+            tiff.extend(1u32.to_le_bytes());
+            tiff.extend(value.to_le_bytes());
+        }
+        tiff.extend(0u32.to_le_bytes());
+        let said = decode_whole(&tiff, 1).unwrap_err();
+        assert!(said.contains("this kind of TIFF is not read") && said.contains("8 or 16 bits"), "{said}");
     }
 
     #[test]

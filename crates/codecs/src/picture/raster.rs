@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
+use image::error::UnsupportedErrorKind;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 /// No picture takes more memory when it is decoded; a small file can announce any size.
 const MOST_BYTES: u64 = 1 << 30;
@@ -22,6 +23,8 @@ pub(super) struct Raster {
     /// Values a pixel: 1 (grey) or 3 (red, green, blue).
     pub(super) channels: usize,
     pub(super) pixels: Vec<u8>,
+    /// The largest value of a picture of 16 bits a value, as it is in the file.
+    pub(super) highest: Option<u16>,
 }
 
 /// The picture that a file holds, turned as it says and over `background`; `channels` is 1 or 3.
@@ -37,7 +40,20 @@ pub(super) fn raster(content: &[u8], channels: usize, background: [u8; 3]) -> Re
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MOST_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(shown)?;
+    let of_tiff = |e: ImageError| match e {
+        ImageError::Unsupported(e) if format == ImageFormat::Tiff => {
+            let read = "grey with 8 or 16 bits a value, and colours with 8, 16 or 32 (floating-point) bits";
+            let kind = match e.kind() {
+                UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => format!("{bits} bits a pixel"),
+                _ => e.to_string(),
+            };
+            format!(
+                "this kind of TIFF is not read ({kind}): {read} are; scale its values to one of these and save it so"
+            )
+        }
+        e => shown(e),
+    };
+    let mut decoder = reader.into_decoder().map_err(of_tiff)?;
     let (width, height) = decoder.dimensions();
     if width.min(height) == 0 || width.max(height) > LONGEST_SIDE {
         return Err(format!("{width}x{height} pixels: a side must be from 1 to {LONGEST_SIDE}"));
@@ -49,9 +65,45 @@ pub(super) fn raster(content: &[u8], channels: usize, background: [u8; 3]) -> Re
     // An orientation that cannot be read is no reason to refuse the picture: other programs show it as it lies.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(shown)?;
+    check_floats(&image)?;
     image.apply_orientation(orientation);
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    Ok(Raster { height, width, channels, pixels: coloured(image, channels, background) })
+    let (width, height, highest) = (image.width() as usize, image.height() as usize, highest(&image));
+    Ok(Raster { height, width, channels, pixels: coloured(image, channels, background), highest })
+}
+
+/// Refuses floating-point values that are not between 0 (black) and 1 (white): they would be cut off.
+fn check_floats(image: &DynamicImage) -> Result<(), String> {
+    let (values, channels): (&[f32], usize) = match image {
+        DynamicImage::ImageRgb32F(i) => (i.as_raw(), 3),
+        DynamicImage::ImageRgba32F(i) => (i.as_raw(), 4),
+        _ => return Ok(()),
+    };
+    let count = |wrong: fn(&f32) -> bool| values.iter().filter(|v| wrong(v)).count();
+    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        let (pixel, width) = (at / channels, image.width() as usize);
+        let (nan, infinite) = (count(|v| v.is_nan()), count(|v| v.is_infinite()));
+        let (x, y) = (pixel % width, pixel / width);
+        return Err(format!("{nan} of its values are NaN and {infinite} infinite, the first at column {x}, row {y}"));
+    }
+    let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+    // What filters overshoot is less than a level.
+    if low < -1. / 512. || high > 1. + 1. / 512. {
+        let remedy = "scale them to 0 to 1, or save it with 8 or 16 bits a value";
+        return Err(format!("its floating-point values are {low} to {high}, and 0 is black, 1 white: {remedy}"));
+    }
+    Ok(())
+}
+
+fn highest(image: &DynamicImage) -> Option<u16> {
+    let colours =
+        |values: &[u16], channels: usize| values.chunks_exact(channels).flat_map(|p| &p[..channels - 1]).copied().max();
+    match image {
+        DynamicImage::ImageLuma16(i) => i.as_raw().iter().copied().max(),
+        DynamicImage::ImageRgb16(i) => i.as_raw().iter().copied().max(),
+        DynamicImage::ImageLumaA16(i) => colours(i.as_raw(), 2),
+        DynamicImage::ImageRgba16(i) => colours(i.as_raw(), 4),
+        _ => None,
+    }
 }
 
 /// Whether the marker that ends a JPEG follows its pixels; the decoder fills up with grey where it does not. A preview in the

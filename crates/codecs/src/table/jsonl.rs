@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::path::Path;
 
-use super::{Cell, Column, Read, absent};
+use super::{Cell, Column, Names, Read, absent};
 use crate::{Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-pub(super) fn read(file: &Path, names: &[String]) -> Result<Read> {
-    let opened = File::open(file).map_err(|e| Error::io(file, e))?;
-    let mut reader = BufReader::new(opened);
+pub(super) fn read(file: &Path, reader: &mut dyn BufRead, wanted: &Names) -> Result<Read> {
+    let names = &wanted.all;
     let mut columns: Vec<Column> = vec![Vec::new(); names.len()];
     let (mut lines, mut seen, mut content) = (Vec::new(), BTreeSet::new(), Vec::new());
     for line in 1.. {
@@ -34,7 +32,7 @@ pub(super) fn read(file: &Path, names: &[String]) -> Result<Read> {
         }
         lines.push(line);
     }
-    if let Some(name) = names.iter().find(|name| !lines.is_empty() && !seen.contains(*name)) {
+    if let Some(name) = names[..wanted.required].iter().find(|name| !lines.is_empty() && !seen.contains(*name)) {
         return Err(absent(file, name, &seen.iter().map(String::as_str).collect::<Vec<_>>()));
     }
     Ok(Read { columns, lines: Some(lines) })

@@ -11,6 +11,8 @@ mod parquet;
 mod parquet_out;
 mod separated;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, Unsupported};
@@ -31,6 +33,27 @@ pub struct Table {
     rows: usize,
     /// The line on which each row begins, counted from 1, in kinds of files that have lines.
     lines: Option<Vec<u64>>,
+}
+
+/// The names of the columns to read, each once.
+struct Names {
+    all: Vec<String>,
+    /// The first so many have to be there.
+    required: usize,
+}
+
+impl Names {
+    fn new(wanted: &[&str], optional: &[&str]) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        let mut required = 0;
+        for (i, name) in wanted.iter().chain(optional).enumerate() {
+            if !all.iter().any(|n| n == name) {
+                all.push((*name).to_owned());
+                required += usize::from(i < wanted.len());
+            }
+        }
+        Self { all, required }
+    }
 }
 
 /// What a reader gives: the columns in the order asked, and the lines.
@@ -88,7 +111,10 @@ impl Format {
 fn without_parquet(file: &Path) -> Unsupported {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("`{name}` needs the cargo feature `parquet`, and this binary was built without it");
-    Unsupported { message, help: Some("`cargo xtask run` turns it on for a pipeline file that names such a file") }
+    Unsupported {
+        message,
+        help: Some("build it with the feature `parquet` of `transplant-cli`, as `cargo xtask` does by itself"),
+    }
 }
 
 impl Table {
@@ -100,19 +126,47 @@ impl Table {
     /// file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged, two columns have one name
     /// or a wanted one is not there.
     pub fn read(file: &Path, wanted: &[&str], missing: &[String]) -> Result<Self> {
+        Self::read_with(file, wanted, &[], missing)
+    }
+
+    /// [`read`](Self::read), and also columns that are `optional`: one that is not there has no value in any row.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with(file: &Path, wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
         let format = Format::from_name(file)?;
         format.check_readable(file)?;
-        let mut names: Vec<String> = Vec::new();
-        for name in wanted {
-            if !names.iter().any(|n| n == name) {
-                names.push((*name).to_owned());
+        let names = Names::new(wanted, optional);
+        let read = match format {
+            Format::Separated(delimiter) => {
+                let content = std::fs::read(file).map_err(|e| Error::io(file, e))?;
+                separated::read(file, &content, delimiter, &names, missing)?
             }
-        }
-        let Read { columns, lines } = match format {
-            Format::Separated(delimiter) => separated::read(file, delimiter, &names, missing)?,
-            Format::Jsonl => jsonl::read(file, &names)?,
+            Format::Jsonl => {
+                let opened = File::open(file).map_err(|e| Error::io(file, e))?;
+                jsonl::read(file, &mut BufReader::new(opened), &names)?
+            }
             Format::Parquet => parquet_columns(file, &names)?,
         };
+        Self::new(file, names, read)
+    }
+
+    /// [`read_with`](Self::read_with) of what was read already: JSONL when it begins with `{`, else CSV. `file` is its name in errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(file: &Path, content: &[u8], wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
+        let names = Names::new(wanted, optional);
+        let mut without_bom = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+        let read = match without_bom.trim_ascii_start().first() {
+            Some(b'{') => jsonl::read(file, &mut without_bom, &names)?,
+            _ => separated::read(file, content, b',', &names, missing)?,
+        };
+        Self::new(file, names, read)
+    }
+
+    fn new(file: &Path, names: Names, Read { columns, lines }: Read) -> Result<Self> {
+        let names = names.all;
         let rows = columns.first().map_or(0, Vec::len);
         if rows == 0 {
             return Err(Error::data(file, "has no rows"));
@@ -141,7 +195,7 @@ impl Table {
 
     /// The line on which a row begins, counted from 1, where the file has lines.
     pub fn line(&self, row: usize) -> Option<u64> {
-        self.lines.as_ref()?.get(row).copied()
+        self.lines.as_ref().and_then(|lines| lines.get(row)).copied()
     }
 
     /// An error about a row, with its line where the file has lines.
@@ -152,32 +206,46 @@ impl Table {
 }
 
 #[cfg(feature = "parquet")]
-fn parquet_columns(file: &Path, names: &[String]) -> Result<Read> {
+fn parquet_columns(file: &Path, names: &Names) -> Result<Read> {
     Ok(Read { columns: parquet::read(file, names)?, lines: None })
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet_columns(file: &Path, _: &[String]) -> Result<Read> {
+fn parquet_columns(file: &Path, _: &Names) -> Result<Read> {
     Err(without_parquet(file).into())
 }
 
-/// Where each of the `wanted` columns stands in a file with the columns `there`.
-fn places(file: &Path, wanted: &[String], there: &[&str]) -> Result<Vec<usize>> {
+/// Where each of the `wanted` columns stands in a file with the columns `there`; `None` for an optional one that is not there.
+fn places(file: &Path, wanted: &Names, there: &[&str]) -> Result<Vec<Option<usize>>> {
     for (i, name) in there.iter().enumerate() {
         // Index columns are often written without a name; they cannot be asked for, so they may be there twice.
         if !name.is_empty() && there[..i].contains(name) {
             return Err(Error::data(file, format!("has two columns with the name `{name}`")));
         }
     }
-    wanted.iter().map(|name| there.iter().position(|t| t == name).ok_or_else(|| absent(file, name, there))).collect()
+    let place = |(i, name): (usize, &String)| match there.iter().position(|t| t == name) {
+        None if i < wanted.required => Err(absent(file, name, there)),
+        place => Ok(place),
+    };
+    wanted.all.iter().enumerate().map(place).collect()
 }
 
 fn absent(file: &Path, name: &str, there: &[&str]) -> Error {
-    let help = match nearest(name, there) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", there.iter().map(|t| format!("`{t}`")).collect::<Vec<_>>().join(", ")),
+    let help = match (other_delimiter(there), nearest(name, there)) {
+        (Some(other), _) => other,
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) => format!("there are {}", there.iter().map(|t| format!("`{t}`")).collect::<Vec<_>>().join(", ")),
     };
     Error::data(file, format!("has no column `{name}` ({help})"))
+}
+
+/// What to say of a table whose columns are one, since its fields are not separated by what the end of its name means.
+fn other_delimiter(there: &[&str]) -> Option<String> {
+    let [one] = there else { return None };
+    let found = [(';', "`;`"), ('\t', "tabs"), (',', "`,`")].into_iter().find(|(c, _)| one.contains(*c))?.1;
+    Some(format!(
+        "it has one column, `{one}`: its fields seem to be separated by {found}, and should be by `,` in .csv and by tabs in .tsv"
+    ))
 }
 
 /// The candidate most like `name`, when one is near enough to be a slip of the pen: as core's function of this name, which this

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::{Cell, Column, places};
+use super::{Cell, Column, Names, places};
 use crate::{Error, Result};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -18,21 +18,26 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 /// Values that are decoded at a time.
 const CHUNK: usize = 4096;
 
-pub(super) fn read(file: &Path, names: &[String]) -> Result<Vec<Column>> {
+pub(super) fn read(file: &Path, names: &Names) -> Result<Vec<Column>> {
     let opened = File::open(file).map_err(|e| Error::io(file, e))?;
     // The decoders assert what a sound file keeps, so a damaged one can make them panic.
     let read = catch_unwind(AssertUnwindSafe(|| columns(file, opened, names)));
     read.unwrap_or_else(|_| Err(Error::data(file, "is damaged: its pages cannot be decoded")))
 }
 
-fn columns(file: &Path, opened: File, names: &[String]) -> Result<Vec<Column>> {
+fn columns(file: &Path, opened: File, names: &Names) -> Result<Vec<Column>> {
     let fault = |message: String| Error::data(file, message);
     let reader = SerializedFileReader::new(opened).map_err(|e| fault(format!("is no whole Parquet file: {e}")))?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let roots = schema.root_schema().get_fields();
     let there: Vec<&str> = roots.iter().map(|field| field.name()).collect();
+    let rows = reader.metadata().file_metadata().num_rows();
     let mut columns = Vec::new();
-    for (root, name) in places(file, names, &there)?.into_iter().zip(names) {
+    for (root, name) in places(file, names, &there)?.into_iter().zip(&names.all) {
+        let Some(root) = root else {
+            columns.push(vec![None; usize::try_from(rows).unwrap_or_default()]);
+            continue;
+        };
         let wanted = Wanted::new(schema, root).map_err(|e| fault(format!("column `{name}`: {e}")))?;
         let mut column = Column::new();
         for group in 0..reader.num_row_groups() {
@@ -41,8 +46,7 @@ fn columns(file: &Path, opened: File, names: &[String]) -> Result<Vec<Column>> {
         }
         columns.push(column);
     }
-    let rows = reader.metadata().file_metadata().num_rows();
-    match columns.iter().zip(names).find(|(column, _)| i64::try_from(column.len()) != Ok(rows)) {
+    match columns.iter().zip(&names.all).find(|(column, _)| i64::try_from(column.len()) != Ok(rows)) {
         Some((column, name)) => Err(fault(format!("column `{name}`: {} values for {rows} rows", column.len()))),
         None => Ok(columns),
     }

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::{Cell, Column, Read, places};
+use super::{Cell, Column, Names, Read, places};
 use crate::{Error, Result};
 use csv::{ByteRecord, ErrorKind, Position, ReaderBuilder};
 
-pub(super) fn read(file: &Path, delimiter: u8, names: &[String], missing: &[String]) -> Result<Read> {
-    let content = std::fs::read(file).map_err(|e| Error::io(file, e))?;
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(content.as_slice());
-    let mut at = Place { content: &content, line: 1, byte: 0 };
+pub(super) fn read(file: &Path, content: &[u8], delimiter: u8, names: &Names, missing: &[String]) -> Result<Read> {
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(content);
+    let mut at = Place { content, line: 1, byte: 0 };
     let header = reader.byte_headers().map_err(|e| fault(file, &e, &mut at))?.clone();
     if header.is_empty() {
         return Err(Error::data(file, "is empty: its first line should name the columns"));
@@ -28,6 +27,10 @@ pub(super) fn read(file: &Path, delimiter: u8, names: &[String], missing: &[Stri
         let line = at.advance(record.position());
         lines.push(line);
         for (column, place) in columns.iter_mut().zip(&places) {
+            let Some(place) = place else {
+                column.push(None);
+                continue;
+            };
             let word = text(file, line, record.get(*place).unwrap_or_default())?;
             column.push((!missing.iter().any(|m| m == word)).then(|| Cell::Text(word.to_owned())));
         }

@@ -77,6 +77,33 @@ fn damage_in_csv_and_tsv_is_named_with_its_line() {
 }
 
 #[test]
+fn an_optional_column_may_be_absent() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [("t.csv", "a,b\n1,2\n3,4\n"), ("t.jsonl", "{\"a\": \"1\"}\n{\"a\": \"3\", \"b\": 1}\n")] {
+        let file = write(&folder, name, content);
+        let table = Table::read_with(&file, &["a"], &["id", "a"], &[])?;
+        assert_eq!(table.column("id")?, [None, None]);
+        assert_eq!(table.column("a")?[1], Some(Cell::Text("3".to_owned())));
+        let parsed = Table::parse(Path::new("-"), content.as_bytes(), &["a"], &["id"], &[])?;
+        assert_eq!((parsed.rows(), parsed.column("a")?), (2, table.column("a")?));
+        assert_eq!(parsed.line(1), table.line(1));
+    }
+    let with_mark = Table::parse(Path::new("-"), b"\xef\xbb\xbf\n{\"a\": 1}\n", &["a"], &[], &[])?;
+    assert_eq!(with_mark.line(0), Some(2));
+    Ok(())
+}
+
+#[test]
+fn another_delimiter_is_told() {
+    let e = said("t.csv", "text;label\na;b\n", &["text"]);
+    assert!(
+        e.contains("has no column `text` (it has one column, `text;label`: its fields seem to be separated by `;`"),
+        "{e}"
+    );
+    assert!(said("t.csv", "text\tlabel\na\tb\n", &["text"]).contains("separated by tabs"));
+}
+
+#[test]
 fn damage_in_jsonl_is_named_with_its_line() {
     for (content, says) in [
         (&b"{\"a\": 1}\n\n{\"a\": 1,}\n"[..], "line 3: character 9: trailing comma"),

@@ -118,7 +118,7 @@ impl Loader {
             return Err(Invalid::key("views", "must be at least 1").into());
         }
         if rows.is_empty() {
-            return Err(Error::contract("a loader needs at least one row, and this part of the data set is empty"));
+            return Err(Invalid::new("a loader needs at least one row, and this part of the data set is empty").into());
         }
         let chain = Chain::new(o.transforms, o.augment)?;
         let classes = match o.class_balance {
@@ -141,7 +141,7 @@ impl Loader {
             order: Mutex::new(None),
             dataset: dataset.clone(),
         };
-        Ok(Fed::new(split, Arc::new(loader)))
+        Fed::new(split, Arc::new(loader))
     }
 
     /// All rows in the order of an epoch.

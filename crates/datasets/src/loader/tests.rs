@@ -55,6 +55,17 @@ fn balanced_classes_are_drawn_alike_and_no_row_twice_before_all_of_its_class() -
 }
 
 #[test]
+fn a_feed_has_rows_of_its_role_only() -> Result<()> {
+    let parts = parts(2);
+    let test = Loader::test(&parts.test, LoaderOptions::new(8))?;
+    let said = Fed::new(&parts.train, test.shared().clone()).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(said.contains("which is not in the split it was made for"), "{said}");
+    let some = Test::new(parts.test.dataset().clone(), parts.test.rows()[3..5].to_vec());
+    assert!(Fed::new(&parts.test, Loader::test(&some, LoaderOptions::new(8))?.shared().clone()).is_ok());
+    Ok(())
+}
+
+#[test]
 fn an_epoch_holds_every_row_once_in_batches_of_like_size() -> Result<()> {
     let parts = parts(5);
     for batch_size in [1, 7, 49, 50, 64] {

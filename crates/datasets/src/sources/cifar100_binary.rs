@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{BuildCx, Component, Dataset, Error, Invalid, Plugins, Result};
+use serde_json::Value;
+use transplant_core::{BuildCx, Component, Dataset, Error, Invalid, Plugins, Result, key_without};
 
-use super::folder::{check_folder, check_labels, official_parts};
+use super::folder::{check_folder, check_labels, official_parts, one_path};
 use super::images::{Images, Layout};
 
 /// Superclass, class, and 32 x 32 pixels in red, green and blue.
@@ -111,6 +112,10 @@ impl Component<dyn Dataset> for Cifar100Binary {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check_folder(&o.folder)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        key_without(Self::TYPE, &Options { folder: one_path(&o.folder, base), ..o.clone() }, &[])
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

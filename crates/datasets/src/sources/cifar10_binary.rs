@@ -4,13 +4,14 @@
 //! Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Needs the cargo feature `candle-datasets`,
 //! whose local loader reads the pixels.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{BuildCx, Component, Dataset, Invalid, Plugins, Result};
+use serde_json::Value;
+use transplant_core::{BuildCx, Component, Dataset, Invalid, Plugins, Result, key_without};
 
-use super::folder::{Files, Loader, check_folder, check_labels, check_length};
+use super::folder::{Files, Loader, check_folder, check_labels, check_length, one_path};
 use super::images::{Images, Layout};
 
 /// A label and 32 x 32 pixels in red, green and blue.
@@ -65,6 +66,10 @@ impl Component<dyn Dataset> for Cifar10Binary {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check_folder(&o.folder)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        key_without(Self::TYPE, &Options { folder: one_path(&o.folder, base) }, &[])
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

@@ -11,6 +11,12 @@ use transplant_core::{Error, Invalid, Result, Roles};
 
 use super::images::{Images, Layout, hex};
 
+/// One way to write a path, whichever way it was written: links are followed as far as the file system knows it.
+pub(crate) fn one_path(path: &Path, base: &Path) -> PathBuf {
+    let path = base.join(path);
+    std::fs::canonicalize(&path).or_else(|_| std::path::absolute(&path)).unwrap_or(path)
+}
+
 /// The files of a folder, read one after the other.
 pub(crate) struct Files {
     folder: PathBuf,
@@ -139,6 +145,8 @@ mod candle {
     ) -> Result<Images> {
         let message =
             format!("`{tag}` needs the cargo feature `candle-datasets`, and this binary was built without it");
-        Err(Invalid::key("type", message).help("`cargo xtask run` turns it on for a file that names it").into())
+        Err(Invalid::key("type", message)
+            .help("build it with that feature of `transplant-cli`, as `cargo xtask` does by itself")
+            .into())
     }
 }

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{
-    BuildCx, Component, Dataset, Filter, Finding, FindingKind, Fit, Frame, Invalid, Plugins, Result, Roles, nearest,
-};
+use serde_json::Value;
+use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result, Roles, key_without};
 
+use super::chosen_classes::{check_classes, chosen_classes};
 use super::damaged::Damaged;
-use super::folder::check_folder;
-use super::picture_tree::{Found, Part, scan};
+use super::folder::{check_folder, one_path};
+use super::picture_tree::{Part, scan};
 use super::pictures::{Picture, PictureSet, Pictures};
-use crate::findings::{Naming, class_findings, listed, quoted};
+use crate::findings::{Naming, class_findings};
 
 /// Pictures of any size in a folder, one folder inside it for each class.
 ///
@@ -59,6 +59,10 @@ pub struct Options {
     pub licence: Option<String>,
 }
 
+/// Options that say what pictures look like or how they are kept, not which there are.
+pub(super) const LOOKS: [&str; 8] =
+    ["height", "width", "channels", "fit", "filter", "background", "memory_mb", "licence"];
+
 pub(super) fn channels() -> usize {
     3
 }
@@ -91,9 +95,9 @@ impl ImageFolder {
     pub fn load(o: Options) -> Result<Pictures> {
         let (frame, name) = (o.frame(), o.folder.display().to_string());
         frame.check()?;
-        check_classes(&o)?;
+        check_classes(o.classes.as_deref())?;
         let found = scan(&o.folder, o.classes.as_deref())?;
-        let (classes, left_out) = classes(&found, o.classes.as_deref())?;
+        let (classes, left_out) = chosen_classes(&found.classes, o.classes.as_deref())?;
         let number: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
         let labels: Vec<_> = found.files.iter().map(|f| number.get(f.class.as_str()).copied()).collect();
         let mut findings = found.findings;
@@ -123,38 +127,18 @@ impl ImageFolder {
     }
 }
 
-fn check_classes(o: &Options) -> Result<(), Invalid> {
-    let Some(classes) = &o.classes else { return Ok(()) };
-    if classes.is_empty() {
-        return Err(Invalid::key("classes", "must not be empty; leave it out to take all folders"));
-    }
-    match classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
-        Some((_, name)) => Err(Invalid::key("classes", format!("names `{name}` twice"))),
-        None => Ok(()),
-    }
-}
-
-/// The classes in their order, and what there is to tell of folders that are none of them.
-fn classes(found: &Found, chosen: Option<&[String]>) -> Result<(Vec<String>, Option<Finding>)> {
-    let Some(chosen) = chosen else { return Ok((found.classes.iter().cloned().collect(), None)) };
-    if let Some(name) = chosen.iter().find(|name| !found.classes.contains(*name)) {
-        let e = Invalid::key("classes", format!("names `{name}`, and there is no folder of that name"));
-        let near = nearest(name, found.classes.iter().map(String::as_str));
-        return Err(near.map_or(e.clone(), |near| e.help(format!("did you mean `{near}`?"))).into());
-    }
-    let others: Vec<String> = found.classes.iter().filter(|c| !chosen.contains(c)).map(|c| quoted(c)).collect();
-    let message = format!("folders that `classes` leaves out: {}", listed(&others));
-    Ok((chosen.to_vec(), (!others.is_empty()).then(|| Finding::new(FindingKind::UnusedClasses, message))))
-}
-
 impl Component<dyn Dataset> for ImageFolder {
     const TYPE: &'static str = "image_folder";
     type Options = Options;
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check_folder(&o.folder)?;
-        check_classes(o)?;
+        check_classes(o.classes.as_deref())?;
         o.frame().check()
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        key_without(Self::TYPE, &Options { folder: one_path(&o.folder, base), ..o.clone() }, &LOOKS)
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
@@ -169,7 +153,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
     use tempfile::TempDir;
-    use transplant_core::Field;
+    use transplant_core::{Field, FindingKind};
 
     /// A folder with these files, each a picture of one pixel of its own grey. The format is told by content.
     fn folder(files: &[&str]) -> TempDir {
@@ -225,6 +209,19 @@ mod tests {
         let pictures = load(&folder(&["train/a/1.png", "train/b/1.png"]))?;
         assert_eq!((pictures.roles().pool.len(), pictures.roles().test.len()), (2, 0));
         Ok(())
+    }
+
+    #[test]
+    fn one_folder_has_one_key() {
+        let there = folder(&["a/1.png", "b/1.png"]);
+        let key = |path: &str, width: usize| {
+            let o = Options { width, licence: (width > 9).then(|| "mine".to_owned()), ..options(Path::new(path)) };
+            ImageFolder::rows_key(&o, there.path())
+        };
+        let whole = there.path().display().to_string();
+        assert!(key("./", 8) == key(&whole, 16) && key("a/..", 8) == key(&whole, 8) && key("a", 8) != key(&whole, 8));
+        let skipping = Options { damaged: Damaged::Skip, ..options(there.path()) };
+        assert_ne!(ImageFolder::rows_key(&skipping, there.path()), key(&whole, 8), "other rows are left out");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result};
 
 use super::damaged::Damaged;
@@ -36,7 +37,8 @@ pub struct Options {
     pub picture: String,
     /// The column of the label, a text or a number.
     pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
@@ -168,6 +170,12 @@ impl Component<dyn Dataset> for ImageManifest {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check(o)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        let key = o.origin().rows_key(o.labelling(), base);
+        // Which rows are left out depends on the pictures.
+        if o.damaged == Damaged::Skip { json!([key, o.picture]) } else { key }
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Acts, Batch, Error, Field, HIDDEN, Result, Roles, Schema, Target};
+use transplant_core::{Acts, Batch, Error, Field, HIDDEN, Invalid, Result, Roles, Schema, Target};
 use transplant_kernels::parallel;
 
 /// The name of the target of every image source.
@@ -77,7 +77,7 @@ impl ImageRows {
         if target == CLASS {
             return Ok(self.labels.clone());
         }
-        Err(Error::contract(format!("data set `{}` has no target `{target}`, only `{CLASS}`", self.name)))
+        Err(Invalid::key("target", format!("data set `{}` has no target `{target}`, only `{CLASS}`", self.name)).into())
     }
 
     /// # Errors

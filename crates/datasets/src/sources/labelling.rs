@@ -141,6 +141,11 @@ impl Marks<'_> {
         self.rows.iter().map(|mark| (&self.tables[mark.table], mark.row))
     }
 
+    /// The number of the table and that of the row in it, of every row that is left.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.rows.iter().map(|mark| (mark.table, mark.row))
+    }
+
     /// How much a row is worth keeping among equals: rows of the test part first, then labelled ones.
     pub(crate) fn worth(&self, row: usize) -> (Part, bool) {
         (self.rows[row].part, self.rows[row].label.is_some())
@@ -252,7 +257,7 @@ impl Labels {
         if target == CLASS {
             return Ok(self.labels.clone());
         }
-        Err(Error::contract(format!("data set `{dataset}` has no target `{target}`, only `{CLASS}`")))
+        Err(Invalid::key("target", format!("data set `{dataset}` has no target `{target}`, only `{CLASS}`")).into())
     }
 
     /// The targets of these rows, which must be there.

@@ -4,13 +4,14 @@
 //! LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998. Needs the cargo
 //! feature `candle-datasets`, whose local loader reads the pixels.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{BuildCx, Component, Dataset, Error, Invalid, Plugins, Result};
+use serde_json::Value;
+use transplant_core::{BuildCx, Component, Dataset, Error, Invalid, Plugins, Result, key_without};
 
-use super::folder::{Files, Loader, check_folder, check_labels, check_length};
+use super::folder::{Files, Loader, check_folder, check_labels, check_length, one_path};
 use super::images::{Images, Layout};
 
 const IMAGES_MAGIC: u32 = 0x0803;
@@ -105,6 +106,10 @@ impl Component<dyn Dataset> for MnistIdx {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check_folder(&o.folder)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        key_without(Self::TYPE, &Options { folder: one_path(&o.folder, base) }, &[])
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

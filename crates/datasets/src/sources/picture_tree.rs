@@ -86,7 +86,11 @@ pub(super) fn scan(folder: &Path, chosen: Option<&[String]>) -> Result<Found> {
     let mut found = Found { files: Vec::new(), classes: BTreeSet::new(), findings: Vec::new() };
     let (mut passed, mut below) = (PassedOver::default(), BTreeMap::<String, BTreeSet<String>>::new());
     let mut roots = Vec::new();
-    for (name, part) in parts(folder, &top, chosen)? {
+    let parts = parts(folder, &top, chosen)?;
+    if parts.iter().all(|(name, _)| !name.is_empty()) {
+        found.findings.extend(beside(top.pictures, folder));
+    }
+    for (name, part) in parts {
         let place = if name.is_empty() { folder.to_owned() } else { folder.join(&name) };
         let inside = inside(&place)?;
         if inside.folders.is_empty() {
@@ -96,11 +100,7 @@ pub(super) fn scan(folder: &Path, chosen: Option<&[String]>) -> Result<Found> {
             }
             return Err(Error::data(place, None, message));
         }
-        if inside.pictures > 0 {
-            let (n, place) = (counted(inside.pictures, "picture"), place.display());
-            let message = format!("{n} beside the folders of classes, in {place}, left out: they have no class");
-            found.findings.push(Finding::new(FindingKind::UnusedFiles, message));
-        }
+        found.findings.extend(beside(inside.pictures, &place));
         for class in inside.folders {
             if chosen.is_none_or(|chosen| chosen.contains(&class)) {
                 let folders = pictures(folder, &place.join(&class), (part, &class), &mut found.files, &mut passed)?;
@@ -122,6 +122,13 @@ pub(super) fn scan(folder: &Path, chosen: Option<&[String]>) -> Result<Found> {
     found.findings.extend(no_class(&below, &roots));
     found.files.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(found)
+}
+
+/// Tells of pictures that lie beside folders.
+fn beside(pictures: usize, place: &Path) -> Option<Finding> {
+    let (n, place) = (counted(pictures, "picture"), place.display());
+    let message = format!("{n} beside the folders of classes, in {place}, left out: they have no class");
+    (pictures > 0).then(|| Finding::new(FindingKind::UnusedFiles, message))
 }
 
 /// Tells of a folder that is taken for a class, and holds folders that look like the classes.

@@ -15,8 +15,9 @@ use transplant_kernels::parallel;
 use super::damaged::{Damaged, told, why_damaged};
 use super::image_rows::ImageRows;
 use super::images::hex;
+use super::sixteen_bits::SixteenBits;
 use crate::findings::contradictions;
-use crate::picture::decode;
+use crate::picture::{decode, decode_with_highest};
 
 /// A picture before it is decoded.
 #[derive(Clone)]
@@ -133,10 +134,12 @@ impl Pictures {
         let mut kept = vec![0; room.min(pictures.len()) * size];
         let places = kept.chunks_mut(size).map(Some).chain(std::iter::repeat_with(|| None));
         let mut opening: Vec<_> = pictures.iter().zip(places).map(|(p, place)| (p, place, None)).collect();
+        let sixteen = SixteenBits::default();
         parallel::chunks_mut(&mut opening, 1, &|_, one| {
             let (picture, place, opened) = &mut one[0];
-            *opened = Some(open(picture, &frame, place.as_deref_mut()));
+            *opened = Some(open(picture, &frame, place.as_deref_mut(), &sixteen));
         });
+        sixteen.narrow().iter().for_each(|told| tracing::warn!("{}: {told}", rows.name));
         let opened: Vec<Opened> = opening.into_iter().filter_map(|(_, _, opened)| opened).collect();
 
         let mut hash = Sha256::new();
@@ -175,7 +178,6 @@ impl Pictures {
     fn contradicting(&self) -> Option<Finding> {
         let keys = (0..self.rows()).map(|row| self.hash_of(row, &self.fingerprints));
         let Some(Field::Class { names }) = self.rows.targets.get(super::CLASS) else { return None };
-        // As they lie in the data set's folder, where it is one.
         let short =
             |name: &str| name.strip_prefix(&self.rows.name).unwrap_or(name).trim_start_matches(['/', '\\']).to_owned();
         contradictions(keys, &self.rows.labels, names, &|row| short(&self.pictures[row].name))
@@ -212,12 +214,13 @@ impl Pictures {
 }
 
 /// Decodes a picture, to `out` when it is kept.
-fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>) -> Opened {
+fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>, sixteen: &SixteenBits) -> Opened {
     let content = match picture.content() {
         Ok(content) => content,
         Err(why) => return (Default::default(), Err(why)),
     };
-    let decoded = decode(&content, frame).map(|bytes| {
+    let decoded = decode_with_highest(&content, frame).map(|(bytes, highest)| {
+        sixteen.add(highest);
         if let Some(out) = out {
             out.copy_from_slice(&bytes);
         }

@@ -5,19 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Finding, HIDDEN, Invalid, Plugins, Result, Roles, Schema,
+    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, Finding, Fingerprint, HIDDEN,
+    Invalid, NumberColumn, Plugins, Result, Roles, Schema,
 };
 
 use super::images::hex;
 use super::labelling::{Labelling, Labels, Marks};
-use super::tables::{Origin, empty_is_missing};
+use super::new_rows::{category_of, number_of};
+use super::tables::{Origin, Records, empty_is_missing};
 use crate::findings::contradictions;
 use crate::table::{Cell, Table};
 
@@ -50,7 +53,8 @@ pub struct Options {
     pub fill: Option<Fill>,
     /// The column of the label, a text or a number.
     pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
@@ -117,9 +121,11 @@ impl Options {
 pub struct VectorTable {
     name: String,
     columns: Vec<String>,
+    read: Columns,
     /// Row after row.
     values: Vec<f32>,
     labelled: Labels,
+    records: Records,
     inputs: Schema,
     hash: String,
     licence: Option<String>,
@@ -137,28 +143,34 @@ impl VectorTable {
         let tables = o.origin().read(cx, &inputs.chain(o.labelling().columns()).collect::<Vec<_>>())?;
         let marks = o.labelling().read(&tables)?;
         let mut parts = Vec::new();
-        for name in &o.numbers {
-            number(name, o.fill, &marks, &mut parts)?;
-        }
-        for name in &o.categories {
-            category(name, &marks, &mut parts)?;
-        }
-        let contradicting = contradicting(o, &marks)?;
+        let numbers = o.numbers.iter().map(|name| number(name, o.fill, &marks, &mut parts));
+        let numbers = numbers.collect::<Result<_>>()?;
+        let categories = o.categories.iter().map(|name| category(name, &marks, &mut parts));
+        let categories = categories.collect::<Result<_>>()?;
+        let read = Columns::Vector { numbers, categories, missing: o.missing.clone() };
         let values = (0..marks.len()).flat_map(|row| parts.iter().map(move |(_, column)| column[row])).collect();
         let columns: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
+        let records = Records::new(&tables, &marks)?;
+        let contradicting = contradicting(o, &marks)?;
         let mut labelled = marks.finish()?;
         labelled.findings.extend(contradicting);
-        Self::with(o, columns, values, labelled)
+        Self::with(o, read, columns, values, (labelled, records))
     }
 
-    fn with(o: &Options, columns: Vec<String>, values: Vec<f32>, labelled: Labels) -> Result<Self> {
+    fn with(
+        o: &Options,
+        read: Columns,
+        columns: Vec<String>,
+        values: Vec<f32>,
+        (labelled, records): (Labels, Records),
+    ) -> Result<Self> {
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{columns:?}"));
         values.iter().for_each(|value| hash.update(value.to_le_bytes()));
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Vector { width: columns.len() })]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name: o.origin().name(), columns, values, labelled, inputs, hash, licence })
+        Ok(Self { name: o.origin().name(), columns, read, values, labelled, records, inputs, hash, licence })
     }
 
     /// How many rows there are, all roles together.
@@ -208,10 +220,11 @@ fn contradicting(o: &Options, marks: &Marks<'_>) -> Result<Option<Finding>> {
     Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
 }
 
-type Columns = Vec<(String, Vec<f32>)>;
+/// What each value of a row is, and the value in every row.
+type Parts = Vec<(String, Vec<f32>)>;
 
 /// Adds a column of numbers, and the one that says which of them were missing.
-fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Columns) -> Result<()> {
+fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Parts) -> Result<NumberColumn> {
     let mut read = Vec::with_capacity(marks.len());
     for (table, row) in marks.places() {
         let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
@@ -222,9 +235,7 @@ fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Colum
             read.push(None);
             continue;
         };
-        let found = || cell.word().map_or_else(|| cell.kind().to_owned(), |word| format!("`{word}`"));
-        let number = cell.number().filter(|n| (*n as f32).is_finite());
-        read.push(Some(number.ok_or_else(|| fault(format!("{} is no number of single precision", found())))?));
+        read.push(Some(number_of(cell).map_err(fault)?));
     }
     let there = read.iter().enumerate().filter(|(row, _)| marks.is_trained_on(*row)).filter_map(|(_, n)| *n);
     let (sum, count) = there.fold((0., 0u64), |(sum, count), n| (sum + n, count + 1));
@@ -237,16 +248,15 @@ fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Colum
         let missing = read.iter().map(|n| if n.is_none() { 1. } else { 0. });
         columns.push((format!("{name} is missing"), missing.collect()));
     }
-    Ok(())
+    Ok(NumberColumn { name: name.to_owned(), fill: fill.map(|_| filled as f32) })
 }
 
 /// Adds a column for each level of a category.
-fn category(name: &str, marks: &Marks<'_>, columns: &mut Columns) -> Result<()> {
+fn category(name: &str, marks: &Marks<'_>, columns: &mut Parts) -> Result<CategoryColumn> {
     let mut read = Vec::with_capacity(marks.len());
     for (table, row) in marks.places() {
         let word = |cell: &crate::table::Cell| {
-            let word = cell.word().map(|word| word.into_owned());
-            word.ok_or_else(|| table.fault(row, format!("column `{name}`: holds {}, and no category", cell.kind())))
+            category_of(cell).map_err(|e| table.fault(row, format!("column `{name}`: {e}")))
         };
         read.push(table.column(name)?[row].as_ref().map(word).transpose()?);
     }
@@ -254,11 +264,11 @@ fn category(name: &str, marks: &Marks<'_>, columns: &mut Columns) -> Result<()> 
     if let Some((table, _)) = marks.places().next().filter(|_| levels.is_empty()) {
         return Err(Error::data(table.file(), None, format!("column `{name}`: no row has a category")));
     }
-    for level in levels {
+    for &level in &levels {
         let is_level = read.iter().map(|word| if word.as_deref() == Some(level) { 1. } else { 0. });
         columns.push((format!("{name} = {level}"), is_level.collect()));
     }
-    Ok(())
+    Ok(CategoryColumn { name: name.to_owned(), levels: levels.into_iter().map(str::to_owned).collect() })
 }
 
 impl Dataset for VectorTable {
@@ -298,6 +308,14 @@ impl Dataset for VectorTable {
         self.labelled.findings.clone()
     }
 
+    fn columns(&self) -> Option<Columns> {
+        Some(self.read.clone())
+    }
+
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.records.hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.licence.clone()
     }
@@ -309,6 +327,10 @@ impl Component<dyn Dataset> for VectorTable {
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check(o)
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        o.origin().rows_key(o.labelling(), base)
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
@@ -347,6 +369,18 @@ mod tests {
         let zero = with(ROWS, |o| o.fill = Some(Fill::Zero))?.batch(&[1])?;
         assert_eq!(zero.inputs.get(HIDDEN)?.to_vec2::<f32>()?, [[0., 1., 3., 0., 1., 0.]]);
         assert!(t.batch(&[4]).unwrap_err().to_string().contains("row 4: no such row"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_is_known_by_other_columns() -> Result<()> {
+        let plain = |o: &mut Options| o.fill = Some(Fill::Zero);
+        let (whole, one) = (with(ROWS, plain)?, with(ROWS, |o| o.numbers = vec!["a".into()]).err());
+        assert!(one.is_some(), "a number is missing");
+        let other = with(ROWS, |o| (o.numbers, o.categories) = (Vec::new(), vec!["c".into()]))?;
+        assert!((0..4).all(|row| whole.record_hash(row).is_some() && whole.record_hash(row) == other.record_hash(row)));
+        assert_ne!(whole.record_hash(0), whole.record_hash(1));
+        assert_ne!(whole.record_hash(0), with(&ROWS.replace("100", "101"), plain)?.record_hash(0), "another file");
         Ok(())
     }
 

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use transplant_assets::{Asset, Role, Store, find};
-use transplant_core::{BuildCx, Error, Invalid, Result};
+use transplant_core::{BuildCx, Error, Fingerprint, Invalid, Result};
 
+use super::folder::one_path;
+use super::labelling::{Labelling, Marks};
 use crate::table::{Table, check_name, check_readable};
 
 /// The options of a source that say where its rows are.
@@ -71,9 +75,44 @@ impl Origin<'_> {
         of_asset.or_else(|| self.licence.map(str::to_owned))
     }
 
+    /// What tells the records from those of another table, whichever of their columns are inputs.
+    pub(crate) fn rows_key(&self, labelling: Labelling<'_>, base: &Path) -> Value {
+        let path = |p: Option<&Path>| p.map(|p| one_path(p, base));
+        json!({
+            "table": [path(self.path), self.asset, path(self.test_path)], "missing": self.missing,
+            "label": [labelling.label, labelling.group, labelling.split], "classes": labelling.classes,
+        })
+    }
+
     /// What the data set is called in errors.
     pub(crate) fn name(&self) -> String {
         self.asset.map(str::to_owned).or_else(|| self.path.map(|p| p.display().to_string())).unwrap_or_default()
+    }
+}
+
+/// Where each row stands in which file, for [`Dataset::record_hash`](transplant_core::Dataset::record_hash).
+#[derive(Debug)]
+pub(crate) struct Records {
+    files: Vec<Fingerprint>,
+    /// The number of the file, and of the record in it.
+    places: Vec<(usize, usize)>,
+}
+
+impl Records {
+    /// The records of the rows that are left.
+    ///
+    /// # Errors
+    /// When a file cannot be read again.
+    pub(crate) fn new(tables: &[Table], marks: &Marks<'_>) -> Result<Self> {
+        let files = tables.iter().map(Table::content_hash).collect::<Result<_>>()?;
+        Ok(Self { files, places: marks.numbers().collect() })
+    }
+
+    /// The hash of a row's record.
+    pub(crate) fn hash(&self, row: u64) -> Option<Fingerprint> {
+        let (file, record) = *self.places.get(usize::try_from(row).ok()?)?;
+        let of = Sha256::new().chain_update(self.files[file]).chain_update((record as u64).to_le_bytes());
+        Some(of.finalize().into())
     }
 }
 

@@ -2,23 +2,25 @@
 //!
 //! Columns that are not named are never read: what stands beside a text (the stars of a review) often gives its label away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Component, Dataset, Error, Field, Finding, FindingKind, Invalid, Plugins, Result, Roles,
-    Schema, TEXT,
+    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Finding, Fingerprint, Invalid, Plugins, Result,
+    Roles, Schema, TEXT,
 };
 
+use super::dropped::{Dropped, first_of_each, retain};
 use super::images::hex;
-use super::labelling::{Labelling, Labels, Marks};
-use super::tables::{Origin, empty_is_missing};
-use crate::findings::{contradictions, counted};
+use super::labelling::{Labelling, Labels};
+use super::tables::{Origin, Records, empty_is_missing};
+use crate::findings::contradictions;
 use crate::table::Table;
 
 /// Texts and their classes from a file of CSV, TSV, JSONL or Parquet.
@@ -42,7 +44,8 @@ pub struct Options {
     pub text: Vec<String>,
     /// The column of the label, a text or a number.
     pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
@@ -106,34 +109,13 @@ pub struct TextTable {
     name: String,
     texts: Vec<String>,
     labelled: Labels,
+    columns: Columns,
+    records: Records,
     inputs: Schema,
     hash: String,
     licence: Option<String>,
     dropped: Dropped,
     findings: Vec<Finding>,
-}
-
-/// How many rows of the file are not rows of the data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    /// Those without text.
-    pub empty: usize,
-    /// Those whose text is there already.
-    pub duplicates: usize,
-}
-
-impl Dropped {
-    fn finding(self) -> Option<Finding> {
-        let Self { empty, duplicates } = self;
-        let (empty_rows, copies) = (counted(empty, "row") + " without text", counted(duplicates, "duplicate"));
-        let left_out = match (empty, duplicates) {
-            (0, 0) => return None,
-            (_, 0) => empty_rows,
-            (0, _) => copies,
-            _ => format!("{empty_rows} and {copies}"),
-        };
-        Some(Finding::new(FindingKind::UnusedRows, format!("left out: {left_out}")))
-    }
 }
 
 impl TextTable {
@@ -169,6 +151,7 @@ impl TextTable {
             let kept = first_of_each(&texts, &marks);
             dropped.duplicates = retain(&mut texts, &mut marks, &kept);
         }
+        let records = Records::new(&tables, &marks)?;
         let labelled = marks.finish()?;
         if let Some(found) = contradicting.as_mut().filter(|_| o.drop_duplicates) {
             found.message += "; `drop_duplicates` keeps one of each, test rows before labelled ones before others, of those the first";
@@ -182,7 +165,8 @@ impl TextTable {
         }
         let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name, texts, labelled, inputs, hash, licence, dropped, findings })
+        let columns = Columns::Text { columns: o.text.clone(), missing: o.missing.clone() };
+        Ok(Self { name, texts, labelled, columns, records, inputs, hash, licence, dropped, findings })
     }
 
     /// How many rows there are, all roles together.
@@ -216,7 +200,7 @@ fn check(o: &Options) -> Result<(), Invalid> {
 }
 
 /// The parts of a row's text that are there, each on a line of its own.
-fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
+pub(super) fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
     let mut text = String::new();
     for name in columns {
         let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
@@ -231,27 +215,6 @@ fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<String> {
         text.push_str(&word);
     }
     Ok(text)
-}
-
-/// Drops what is not kept from both, and says how much that is.
-fn retain(texts: &mut Vec<String>, marks: &mut Marks<'_>, kept: &[bool]) -> usize {
-    let before = texts.len();
-    let mut next = kept.iter();
-    texts.retain(|_| next.next().copied().unwrap_or(true));
-    marks.retain(kept);
-    before - texts.len()
-}
-
-/// Of rows with one text the most worthy, and of those the first.
-fn first_of_each(texts: &[String], marks: &Marks<'_>) -> Vec<bool> {
-    let mut best: HashMap<&str, usize> = HashMap::new();
-    for (row, text) in texts.iter().enumerate() {
-        let held = best.entry(text).or_insert(row);
-        if marks.worth(row) > marks.worth(*held) {
-            *held = row;
-        }
-    }
-    texts.iter().enumerate().map(|(row, text)| best.get(text.as_str()) == Some(&row)).collect()
 }
 
 impl Dataset for TextTable {
@@ -295,6 +258,14 @@ impl Dataset for TextTable {
         self.findings.clone()
     }
 
+    fn columns(&self) -> Option<Columns> {
+        Some(self.columns.clone())
+    }
+
+    fn record_hash(&self, row: u64) -> Option<Fingerprint> {
+        self.records.hash(row)
+    }
+
     fn licence(&self) -> Option<String> {
         self.licence.clone()
     }
@@ -308,6 +279,12 @@ impl Component<dyn Dataset> for TextTable {
         check(o)
     }
 
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        let key = o.origin().rows_key(o.labelling(), base);
+        // Which rows are left out depends on the columns.
+        if o.drop_empty || o.drop_duplicates { json!([key, o.text, o.drop_empty, o.drop_duplicates]) } else { key }
+    }
+
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {
         Ok(Box::new(Self::open(&o, cx)?))
     }
@@ -317,7 +294,7 @@ impl Component<dyn Dataset> for TextTable {
 mod tests {
     use super::*;
     use std::path::Path;
-    use transplant_core::Seeds;
+    use transplant_core::{FindingKind, Seeds};
 
     fn open(folder: &Path, o: &Options) -> Result<TextTable> {
         let plugins = Plugins::new();

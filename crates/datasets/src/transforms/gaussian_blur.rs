@@ -6,9 +6,7 @@
 use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{
-    Acts, BuildCx, Component, Error, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
-};
+use transplant_core::{Acts, BuildCx, Component, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx};
 
 use super::{Image, each_image, image_schema, in_order, in_range};
 
@@ -104,7 +102,11 @@ impl Transform for GaussianBlur {
         let Options { kernel_size, sigma: [least, most], probability } = self.0;
         let (_, _, h, w) = inputs.get(HIDDEN)?.dims4()?;
         if kernel_size / 2 >= h.min(w) {
-            return Err(Error::contract(format!("images of {h} by {w} pixels cannot be blurred over {kernel_size}")));
+            return Err(Invalid::key(
+                "kernel_size",
+                format!("images of {h} by {w} pixels cannot be blurred over {kernel_size}"),
+            )
+            .into());
         }
         each_image(inputs, &|size| size, &|i, image, out| {
             let mut rng = cx.seeds.stream("gaussian_blur", &[cx.rows[i], cx.epoch]);

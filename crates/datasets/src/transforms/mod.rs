@@ -22,7 +22,7 @@ pub mod tokenise;
 pub mod trivial_augment;
 
 use candle_core::Tensor;
-use transplant_core::{Acts, Error, Field, HIDDEN, Invalid, Result, Schema};
+use transplant_core::{Acts, Field, HIDDEN, Invalid, Result, Schema};
 use transplant_kernels::parallel;
 
 pub use affine::Affine;
@@ -72,7 +72,7 @@ fn each_image(
     let [out_c, out_h, out_w] = size([c, h, w]);
     let (from, to) = (c * h * w, out_c * out_h * out_w);
     if from == 0 || to == 0 {
-        return Err(Error::contract(format!("images of {c}x{h}x{w} cannot become {out_c}x{out_h}x{out_w}")));
+        return Err(Invalid::new(format!("images of {c}x{h}x{w} cannot become {out_c}x{out_h}x{out_w}")).into());
     }
     let pixels = images.flatten_all()?.to_vec1::<f32>()?;
     let mut out = vec![0f32; rows * to];

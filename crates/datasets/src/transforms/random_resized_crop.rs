@@ -7,7 +7,7 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, Filter, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
+    Acts, BuildCx, Component, Filter, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
 };
 
 use super::sample::{needs_antialias, resample, taps};
@@ -109,7 +109,7 @@ impl Transform for RandomResizedCrop {
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         let (_, _, h, w) = inputs.get(HIDDEN)?.dims4()?;
         if h == 0 || w == 0 {
-            return Err(Error::contract("an image without pixels has no part"));
+            return Err(Invalid::new("an image without pixels has no part").into());
         }
         let ([to_height, to_width], filter, antialias) = (self.size(h, w), self.0.filter, self.0.antialias);
         each_image(inputs, &|[c, ..]| [c, to_height, to_width], &|i, image, out| {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, BuildCx, Component, Error, Filter, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
+    Acts, BuildCx, Component, Filter, HIDDEN, Invalid, Plugins, Result, Schema, Transform, TransformCx,
 };
 
 use super::sample::{needs_antialias, resample, taps};
@@ -73,7 +73,7 @@ impl Transform for Resize {
         let Options { height, width, filter, antialias } = self.0;
         let (_, _, from_height, from_width) = inputs.get(HIDDEN)?.dims4()?;
         if from_height == 0 || from_width == 0 {
-            return Err(Error::contract("an image without pixels cannot be resized"));
+            return Err(Invalid::new("an image without pixels cannot be resized").into());
         }
         let ys = taps(filter, antialias, 0, from_height, height);
         let xs = taps(filter, antialias, 0, from_width, width);

@@ -120,7 +120,7 @@ fn fetched(name: &str) -> Result<PathBuf> {
         return Err(Invalid::key("asset", format!("`{name}` has no tokenizer")).into());
     }
     let fetched = Store::at(Store::default_folder()?).fetch(asset, &mut |_| {})?;
-    let none = || Error::contract(format!("the asset `{name}` has no tokenizer"));
+    let none = || Error::from(Invalid::key("asset", format!("`{name}` has no tokenizer")));
     Ok(fetched.path(Role::Tokenizer).ok_or_else(none)?.to_owned())
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use transplant_core::Invalid;
 
 use super::check::Sections;
-use super::steps::{self, Draft, Path, Step};
+use super::steps::{self, Draft, Held, Path, Step};
 use super::sweep::in_step;
 use crate::resolved::Cell;
 
@@ -22,6 +22,7 @@ pub(crate) type Origins = BTreeMap<String, Vec<(Path, Path)>>;
 pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Cell>, Origins), Invalid> {
     let mut ids = Ids::default();
     let mut cells: Vec<Cell> = Vec::new();
+    let mut held: Vec<&Held> = Vec::new();
     let mut origins = Origins::new();
     for step in steps {
         let labels = (0..step.sweep.axes.len()).map(|axis| labels(step, axis));
@@ -30,35 +31,42 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
             for draft in &step.drafts {
                 let axes = step.sweep.axes.iter().zip(&draft.pick).zip(&labels);
                 let mut swept: Vec<_> = axes.map(|((axis, &i), labels)| (axis.name(), labels[i].clone())).collect();
-                swept.extend(followed(step, draft));
+                swept.extend(followed(step, draft, sections));
                 let id = ids.unique(id(step, seed, &swept));
                 origins.insert(id.clone(), draft.origins.clone());
                 let cell = Cell { id, seed, ..cell(step, draft, swept, sections) };
-                let from = step.from.as_ref();
-                let from =
-                    from.and_then(|from| cells.iter().find(|c| c.step == *from && may_start(&cell, c, sections)));
-                let from = from.map(|c| c.id.clone());
+                let mut earlier = cells.iter().zip(&held).filter(|(c, _)| step.from.as_ref() == Some(&c.step));
+                let from = earlier.find(|(c, theirs)| c.seed == seed && may_start(&draft.held, theirs));
+                let from = from.map(|(c, _)| c.id.clone());
                 cells.push(Cell { from, ..cell });
+                held.push(&draft.held);
             }
         }
     }
     Ok((cells, origins))
 }
 
-/// Whether a cell may start from one of an earlier step: of the same seed and, on the same rows, of the same draw and fold.
-fn may_start(cell: &Cell, from: &Cell, sections: &Sections<'_>) -> bool {
-    let rows = |c: &Cell| (c.draw, c.fold);
-    cell.seed == from.seed && (rows(cell) == rows(from) || !sections.same_rows(&cell.dataset, &from.dataset))
+/// Whether a cell may start from an earlier one: on rows that both, or steps before them, learn from they have one draw and fold.
+fn may_start(cell: &Held, from: &Held) -> bool {
+    from.iter().all(|(rows, pair)| cell.get(rows).is_none_or(|own| own == pair))
 }
 
-/// Draw and fold of a step that has several because those starting from it do.
-fn followed(step: &Step, draft: &Draft) -> Vec<(String, String)> {
-    let several = |of: fn(&Draft) -> Option<u64>| {
-        let differs = step.follows() && step.drafts.iter().any(|d| of(d) != of(draft));
-        differs.then(|| of(draft).unwrap_or_default().to_string())
-    };
-    let both = [("draw", several(|d| d.draw)), ("fold", several(|d| d.fold))];
-    both.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+/// Draw and fold of a step that has several because those building on it do: its own, and those of rows of the steps before it.
+fn followed(step: &Step, draft: &Draft, sections: &Sections<'_>) -> Vec<(String, String)> {
+    let own = sections.rows_of(&draft.dataset);
+    let mut out = Vec::new();
+    // Its own come first.
+    let (first, others): (Vec<_>, Vec<_>) = draft.held.iter().partition(|(rows, _)| rows.as_str() == own);
+    for (rows, pair) in first.into_iter().chain(others) {
+        for (key, of) in [("draw", (|p| p.0) as fn((u64, u64)) -> u64), ("fold", |p| p.1)] {
+            let differs = |d: &Draft| d.held.get(rows).is_some_and(|p| of(*p) != of(*pair));
+            if step.follows() && step.drafts.iter().any(differs) {
+                let key = if rows == own { key.to_owned() } else { format!("{rows} {key}") };
+                out.push((key, of(*pair).to_string()));
+            }
+        }
+    }
+    out
 }
 
 fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sections<'_>) -> Cell {
@@ -67,7 +75,11 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
     let strategy = strategy.unwrap_or_else(|| draft.names.join("+"));
     let mut others = BTreeMap::new();
     for (axis, (key, label)) in swept.into_iter().enumerate().filter(|(_, (key, _))| !OWN.contains(&key.as_str())) {
-        let value = steps::full_value(step, axis, draft.pick[axis]);
+        let Some(pick) = draft.pick.get(axis) else {
+            others.insert(key, label.into());
+            continue;
+        };
+        let value = steps::full_value(step, axis, *pick);
         // A table shows numbers and words; components and lists go by their labels.
         let composite = value.is_object() || value.is_array();
         others.insert(key, if composite { Value::String(label) } else { value });

@@ -1,22 +1,25 @@
 //! Checks what stands in the named sections: components against the registry, shared keys against their ranges.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 use transplant_core::{
-    Architecture, Dataset, Invalid, Kind, Plugins, Spec, Strategy, Task, Transform, nearest, read_options,
+    Architecture, Dataset, Invalid, InvalidKind, Kind, Plugins, Spec, Strategy, Task, Transform, nearest, read_options,
 };
 
 use super::section::{FileSection, SharedSection};
-use crate::at;
 use crate::resolved::{DatasetSpec, DeviceChoice, Divide, TrainerSpec, WeightsSpec};
+use crate::{at, text_at_key};
 
 /// The named sections with every default filled in.
 #[derive(Debug)]
 pub(crate) struct Sections<'a> {
     pub(crate) plugins: &'a Plugins,
     pub(crate) datasets: BTreeMap<String, DatasetSpec>,
+    /// For each data set the first that has the same records in the same folds, whatever these look like.
+    rows: BTreeMap<String, String>,
     pub(crate) weights: BTreeMap<String, WeightsSpec>,
     pub(crate) backbones: BTreeMap<String, Spec<dyn Architecture>>,
     pub(crate) strategies: BTreeMap<String, Vec<Spec<dyn Strategy>>>,
@@ -32,8 +35,14 @@ pub(crate) fn under(key: &str) -> impl Fn(Invalid) -> Invalid + '_ {
 }
 
 impl<'a> Sections<'a> {
-    pub(crate) fn check(file: &FileSection, plugins: &'a Plugins) -> Result<Self, Invalid> {
+    /// Relative paths start at `base`.
+    pub(crate) fn check(file: &FileSection, plugins: &'a Plugins, base: &Path) -> Result<Self, Invalid> {
         let datasets = each(&file.datasets, |d| dataset(d, plugins)).map_err(under("datasets"))?;
+        let key = |d: &DatasetSpec| d.rows_key(plugins, base);
+        let keys: BTreeMap<&String, String> =
+            datasets.iter().map(|(name, d)| Ok((name, key(d)?))).collect::<Result<_, _>>()?;
+        let first = |key: &String| keys.iter().find(|(_, k)| *k == key).map(|(name, _)| (*name).clone());
+        let rows = keys.iter().filter_map(|(name, key)| Some(((*name).clone(), first(key)?))).collect();
         let weights = each(&file.weights, weights).map_err(under("weights"))?;
         let twice = weights.keys().find(|name| file.steps.contains_key(*name));
         if let Some(name) = twice {
@@ -54,13 +63,12 @@ impl<'a> Sections<'a> {
             let class = component(plugins, &Spec::new("classification"), &[]);
             tasks.insert("class".to_owned(), class.map_err(under("class")).map_err(under("tasks"))?);
         }
-        Ok(Self { plugins, datasets, weights, backbones, strategies, tasks })
+        Ok(Self { plugins, datasets, rows, weights, backbones, strategies, tasks })
     }
 
-    /// Whether two data sets have the same rows in the same folds, whatever these look like.
-    pub(crate) fn same_rows(&self, one: &str, other: &str) -> bool {
-        let of = |name: &str| self.datasets.get(name);
-        one == other || of(one).zip(of(other)).is_some_and(|(a, b)| a.same_rows(b))
+    /// The first data set with the records and folds of this one: the name of these records.
+    pub(crate) fn rows_of<'s>(&'s self, name: &'s str) -> &'s str {
+        self.rows.get(name).map_or(name, String::as_str)
     }
 }
 
@@ -111,7 +119,7 @@ impl FromStr for DeviceChoice {
 /// An error about a name that is not there; the nearest that is, or all, are offered.
 pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Invalid {
     let known: Vec<&str> = known.into_iter().collect();
-    let e = Invalid::new(format!("there is no {what} `{name}`"));
+    let e = Invalid::new(format!("there is no {what} `{name}`")).kind(InvalidKind::UnknownName);
     match nearest(name, known.iter().copied()) {
         Some(near) => e.help(format!("did you mean `{near}`?")),
         None if known.is_empty() => e,
@@ -175,7 +183,7 @@ fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, I
 
 /// For an unknown key of a source the shared keys may be what was meant, too.
 fn offer_shared(mut e: Invalid, tag: &str, plugins: &Plugins) -> Invalid {
-    if let (true, [key]) = (e.message == "unknown key", e.path.as_slice()) {
+    if let (InvalidKind::UnknownKey, [key]) = (&e.kind, e.path.as_slice()) {
         let schema = plugins.entry("dataset", tag).ok().and_then(|e| e.schema.get("properties")?.as_object());
         let own = schema.into_iter().flat_map(Map::keys).map(String::as_str);
         e.help = unknown("key", key, own.chain(SharedSection::KEYS)).help;
@@ -200,10 +208,15 @@ fn weights(w: &WeightsSpec) -> Result<WeightsSpec, Invalid> {
         }
         _ => {}
     }
+    if w.key.as_ref().is_some_and(|key| key.is_empty() || key.ends_with('.')) {
+        return Err(
+            Invalid::key("key", "must be a name, without a dot at its end").help("leave it out for the usual one")
+        );
+    }
     match (&w.asset, &w.path) {
         (_, Some(path)) if path.as_os_str().is_empty() => return Err(Invalid::key("path", "must not be empty")),
         (Some(name), _) => {
-            let asset = transplant_assets::find(name).map_err(at("asset"))?;
+            let asset = transplant_assets::find(name).map_err(|e| text_at_key(at("asset")(e)))?;
             if asset.file(transplant_assets::Role::Weights).is_none() {
                 return Err(Invalid::key("asset", format!("`{name}` has no weights")));
             }

@@ -250,11 +250,24 @@ fn errors_from_flags_and_variables_name_them() {
     );
     set("steps.two.draw=-1", "--set steps.two.draw=-1: invalid value: integer `-1`, expected a whole number from 0");
     set("steps.two.drw=1", "--set steps.two.drw=1: unknown key (did you mean `draw`?)");
-    set("steps.three.draw=1", "--set steps.three.draw=1: steps.three: there is no step `three` (there are: one, two)");
+    set(
+        "steps.three.draw=1",
+        "--set steps.three.draw=1: steps.three: there is no step `three` (there are: one, two; a new one needs a type: set `steps.three.type`, too)",
+    );
     set(
         "datasets.dd.validation=0.1",
-        "--set datasets.dd.validation=0.1: datasets.dd: there is no data set `dd` (did you mean `d`?)",
+        "--set datasets.dd.validation=0.1: datasets.dd: there is no data set `dd` (did you mean `d`?; a new one needs a type: set `datasets.dd.type`, too)",
     );
+    set(
+        "datasets.dd.type=mnist_5k",
+        "--set datasets.dd.type=mnist_5k: datasets.dd: is new, and no step uses it (did you mean `d`?)",
+    );
+    set(
+        "strategies.other.type=lora",
+        "--set strategies.other.type=lora: strategies.other: is new, and no step uses it (name this strategy in a step)",
+    );
+    let used = ["datasets.dd.type=mnist_5k", "steps.two.dataset=dd"];
+    assert!(open_text(FILE, &used).is_ok());
     let o = Overrides { env: true, device: Some("gpu".into()), ..Overrides::default() };
     let error = open_over(FILE, &o, &[]).unwrap_err().to_string();
     assert!(error.starts_with("--device gpu: device: there is no device `gpu`"), "{error}");
@@ -272,6 +285,9 @@ fn errors_from_flags_and_variables_name_them() {
     let error = shown(&swept, &["steps.two.strategy=gentle"]);
     assert!(error.starts_with("--set steps.two.strategy=gentle: would never be used"), "{error}");
     assert!(open_text(&swept, &["steps.two.sweep.strategy=[\"gentle\"]", "steps.two.draw=1"]).is_ok());
+    // A table takes the place of the one below: no sweep is one that is taken away.
+    assert_eq!(open_text(&swept, &["steps.two.sweep={}"]).unwrap().cells.len(), 2);
+    assert_eq!(open_text(&swept, &["steps.two.sweep={seed=[4]}"]).unwrap().cells.len(), 2);
     let o = Overrides { env: true, ..Overrides::default() };
     let variable = |name: &str, value: &str, expected: &str| {
         let error = open_over(FILE, &o, &[(name, value)]).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! The layers of a pipeline file: defaults, the file, environment variables, flags. A later one wins, and each knows
 //! where it was written.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde_json::{Map, Value, json};
 use toml_edit::Document;
-use transplant_core::Invalid;
+use transplant_core::{Invalid, InvalidKind, nearest};
 
 use crate::resolved::TrainerSpec;
 
@@ -29,8 +30,9 @@ const NOT_OURS: [&str; 7] = [
 ];
 
 /// Tables of sections that have a `type`, and what such a section is.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("datasets", "data set"),
+    ("weights", "weights"),
     ("backbones", "backbone"),
     ("strategies", "strategy"),
     ("tasks", "task"),
@@ -62,6 +64,8 @@ pub(crate) struct Layers {
 struct Layer {
     origin: Origin,
     value: Value,
+    /// The key path of a table of this layer that takes the place of what lies below.
+    replaced: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -91,46 +95,56 @@ impl Layers {
             text.map_err(|e| FileError::new(Place::Unread(path.to_owned()), Invalid::new(e.to_string())))?.into();
         let mut layers = Self { path: path.to_owned(), text, layers: Vec::new() };
         let mut merged = Value::Object(Map::new());
-        layers.lay(&mut merged, Origin::Default, json!({ "seed": 0, "device": "auto" }))?;
+        layers.lay(&mut merged, Origin::Default, &[], json!({ "seed": 0, "device": "auto" }))?;
         let document = Document::parse(layers.text.clone()).map_err(|e| {
             let place = in_file(path, &layers.text, e.span().unwrap_or(0..0));
             FileError::new(place, Invalid::new(e.message().trim().replace('\n', ", ")))
         })?;
         let value = super::toml::to_json(document.as_item())
             .map_err(|e| FileError::new(in_file(path, &layers.text, span_of(&document, &e.path, false)), e))?;
-        layers.lay(&mut merged, Origin::File, value)?;
+        layers.lay(&mut merged, Origin::File, &[], value)?;
         variables.retain(|(name, _)| overrides.env && name.starts_with(PREFIX) && !NOT_OURS.contains(&name.as_str()));
         variables.sort();
         for (name, text) in variables {
             let wrong = |e| FileError::new(Place::Env(name.clone()), e);
             let path = key_of_variable(&name, &merged);
             let value = value_of(&text).map_err(|e| wrong(e.under(&path.join("."))))?;
-            layers.lay(&mut merged, Origin::Env(name.clone()), nested(&path, value))?;
+            layers.lay(&mut merged, Origin::Env(name.clone()), &path, value)?;
         }
         for text in &overrides.set {
             let flag = format!("--set {text}");
             let (path, value) = assignment(text).map_err(|e| FileError::new(Place::Flag(flag.clone()), e))?;
-            layers.lay(&mut merged, Origin::Flag(flag), nested(&path, value))?;
+            layers.lay(&mut merged, Origin::Flag(flag), &path, value)?;
         }
         if let Some(seed) = overrides.seed {
-            layers.lay(&mut merged, Origin::Flag(format!("--seed {seed}")), json!({ "seed": seed }))?;
+            layers.lay(&mut merged, Origin::Flag(format!("--seed {seed}")), &["seed".to_owned()], json!(seed))?;
         }
         if let Some(device) = &overrides.device {
-            layers.lay(&mut merged, Origin::Flag(format!("--device {device}")), json!({ "device": device }))?;
+            let flag = Origin::Flag(format!("--device {device}"));
+            layers.lay(&mut merged, flag, &["device".to_owned()], json!(device))?;
         }
         let order: Vec<&Value> = layers.layers.iter().map(|l| &l.value).collect();
         let merged = ordered(merged, &order);
         Ok((layers, merged))
     }
 
-    fn lay(&mut self, merged: &mut Value, origin: Origin, mut value: Value) -> Result<(), FileError> {
+    /// Lays a value at a key path over what there is. A table of a flag or variable takes the place of the one below; its `type` stays
+    /// where no other is given.
+    fn lay(&mut self, merged: &mut Value, origin: Origin, path: &[String], value: Value) -> Result<(), FileError> {
+        let replaced = (origin.is_laid_over() && value.is_object()).then(|| path.to_vec());
+        let mut value = nested(path, value);
         if origin.is_laid_over() {
             name_components(&with_defaults(merged), &mut value);
+        }
+        if let Some(below) = replaced.as_ref().and_then(|path| at_path(merged, path)).and_then(Value::as_object_mut) {
+            let tag = below.shift_remove("type");
+            below.clear();
+            below.extend(tag.map(|tag| ("type".to_owned(), tag)));
         }
         let figment = Figment::from(Serialized::defaults(&*merged)).merge(Serialized::defaults(&value));
         let place = self.place(&origin, &[], false);
         *merged = figment.extract().map_err(|e| FileError::new(place, Invalid::new(e.to_string())))?;
-        self.layers.push(Layer { origin, value });
+        self.layers.push(Layer { origin, value, replaced });
         Ok(())
     }
 
@@ -141,9 +155,9 @@ impl Layers {
 
     /// Finds where an error stands. Its key path starts at the top of the file.
     pub(crate) fn locate(&self, error: Invalid) -> FileError {
-        let key = error.message == "unknown key";
+        let key = error.kind == InvalidKind::UnknownKey;
         let mut path = error.path.clone();
-        if error.message.starts_with("there is no ") {
+        if error.kind == InvalidKind::UnknownName {
             // An unknown tag of a component in a table stands at its `type`.
             path.push("type".to_owned());
             if !self.layers.iter().any(|l| depth_of(&l.value, &path).0 == path.len()) {
@@ -158,11 +172,43 @@ impl Layers {
     /// A section that a flag or variable names, the file does not have and nothing gives a `type`: not a new one, but a slip.
     fn mistyped(&self, error: Invalid) -> Invalid {
         let [kind, name] = error.path.as_slice() else { return error };
-        let what = SECTIONS.iter().find(|(key, _)| key == kind).filter(|_| error.message == "missing key `type`");
-        let Some((_, what)) = what else { return error };
+        let no_type = error.kind == InvalidKind::MissingKey("type".to_owned());
+        let Some((_, what)) = SECTIONS.iter().find(|(key, _)| key == kind).filter(|_| no_type) else { return error };
+        let mut e = Invalid { path: error.path.clone(), ..unknown(what, name, self.in_file(kind)) };
+        let add = format!("a new one needs a type: set `{kind}.{name}.type`, too");
+        e.help = Some(e.help.map_or(add.clone(), |help| format!("{help}; {add}")));
+        e
+    }
+
+    /// The names in a table of sections of the file.
+    fn in_file<'s>(&'s self, kind: &str) -> impl Iterator<Item = &'s str> {
         let file = self.layers.iter().find(|l| matches!(l.origin, Origin::File));
-        let known = file.and_then(|l| l.value.get(kind)?.as_object()).into_iter().flat_map(Map::keys);
-        Invalid { path: error.path.clone(), ..unknown(what, name, known.map(String::as_str)) }
+        let names = file.and_then(|l| l.value.get(kind)?.as_object()).into_iter().flat_map(Map::keys);
+        names.map(String::as_str)
+    }
+
+    /// Refuses a section that a flag or variable adds and no step uses: a slip in its name would do nothing in silence.
+    pub(crate) fn unused(&self, used: &BTreeSet<(String, String)>) -> Result<(), Invalid> {
+        for layer in self.layers.iter().filter(|l| l.origin.is_laid_over()) {
+            let tables = layer.value.as_object().into_iter().flatten();
+            for (kind, name) in tables
+                .flat_map(|(kind, table)| table.as_object().map(|t| (kind, t)))
+                .flat_map(|(kind, table)| table.keys().map(move |name| (kind, name)))
+            {
+                let Some((_, what)) = SECTIONS.iter().find(|(key, _)| key == kind && key != &"steps") else { continue };
+                if used.contains(&(kind.clone(), name.clone())) || self.in_file(kind).any(|n| n == name) {
+                    continue;
+                }
+                let e =
+                    Invalid { path: vec![kind.clone(), name.clone()], ..Invalid::new("is new, and no step uses it") };
+                let near = nearest(name, self.in_file(kind));
+                return Err(e.help(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("name this {what} in a step"),
+                }));
+            }
+        }
+        Ok(())
     }
 
     /// The layer that a value came from; for a missing one, the layer of the innermost table that is there.
@@ -174,8 +220,10 @@ impl Layers {
             if best.is_none_or(|(most, _)| depth > most || depth == most && depth < path.len()) {
                 best = Some((depth, &layer.origin));
             }
-            // What is below a value that is no table was replaced by it.
-            if depth == path.len() || !table {
+            // What is below a value that is no table was replaced by it, and so is what a table took the place of.
+            let replaced =
+                layer.replaced.as_ref().is_some_and(|at| path.starts_with(at) && path.last() != Some(&"type".into()));
+            if depth == path.len() || !table || replaced {
                 break;
             }
         }
@@ -281,6 +329,11 @@ fn value_of(text: &str) -> Result<Value, Invalid> {
     }
 }
 
+/// The value at a key path.
+fn at_path<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
+    path.iter().try_fold(value, |value, key| value.get_mut(key))
+}
+
 fn nested(path: &[String], value: Value) -> Value {
     path.iter().rev().fold(value, |inner, key| Value::Object(Map::from_iter([(key.clone(), inner)])))
 }
@@ -326,6 +379,39 @@ mod tests {
         assert_eq!(place("steps.a.x.3"), "--set steps.a.x=[3]: steps.a.x.3: wrong");
         assert_eq!(place("steps.b-1.dataset"), "p.toml:1:1: steps.b-1.dataset: wrong");
         assert_eq!(place("seed"), "--seed 4: seed: wrong");
+    }
+
+    #[test]
+    fn set_and_variables_replace_whole_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        std::fs::write(&path, "[steps.x]\nstrategy = { type = 'parameter', freeze = ['a'] }\nd = 'y'\n").unwrap();
+        let merged = |set: &[&str], variables: &[(&str, &str)]| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let overrides = Overrides { set, env: true, ..Overrides::default() };
+            let (layers, merged) = Layers::read(&path, &overrides, variables).unwrap();
+            let at = |key: &str| layers.locate(Invalid::key(key, "wrong")).to_string();
+            (merged["steps"]["x"].to_string(), at("steps.x.strategy.freeze"))
+        };
+        let lora = "{type=\"lora\",rank=4}";
+        let replaced = r#"{"strategy":{"type":"lora","rank":4},"d":"y"}"#;
+        let (by_flag, place) = merged(&[&format!("steps.x.strategy={lora}")], &[]);
+        assert_eq!(by_flag, replaced);
+        assert!(place.starts_with("--set steps.x.strategy="), "the file's `freeze` is gone: {place}");
+        let variable = [("TRANSPLANT_STEPS__X__STRATEGY", lora)];
+        let (by_variable, place) = merged(&[], &variable);
+        assert_eq!(by_variable, replaced);
+        assert!(place.starts_with("environment variable TRANSPLANT_STEPS__X__STRATEGY: "), "{place}");
+
+        // A key path sets one value; of a table that replaced another, too.
+        let (one, place) = merged(&["steps.x.strategy.rank=4"], &[]);
+        assert_eq!(one, r#"{"strategy":{"type":"parameter","freeze":["a"],"rank":4},"d":"y"}"#);
+        assert!(place.contains("p.toml:2:"), "{place}");
+        assert_eq!(merged(&["steps.x.strategy.rank=8"], &variable).0, replaced.replace('4', "8"));
+        let twice = ["steps.x.strategy={rank=4}", "steps.x.strategy={}"];
+        assert_eq!(merged(&twice, &[]).0, r#"{"strategy":{"type":"parameter"},"d":"y"}"#, "the `type` stays");
+        assert_eq!(merged(&["steps.x={d=1}"], &[]).0, r#"{"d":1}"#);
     }
 
     #[test]

@@ -100,7 +100,8 @@ fn resolve(path: &Path, root: &Value, layers: &Layers, plugins: &Plugins) -> Res
     if file.cache.folder.as_ref().is_some_and(|f| f.as_os_str().is_empty()) {
         return Err(Invalid::key("cache.folder", "must not be empty").help("leave it out, or name a folder"));
     }
-    let sections = Sections::check(&file, plugins)?;
+    let base = path.parent().map(Path::to_owned).unwrap_or_default();
+    let sections = Sections::check(&file, plugins, &base)?;
     let names: Vec<String> = root["steps"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
     let names = some(names).map_err(under("steps"))?;
     for name in &names {
@@ -117,8 +118,10 @@ fn resolve(path: &Path, root: &Value, layers: &Layers, plugins: &Plugins) -> Res
     let mut steps: Vec<Step> = Vec::new();
     for name in steps::order(&file.steps, &names, &sections.weights)? {
         let section = &file.steps[&name];
-        let from = section.get("from").and_then(Value::as_str).and_then(|f| steps.iter().find(|s| s.name == f));
-        let step = steps::read(&name, section, &sections, from, &named).map_err(sweep::in_step(&name))?;
+        let step_of = |name: &str| steps.iter().find(|s| s.name == name);
+        let from = section.get("from").and_then(Value::as_str).and_then(step_of);
+        let chain: Vec<&Step> = std::iter::successors(from, |s| step_of(s.from.as_ref()?)).collect();
+        let step = steps::read(&name, section, &sections, &chain, &named).map_err(sweep::in_step(&name))?;
         steps.push(step);
     }
     let seed_taken = steps::spread_seeds(&mut steps, file.seed)?;
@@ -132,8 +135,12 @@ fn resolve(path: &Path, root: &Value, layers: &Layers, plugins: &Plugins) -> Res
     Ok((Pipeline { name, file, seed, device, cache, datasets, weights, cells, text, sources }, origins))
 }
 
-/// Refuses what a flag or variable asks for in vain, because a sweep says otherwise.
+/// Refuses what a flag or variable asks for in vain: a sweep says otherwise, or no step uses it.
 fn unused(steps: &[Step], seed_taken: bool, layers: &Layers) -> Result<(), Invalid> {
+    let drafts = || steps.iter().flat_map(|s| &s.drafts);
+    let named = drafts().flat_map(|d| &d.origins).filter_map(|(_, at)| Some((at.first()?.clone(), at.get(1)?.clone())));
+    let weights = drafts().filter_map(|d| Some(("weights".to_owned(), d.weights.clone()?)));
+    layers.unused(&named.chain(weights).collect())?;
     let seed = ["seed".to_owned()];
     if let (false, true, Some(step)) = (seed_taken, layers.laid_over(&seed), steps.last()) {
         let e = Invalid::key("seed", "no step would run under it: all have seeds of their own by `sweep.seed`");

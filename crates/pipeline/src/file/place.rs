@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml_edit::{Array, ArrayOfTables, Document, Item, Table, TableLike, Value};
-use transplant_core::Invalid;
+use transplant_core::{Class, Invalid};
 
 /// Something in a pipeline file, or in what was laid over it, that cannot be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,11 +20,13 @@ pub struct FileError {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whose fault it is: not the file's, when what a key names cannot be read, for instance.
+    pub class: Class,
 }
 
 impl FileError {
     pub(crate) fn new(place: Place, error: Invalid) -> Self {
-        Self { place, key: error.dotted(), message: error.message, help: error.help }
+        Self { place, key: error.dotted(), message: error.message, help: error.help, class: Class::Input }
     }
 
     /// The key, unless the place shows it already.

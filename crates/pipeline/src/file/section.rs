@@ -71,11 +71,11 @@ pub(crate) struct StepSection {
     /// How knowledge is moved: a name from `strategies`, a tag, a table with `type`, or a list of these, which compose.
     #[schemars(with = "NamedOrMany<dyn Strategy>")]
     pub(crate) strategy: OneOrMany<dyn Strategy>,
-    /// Which draw of the labelled rows, from 0. Left out: that of the step before or after this one on the same rows, in whatever
-    /// size, otherwise 0.
+    /// Which draw of the labelled rows, from 0. Left out: that of the steps before and after this one on the same rows, whatever these
+    /// look like and whatever stands between, otherwise 0.
     pub(crate) draw: Option<u64>,
-    /// Which of the data set's `folds` is tested, from 0. Left out: that of the step before or after this one on the same rows, in
-    /// whatever size, otherwise 0.
+    /// Which of the data set's `folds` is tested, from 0. Left out: that of the steps before and after this one on the same rows,
+    /// whatever these look like and whatever stands between, otherwise 0.
     pub(crate) fold: Option<u64>,
     /// How it trains.
     #[serde(default)]
@@ -90,8 +90,8 @@ pub(crate) struct StepSection {
     #[serde(default)]
     pub(crate) test_views: u64,
     /// One run for each combination: keys of this step (`strategy`, `"trainer.epochs"`) or `seed`, each with a list of
-    /// values. A seed re-runs the whole chain of steps up to this one, a draw and a fold those right before it on the same rows, so
-    /// that it is not tested on rows that these were trained on.
+    /// values. A seed re-runs the whole chain of steps up to this one, a draw and a fold those before it that learn from the same rows,
+    /// and what stands between, so that it is not tested on rows that these were trained on.
     #[serde(default, rename = "sweep")]
     #[schemars(with = "BTreeMap<String, Vec<Value>>")]
     pub(crate) _sweep: Map<String, Value>,

@@ -1,6 +1,6 @@
 //! Steps: their order, what they take over from each other, and what each of their runs is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use transplant_core::{Architecture, Invalid, Kind, Metric, Spec, Strategy, read_options};
@@ -53,11 +53,17 @@ pub(crate) struct Draft {
     pub(crate) test_views: u64,
     /// The pretrained weights it starts from.
     pub(crate) weights: Option<String>,
+    /// Draw and fold of the rows that it and the steps before it learn from, by the name of these rows; filled in when all steps are
+    /// known.
+    pub(crate) held: Held,
     /// The step as it could have been written, every default spelled out.
     pub(crate) full: Map<String, Value>,
     /// Key paths of the step whose values are written elsewhere, and where, from the top of the file.
     pub(crate) origins: Vec<(Path, Path)>,
 }
+
+/// Draw and fold by rows.
+pub(crate) type Held = BTreeMap<String, (u64, u64)>;
 
 fn path(parts: &[&str]) -> Path {
     parts.iter().map(|&p| p.to_owned()).collect()
@@ -105,12 +111,13 @@ pub(crate) fn order(
     Ok(out)
 }
 
-/// Reads one step and the runs of its sweep. `named` finds the table of a name in the file; errors start at the step.
+/// Reads one step and the runs of its sweep; `chain` holds those it builds on, the nearest first. `named` finds the table of a name
+/// in the file; errors start at the step.
 pub(crate) fn read(
     name: &str,
     step: &Map<String, Value>,
     sections: &Sections<'_>,
-    from: Option<&Step>,
+    chain: &[&Step],
     named: &dyn Fn(&str, &str) -> Option<Value>,
 ) -> Result<Step, Invalid> {
     let sweep = Sweep::read(step)?;
@@ -122,7 +129,7 @@ pub(crate) fn read(
                 let written = sweep.written(step, &pick, &Invalid { path: at, ..Invalid::new("") });
                 [path(&["steps", name]), written].concat()
             };
-            draft(&section, sections, from.and_then(|f| f.drafts.first()), &place)
+            draft(&section, sections, chain, &place)
         });
         let mut draft = drafted.map_err(|e| Invalid { path: sweep.written(step, &pick, &e), ..e })?;
         for (axis, i) in sweep.axes.iter().zip(&pick) {
@@ -135,7 +142,7 @@ pub(crate) fn read(
         draft.pick = pick;
         drafts.push(draft);
     }
-    let from = from.map(|f| f.name.clone());
+    let from = chain.first().map(|f| f.name.clone());
     Ok(Step { name: name.to_owned(), from, sweep, drafts, seeds: Vec::new(), last: true })
 }
 
@@ -143,7 +150,7 @@ pub(crate) fn read(
 fn draft(
     step: &StepSection,
     sections: &Sections<'_>,
-    from: Option<&Draft>,
+    chain: &[&Step],
     place: &dyn Fn(Path) -> Path,
 ) -> Result<Draft, Invalid> {
     if step.kind != "train" {
@@ -154,9 +161,14 @@ fn draft(
         return Err(under("dataset")(unknown("dataset", &step.dataset, known)));
     }
     let folds = sections.datasets[&step.dataset].folds;
-    let above = from.filter(|f| sections.same_rows(&f.dataset, &step.dataset));
-    let draw = one_of("draw", step.draw, above.and_then(|f| f.draw))?;
-    let fold = one_of("fold", step.fold, above.and_then(|f| f.fold))?;
+    let rows = sections.rows_of(&step.dataset);
+    let earlier = |of: fn(&Draft) -> Option<u64>| {
+        let mut same = chain.iter().filter(|s| sections.rows_of(&s.drafts[0].dataset) == rows);
+        same.find_map(|s| Some((s.name.as_str(), of(&s.drafts[0])?)))
+    };
+    let draw = one_of("draw", step.draw, earlier(|d| d.draw))?;
+    let fold = one_of("fold", step.fold, earlier(|d| d.fold))?;
+    let from = chain.first().map(|s| &s.drafts[0]);
     if fold.is_some_and(|fold| fold >= folds.unwrap_or(1)) {
         let e = Invalid::key(
             "fold",
@@ -208,20 +220,22 @@ fn draft(
         test,
         test_views,
         weights,
+        held: Held::new(),
         full,
         origins,
     })
 }
 
-/// The draw or fold of a step on the data set of the one it starts from, `above`: they may not differ.
-fn one_of(key: &str, own: Option<u64>, above: Option<u64>) -> Result<Option<u64>, Invalid> {
-    match (own, above) {
-        (Some(own), Some(above)) if own != above => {
-            let message = format!("is {own}, and the step this one starts from has {above} of the same rows");
+/// The draw or fold of a step on the rows of one it builds on, which has `earlier`: they may not differ.
+fn one_of(key: &str, own: Option<u64>, earlier: Option<(&str, u64)>) -> Result<Option<u64>, Invalid> {
+    match (own, earlier) {
+        (Some(own), Some((step, theirs))) if own != theirs => {
+            let message =
+                format!("is {own}, and step `{step}`, which this one builds on, has {theirs} of the same rows");
             let e = Invalid::key(key, message);
             Err(e.help("it would be judged by rows that the other was trained on; leave one of the two out"))
         }
-        (own, above) => Ok(own.or(above)),
+        (own, earlier) => Ok(own.or(earlier.map(|(_, theirs)| theirs))),
     }
 }
 
@@ -369,29 +383,48 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<bool, I
     Ok(taken)
 }
 
-/// Gives each step a run for every draw and fold that those starting from it on the same rows have, and says which they are where
-/// nobody did.
+/// Gives each step a run for every draw and fold that those building on it have of rows that it or a step before it learns from, and
+/// says which they are where nobody did.
 pub(crate) fn spread_draws(steps: &mut [Step], sections: &Sections<'_>) {
+    let rows = |draft: &Draft| sections.rows_of(&draft.dataset).to_owned();
+    // The rows that each step and those before it learn from.
+    let mut learned: Vec<BTreeSet<String>> = Vec::new();
+    for step in steps.iter() {
+        let above = steps.iter().position(|s| Some(&s.name) == step.from.as_ref());
+        let above = above.and_then(|i| learned.get(i).cloned()).unwrap_or_default();
+        learned.push(above.into_iter().chain(step.drafts.iter().map(rows)).collect());
+    }
     for i in (0..steps.len()).rev() {
         let (earlier, later) = steps.split_at_mut(i + 1);
         let step = &mut earlier[i];
-        let mut needed: Vec<(Option<u64>, Option<u64>)> = Vec::new();
+        let mut needed: Vec<Held> = Vec::new();
         for draft in later.iter().filter(|s| s.from.as_ref() == Some(&step.name)).flat_map(|s| &s.drafts) {
-            let pair = (draft.draw, draft.fold);
-            if sections.same_rows(&draft.dataset, &step.drafts[0].dataset) && !needed.contains(&pair) {
-                needed.push(pair);
+            let held: Held = draft.held.clone().into_iter().filter(|(rows, _)| learned[i].contains(rows)).collect();
+            let within = |a: &Held, b: &Held| a.iter().all(|(rows, pair)| b.get(rows) == Some(pair));
+            if !needed.iter().any(|n| within(&held, n)) {
+                needed.retain(|n| !within(n, &held));
+                needed.push(held);
             }
         }
         if !needed.is_empty() {
-            let own = &step.drafts[0];
-            step.drafts = needed.into_iter().map(|(draw, fold)| Draft { draw, fold, ..own.clone() }).collect();
+            let own = step.drafts[0].clone();
+            let of = |held: Held| {
+                let pair = held.get(&rows(&own)).copied();
+                let (draw, fold) = (pair.map(|p| p.0).or(own.draw), pair.map(|p| p.1).or(own.fold));
+                Draft { draw, fold, held, ..own.clone() }
+            };
+            step.drafts = needed.into_iter().map(of).collect();
         }
-        let follows = step.follows();
         for draft in &mut step.drafts {
-            for (key, value) in [("draw", &mut draft.draw), ("fold", &mut draft.fold)] {
-                let value = *value.insert(value.unwrap_or_default());
-                // Of one that follows others the file does not say which.
-                draft.full.insert(key.to_owned(), if follows { Value::Null } else { value.into() });
+            let (own, pair) = (rows(draft), (*draft.draw.get_or_insert(0), *draft.fold.get_or_insert(0)));
+            draft.held.insert(own, pair);
+        }
+        for (key, of) in [("draw", (|d| d.draw) as fn(&Draft) -> Option<u64>), ("fold", |d| d.fold)] {
+            // Of one that follows others the file does not say which.
+            let differs = step.follows() && step.drafts.iter().any(|d| of(d) != of(&step.drafts[0]));
+            for draft in &mut step.drafts {
+                let value = of(draft).filter(|_| !differs);
+                draft.full.insert(key.to_owned(), value.into());
             }
         }
     }

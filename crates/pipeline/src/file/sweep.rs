@@ -1,7 +1,7 @@
 //! The sweep of a step: its axes, their combinations, and where a wrong value was written.
 
 use serde_json::{Map, Value, json};
-use transplant_core::Invalid;
+use transplant_core::{Invalid, InvalidKind};
 
 use super::check::{some, under};
 use crate::resolved::TrainerSpec;
@@ -105,14 +105,14 @@ impl Sweep {
     /// Where the key path of an error in a step with a combination in place was written.
     pub(crate) fn written(&self, step: &Map<String, Value>, pick: &[usize], error: &Invalid) -> Vec<String> {
         let path = &error.path;
-        let unknown = error.message == "unknown key";
+        let unknown = error.kind == InvalidKind::UnknownKey;
         for (axis, i) in self.axes.iter().zip(pick) {
             if path.starts_with(&axis.key) && !(unknown && path.len() == axis.key.len()) {
                 let value = [i.to_string()];
                 return [axis.at.as_slice(), &value, &path[axis.key.len()..]].concat();
             }
             // A part of the axis' key that is not in the step, or is no table there, came with the sweep.
-            let made = value_at(step, path).is_none() || error.message.starts_with("invalid type: a table");
+            let made = value_at(step, path).is_none() || error.kind == InvalidKind::UnexpectedTable;
             if !path.is_empty() && axis.key.starts_with(path) && made {
                 return axis.at.clone();
             }

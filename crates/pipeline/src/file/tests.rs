@@ -205,7 +205,47 @@ fn draws_and_folds_spread_over_chains_on_the_same_rows() {
     assert_eq!(draws, [0, 1, 1, 1, 1, 1, 1, 1, 1]);
     let e =
         open_text(&said.replace("\"feature\", draw = 1 }\n    c", "\"feature\", draw = 3 }\n    c"), &[]).unwrap_err();
-    assert!(e.to_string().contains("steps.e.draw: is 1, and the step this one starts from has 3"), "{e}");
+    assert!(
+        e.to_string().contains("steps.e.draw: is 1, and step `b`, which this one builds on, has 3 of the same rows"),
+        "{e}"
+    );
+}
+
+#[test]
+fn draws_and_folds_hold_along_a_chain() {
+    let chain = r#"
+    schema = 1
+    name = "x"
+    [datasets]
+    d = { type = "mnist_5k", folds = 3 }
+    other = { type = "mnist_5k" }
+    [steps]
+    a = { type = "train", dataset = "d", backbone = "convnet", strategy = "structure" }
+    b = { type = "train", dataset = "other", from = "a", strategy = "parameter" }
+    c = { type = "train", dataset = "d", from = "b", strategy = "parameter", sweep = { fold = [0, 2] } }
+    e = { type = "train", dataset = "other", from = "a", strategy = "parameter", draw = 1 }
+    "#;
+    let p = open_text(chain, &[]).unwrap();
+    let from: Vec<_> = p.cells.iter().map(|c| (c.id.as_str(), c.draw, c.fold, c.from.as_deref())).collect();
+    let expected = [
+        ("a-seed0-fold0", 0, 0, None),
+        ("a-seed0-fold2", 0, 2, None),
+        ("b-seed0-d_fold0", 0, 0, Some("a-seed0-fold0")),
+        ("b-seed0-d_fold2", 0, 0, Some("a-seed0-fold2")),
+        ("c-seed0-fold0", 0, 0, Some("b-seed0-d_fold0")),
+        ("c-seed0-fold2", 0, 2, Some("b-seed0-d_fold2")),
+        // Any run of the step before it will do.
+        ("e-seed0", 1, 0, Some("a-seed0-fold0")),
+    ];
+    assert_eq!(from, expected);
+    assert_eq!(open_text(&p.text, &[]).unwrap_or_else(|e| panic!("{e}\n{}", p.text)).cells, p.cells);
+    // Two that differ are refused across the other data set, too.
+    let said = chain.replace("strategy = \"structure\"", "strategy = \"structure\", fold = 1");
+    let e = open_text(&said, &[]).unwrap_err().to_string();
+    assert!(
+        e.contains("steps.c.sweep.fold.0: is 0, and step `a`, which this one builds on, has 1 of the same rows"),
+        "{e}"
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Acts, Architecture, BuildCx, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec, Strategy,
-    Task, Transform, load_safetensors, save_safetensors, write_atomically,
+    Acts, Architecture, BuildCx, Columns, Error, Frame, Origin, Params, Plugins, Result, Role, Schema, Seeds, Spec,
+    Strategy, Task, Transform, load_safetensors, save_safetensors, write_atomically,
 };
 use transplant_datasets::Chain;
 use transplant_trainer::{Model, Parts};
@@ -38,6 +38,9 @@ pub struct Manifest {
     /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a transform.
     #[serde(default)]
     pub frame: Option<Frame>,
+    /// How a row of a table becomes such a row; `None`: the rows are not from a table, or an older version saved the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
     /// Deterministic transforms.
     pub transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms that make views of a row, where there are `test_views`.

@@ -7,21 +7,23 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
-use transplant_core::{BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, load_safetensors};
+use transplant_core::{
+    BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, Within, load_safetensors,
+};
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::compare::{Done, Measure, TEST};
 use super::folder::{Begun, Folder};
-use super::leaks::{Leak, Leaks};
-use super::peers::Vectors;
+use super::leaks::{Because, Leak, Leaks};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
 use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
-use super::{cache, hash, parts, peers, shape};
+use super::vectors::Shared;
+use super::{cache, hash, labels, leaks, parts, peers, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
@@ -57,7 +59,7 @@ pub(crate) struct Session<'a> {
     /// Peers that were computed.
     pub(crate) peers: RefCell<BTreeMap<Rows, CellPredictions>>,
     /// Rows as peers see them, by data set and its transforms.
-    pub(crate) vectors: RefCell<BTreeMap<String, Vectors>>,
+    pub(crate) vectors: RefCell<BTreeMap<String, Shared>>,
 }
 
 impl Session<'_> {
@@ -78,7 +80,7 @@ impl Session<'_> {
                 format!("{id} begins anew: what it was begun with (options, data, weights or code) has changed since");
             listener.on(&Event::Warning { text });
         }
-        let finished = self.train(ready, begun == Begun::GoesOn, listener)?;
+        let finished = self.train(ready, begun == Begun::GoesOn, listener).within(|| format!("cell `{id}`"))?;
         let (seconds, metrics) = (finished.record.seconds, finished.record.metrics.clone());
         listener.on(&Event::CellFinished { cell: id, seconds, metrics });
         Ok(finished)
@@ -97,12 +99,15 @@ impl Session<'_> {
         if let Some(text) = ready.parts.note.clone() {
             listener.on(&Event::Note { text });
         }
+        for text in self.run.shapes[ready.shape].notes.iter().cloned() {
+            listener.on(&Event::Note { text });
+        }
         if let Some(text) = self.run.warning_of(ready) {
             listener.on(&Event::Warning { text });
         }
-        let leak = self.leaks.borrow_mut().of(&self.chain(ready))?;
-        for text in leak.told.iter().cloned() {
-            listener.on(&Event::Warning { text });
+        let leak = self.leaks.borrow_mut().of(self.run, ready)?;
+        for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec.folds.is_some()) {
+            listener.on(&if because == Because::Chance { Event::Note { text } } else { Event::Warning { text } });
         }
         let checkpoints = Some(folder.join("checkpoints"));
         let cache = cache::settings(self.run, cell)?;
@@ -115,6 +120,7 @@ impl Session<'_> {
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
+            let feed = peers::observed(ready, feed, &self.vectors(ready))?;
             predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
@@ -196,6 +202,7 @@ impl Session<'_> {
             strategies: cell.strategies.clone(),
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
+            columns: open.dataset.columns(),
             transforms: ready.spec.transforms.clone(),
             augment: if cell.test_views > 0 { ready.spec.augment.clone() } else { Vec::new() },
             test_views: cell.test_views,
@@ -221,11 +228,15 @@ impl Session<'_> {
             return Ok(known.clone());
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
-        let mut vectors = self.vectors.borrow_mut();
-        let peers = peers::peers(ready, &ready.open, test, vectors.entry(chain).or_default(), &cx)?;
+        let peers = peers::peers(ready, &ready.open, test, &self.vectors(ready), &cx)?;
         self.peers.borrow_mut().insert(rows, peers.clone());
         Ok(peers)
+    }
+
+    /// What peers saw of rows of the data set of a cell under its transforms.
+    fn vectors(&self, ready: &Ready) -> Shared {
+        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
+        self.vectors.borrow_mut().entry(chain).or_default().clone()
     }
 
     fn record(
@@ -277,6 +288,8 @@ impl Session<'_> {
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
+            labels_before: labels::before(self.run, ready),
+            weights: self.run.shapes[ready.shape].notes.clone(),
             ledger: fit.ledger,
             files: files.collect::<Result<_>>()?,
         })
@@ -287,7 +300,8 @@ impl Finished {
     /// For the comparison.
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
-        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, measures }
+        let control = !ready.takes_weights();
+        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, control, measures }
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Done<'a> {
     pub predictions: &'a CellPredictions,
     /// What peers without a network predicted for its test rows, by peer.
     pub peers: &'a CellPredictions,
+    /// Whether it takes nothing from what it starts from, and so says what transfer is worth.
+    pub control: bool,
     /// Its metrics by the name they have in the summary.
     pub measures: &'a BTreeMap<String, Measure>,
 }
@@ -67,9 +69,25 @@ pub struct Comparison {
     pub higher_is_better: bool,
     /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of them.
     pub leaked: usize,
-    /// How it differs from the reference; none for the reference itself.
+    /// How it differs from the reference; none for the reference itself, and where the two are tested on other rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paired: Option<Paired>,
+    /// How it differs from peers without a network, by the metric that judges the step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<AgainstPeer>,
+}
+
+/// The difference to what a peer without a network predicts for the same test rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgainstPeer {
+    /// The peer.
+    pub peer: String,
+    /// Mean difference, the strategy's value minus the peer's.
+    pub difference: f64,
+    /// Its paired 95 % interval over source seeds, draws and test rows; none where the peer is not there for all runs.
+    pub ci95: Option<[f64; 2]>,
+    /// Whether the strategy does worse: the whole interval says so, or, without one, the mean.
+    pub worse: bool,
 }
 
 impl Comparison {
@@ -85,8 +103,10 @@ impl Comparison {
 /// The difference to the reference over the runs that both have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Paired {
-    /// The reference: `structure` where it is there, otherwise the first.
+    /// The reference: a control, which takes nothing from the source, where there is one, otherwise the first.
     pub against: String,
+    /// Whether the reference is a control.
+    pub control: bool,
     /// Mean difference, this minus the reference.
     pub difference: f64,
     /// Its paired 95 % interval over source seeds, draws and test rows.
@@ -98,7 +118,7 @@ pub struct Paired {
     pub p: Option<f64>,
     /// The same, corrected by Holm for the number of strategies compared.
     pub p_holm: Option<f64>,
-    /// Whether the strategy does worse than the reference.
+    /// Whether this is negative transfer: the reference is a control, and the whole interval says that it does better.
     pub negative: bool,
 }
 
@@ -124,7 +144,9 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
         let mut names: Vec<&String> = group.runs[0].measures.keys().collect();
         names.sort_by_key(|n| Some(*n) != main);
         for name in names {
-            out.push(group.line(name, reference(group, &groups))?);
+            let line = group.line(name, reference(group, &groups))?;
+            let peers = if Some(name) == main { group.against_peers(name)? } else { Vec::new() };
+            out.push(Comparison { peers, ..line });
         }
     }
     let families: BTreeSet<(String, String)> = out.iter().map(|c| (c.step.clone(), c.metric.clone())).collect();
@@ -140,7 +162,8 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     Ok(out)
 }
 
-/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together.
+/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together. Where a step
+/// is tested on several data sets, the peer's name tells which.
 ///
 /// # Errors
 /// When a metric fails.
@@ -152,14 +175,18 @@ pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<Strin
         let of = (cell.step.as_str(), cell.dataset.as_str(), cell.tasks.keys().collect::<Vec<_>>());
         alike.entry(of).or_default().entry(at(d)).or_insert(d);
     }
-    let mut sums = BTreeMap::<(&str, &str, &str), (f64, f64)>::new();
-    for ((step, ..), cells) in &alike {
+    let mut datasets = BTreeMap::<&str, BTreeSet<&str>>::new();
+    alike.keys().for_each(|(step, dataset, _)| _ = datasets.entry(step).or_default().insert(dataset));
+    let mut sums = BTreeMap::<(&str, String, &str), (f64, f64)>::new();
+    for ((step, dataset, _), cells) in &alike {
         let Some(first) = cells.values().next() else { continue };
         for (peer, (name, m)) in first.peers.keys().flat_map(|p| first.measures.iter().map(move |m| (p, m))) {
             let of_peer = cells.iter().filter_map(|(at, d)| Some((*at, d.peers.get(peer)?.tasks.get(&m.task)?)));
             for (.., p) in whole(of_peer)? {
                 let value = m.metric.compute(&p)?;
                 if value.is_finite() {
+                    let several = datasets.get(step).is_some_and(|all| all.len() > 1);
+                    let peer = if several { format!("{peer}, dataset = {dataset}") } else { peer.clone() };
                     let sum = sums.entry((step, peer, name)).or_default();
                     *sum = (sum.0 + value, sum.1 + 1.0);
                 }
@@ -168,7 +195,7 @@ pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<Strin
     }
     let mut means = BTreeMap::<String, BTreeMap<String, Metrics>>::new();
     for ((step, peer, name), (sum, n)) in sums {
-        means.entry(step.into()).or_default().entry(peer.into()).or_default().insert(name.into(), sum / n);
+        means.entry(step.into()).or_default().entry(peer).or_default().insert(name.into(), sum / n);
     }
     Ok(means)
 }
@@ -187,13 +214,13 @@ fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {
     groups
 }
 
-/// What a strategy is compared with: `structure` under the same other swept values, or the first line there; where the
-/// strategy stands alone there, the first line of the step.
+/// What a strategy is compared with: a control under the same other swept values, or the first line there; where the strategy stands
+/// alone there, the control or the first line of the step.
 fn reference<'g, 'a>(group: &Group<'a>, groups: &'g [Group<'a>]) -> Option<&'g Group<'a>> {
     let step: Vec<_> = groups.iter().filter(|g| g.key.0 == group.key.0).collect();
     let alike: Vec<_> = step.iter().copied().filter(|g| g.key.2 == group.key.2).collect();
     let among = if alike.len() > 1 { alike } else { step };
-    let found = among.iter().find(|g| g.key.1 == "structure").or_else(|| among.first()).copied();
+    let found = among.iter().find(|g| g.runs[0].control).or_else(|| among.first()).copied();
     found.filter(|g| g.key != group.key)
 }
 
@@ -218,7 +245,31 @@ impl Group<'_> {
             higher_is_better: measure.metric.higher_is_better(),
             leaked: self.leaked(),
             paired,
+            peers: Vec::new(),
         })
+    }
+
+    /// How it differs from each of the peers.
+    fn against_peers(&self, name: &str) -> Result<Vec<AgainstPeer>> {
+        let measure = &self.runs[0].measures[name];
+        let names: BTreeSet<&String> = self.runs.iter().flat_map(|d| d.peers.keys()).collect();
+        let mut out = Vec::new();
+        for peer in names {
+            let of = |d: &Done<'_>| d.peers.get(peer).is_some_and(|p| p.tasks.contains_key(&measure.task));
+            let there: BTreeSet<At> = self.runs.iter().filter(|d| of(d)).map(at).collect();
+            let mut theirs: Vec<_> =
+                self.runs.iter().filter_map(|d| Some((at(d), d.peers.get(peer)?.tasks.get(&measure.task)?))).collect();
+            theirs.sort_by_key(|(at, _)| *at);
+            let (ours, theirs) = (self.whole(&measure.task, |at| there.contains(&at))?, whole(theirs.into_iter())?);
+            if ours.is_empty() {
+                continue;
+            }
+            let i = paired_bootstrap(&*measure.metric, &as_runs(&ours), &as_runs(&theirs), REPLICATES, seeds())?;
+            let ci95 = (there.len() == self.runs.len()).then_some([i.low, i.high]);
+            let worse = worse(&*measure.metric, ci95.unwrap_or([i.mean, i.mean]));
+            out.push(AgainstPeer { peer: peer.clone(), difference: i.mean, ci95, worse });
+        }
+        Ok(out)
     }
 
     fn pair(&self, measure: &Measure, reference: &Group<'_>) -> Result<Option<Paired>> {
@@ -226,7 +277,11 @@ impl Group<'_> {
         let both: BTreeSet<_> = of(self).intersection(&of(reference)).copied().collect();
         let shared = |k| both.contains(&k);
         let (a, b) = (self.cells(&measure.task, shared), reference.cells(&measure.task, shared));
-        let same = self.runs[0].record.data_hash == reference.runs[0].record.data_hash;
+        let rows = |g: &Group<'_>| {
+            let rows = |d: &Done<'_>| d.predictions[TEST].rows.clone();
+            g.runs.iter().filter(|d| shared(at(d))).map(|d| (at(d), rows(d))).collect::<BTreeMap<_, _>>()
+        };
+        let same = self.runs[0].record.data_hash == reference.runs[0].record.data_hash && rows(self) == rows(reference);
         if !same || a.is_empty() || b.len() != a.len() {
             return Ok(None);
         }
@@ -238,15 +293,16 @@ impl Group<'_> {
         let testable = a.len() > 1 && rows("pool") > 0 && differences.iter().all(|d| d.is_finite());
         let p =
             testable.then(|| corrected_paired_t(&differences, rows("pool"), rows(TEST)).map(|t| t.p)).transpose()?;
-        let gain = if measure.metric.higher_is_better() { interval.mean } else { -interval.mean };
+        let control = reference.runs[0].control;
         Ok(Some(Paired {
             against: reference.runs[0].label(),
+            control,
             difference: interval.mean,
             ci95: [interval.low, interval.high],
             runs: a.len(),
             p,
             p_holm: None,
-            negative: gain < 0.0,
+            negative: control && worse(&*measure.metric, [interval.low, interval.high]),
         }))
     }
 
@@ -293,6 +349,11 @@ fn whole<'p>(cells: impl Iterator<Item = (At, &'p Predictions)>) -> Result<Vec<W
         }
     }
     Ok(out)
+}
+
+/// Whether all of an interval of differences is on the side that is worse.
+fn worse(metric: &dyn Metric, [low, high]: [f64; 2]) -> bool {
+    if metric.higher_is_better() { high < 0.0 } else { low > 0.0 }
 }
 
 fn as_runs<'p>(whole: &'p [Whole<'_>]) -> Vec<Run<'p>> {

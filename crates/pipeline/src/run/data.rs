@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use transplant_core::{BuildCx, Dataset, Field, Finding, FindingKind, Invalid, Schema, Seeds, Spec, Transform};
+use transplant_core::{
+    BuildCx, Dataset, Error, Field, Finding, FindingKind, Invalid, Result, Schema, Seeds, Spec, Transform,
+};
 use transplant_datasets::{Chain, Draw, LoaderOptions, Parts};
 
 use super::parts::Components;
@@ -29,7 +31,7 @@ pub struct Opened {
 
 impl Opened {
     /// The same with more transforms behind its own.
-    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self, Invalid> {
+    pub(crate) fn followed_by(&self, more: &[Spec<dyn Transform>], cx: &BuildCx<'_>) -> Result<Self> {
         let transforms = [self.transforms.clone(), make(more, "transforms", cx)?].concat();
         let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
         let (dataset, hash, augment) = (self.dataset.clone(), self.hash.clone(), self.augment.clone());
@@ -46,14 +48,16 @@ impl Opened {
 
 /// Opens a data set: headers and labels are read, schemas carried through the transforms. Key paths of errors start at its
 /// section.
-pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened, Invalid> {
+pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened> {
     let dataset: Arc<dyn Dataset> = cx.make(&spec.source).map_err(at(""))?.into();
     let transforms = make(&spec.transforms, "transforms", cx)?;
     let augment = make(&spec.augment, "augment", cx)?;
     let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(dataset.inputs())?;
     let chain = Chain::new(transforms.clone(), augment.clone())?;
     if chain.schema(dataset.inputs())? != inputs {
-        return Err(Invalid::key("augment", "changes the shape of the inputs").help("list it under `transforms`"));
+        return Err(Invalid::key("augment", "changes the shape of the inputs")
+            .help("list it under `transforms`")
+            .into());
     }
     let random = chain.random();
     let hash = dataset.content_hash();
@@ -70,39 +74,42 @@ fn identity(specs: &[Spec<dyn Transform>], made: &[Arc<dyn Transform>]) -> Optio
 }
 
 /// Builds transforms.
-pub(crate) fn make(
-    specs: &[Spec<dyn Transform>],
-    key: &str,
-    cx: &BuildCx<'_>,
-) -> Result<Vec<Arc<dyn Transform>>, Invalid> {
+pub(crate) fn make(specs: &[Spec<dyn Transform>], key: &str, cx: &BuildCx<'_>) -> Result<Vec<Arc<dyn Transform>>> {
     let one = |(i, s): (usize, &Spec<dyn Transform>)| Ok(cx.make(s).map_err(at(&format!("{key}.{i}")))?.into());
     specs.iter().enumerate().map(one).collect()
 }
 
 /// An error of a division; where classes are at fault, the finding about them.
-fn explained(e: Invalid, dataset: &dyn Dataset) -> Invalid {
+fn explained(e: Error, dataset: &dyn Dataset) -> Error {
     let about_rows = |f: &Finding| matches!(f.kind, FindingKind::SingleRowClass | FindingKind::NumbersAsClasses);
-    match dataset.findings().into_iter().find(about_rows) {
-        Some(found) => Invalid { message: found.message, ..e },
-        None => e,
+    match (e, dataset.findings().into_iter().find(about_rows)) {
+        (Error::Invalid(e), Some(found)) => Invalid { message: found.message, ..e }.into(),
+        (e, _) => e,
     }
 }
 
+/// The target by which rows are drawn: that of the first task that predicts a class.
+pub(crate) fn drawn_by(c: &Components, targets: &Schema) -> Option<String> {
+    let class = |t: &&str| matches!(targets.get(*t), Some(Field::Class { .. }));
+    c.tasks.values().map(|t| t.target()).find(class).map(str::to_owned)
+}
+
 /// Draws the rows of a cell. Key paths of errors start at the data set's section.
-pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts, Invalid> {
-    let targets = open.dataset.targets();
-    let class = |t: &str| matches!(targets.get(t), Some(Field::Class { .. }));
-    let target = c.tasks.values().map(|t| t.target().to_owned()).find(|t| class(t));
-    let target =
-        target.ok_or_else(|| Invalid::new("no task of the step predicts a class, by which rows could be drawn"))?;
+pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts> {
+    let target = drawn_by(c, open.dataset.targets()).ok_or_else(|| {
+        let tasks: Vec<String> = c.tasks.keys().map(|t| format!("`{t}`")).collect();
+        let message =
+            format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
+        Invalid::new(message).help("numbers alone cannot be learned from a pipeline file yet: add a task of classes")
+    })?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
     let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose();
-    let divided = divided.map_err(at("")).map_err(|e| explained(e, open.dataset.as_ref()))?;
+    let divided = divided.map_err(|e| explained(e, open.dataset.as_ref()))?;
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
     let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
-        return Err(Invalid::new("there is no row to train on"));
+        return Err(Invalid::new("there is no row to train on").into());
     }
     Ok(parts)
 }

@@ -13,9 +13,11 @@ pub fn open(choice: DeviceChoice) -> Result<(Device, String), Invalid> {
     match choice {
         DeviceChoice::Cpu => Ok((Device::Cpu, "cpu".to_owned())),
         DeviceChoice::Cuda(n) if utils::cuda_is_available() => cuda(n),
-        DeviceChoice::Cuda(_) => Err(Invalid::new("this binary was not built with CUDA").help("use `cpu` or `auto`")),
+        DeviceChoice::Cuda(_) => Err(Invalid::new("this binary was not built with CUDA")
+            .help("use `cpu` or `auto`, or build it with the feature `cuda` of `transplant-cli`")),
         DeviceChoice::Metal if utils::metal_is_available() => metal(),
-        DeviceChoice::Metal => Err(Invalid::new("this binary was not built with Metal").help("use `cpu` or `auto`")),
+        DeviceChoice::Metal => Err(Invalid::new("this binary was not built with Metal")
+            .help("use `cpu` or `auto`, or build it with the feature `metal` of `transplant-cli`")),
         // A GPU that cannot be opened is a machine without one: `auto` takes what there is.
         DeviceChoice::Auto if utils::cuda_is_available() => cuda(0).or_else(|_| open(DeviceChoice::Cpu)),
         DeviceChoice::Auto if utils::metal_is_available() => metal().or_else(|_| open(DeviceChoice::Cpu)),

@@ -1,16 +1,16 @@
 //! `evaluate`: the models of a run, loaded from their artefacts and measured again on their test rows.
 
 use candle_core::Device;
-use transplant_core::{BuildCx, Error, Plugins, Result, Seeds};
+use transplant_core::{Error, Invalid, Plugins, Result, nearest};
 use transplant_datasets::Loader;
 use transplant_trainer::evaluate_views;
 
 use super::compare::TEST;
+use super::earlier::Reopened;
 use super::folder::Folder;
-use super::parts;
 use super::predict::{finished, read_summary};
 use super::record::{Metrics, Record};
-use super::{artefact, cells, data};
+use super::{artefact, cells};
 use crate::at;
 
 /// Metrics on another device than the run's may differ by this much: sums are rounded otherwise there.
@@ -25,17 +25,34 @@ pub struct Checked {
     pub text: String,
 }
 
-/// Measures every tested cell of a run's summary again.
+/// Measures every tested cell of a run's summary again, or one of them.
 ///
 /// # Errors
-/// When the folder is not a finished run, or an artefact or data set cannot be read.
-pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_name: &str) -> Result<Vec<Checked>> {
+/// When the folder is not a finished run, has no such cell, or an artefact or data set cannot be read.
+pub fn check_run(
+    folder: &Folder,
+    only: Option<&str>,
+    plugins: &Plugins,
+    (device, device_name): (&Device, &str),
+) -> Result<Vec<Checked>> {
     let summary = read_summary(folder.root())?;
     finished(folder.root(), &summary).map_err(|e| e.help("finish it with `--resume`"))?;
+    let tested = summary["steps"].as_array().into_iter().flatten().filter_map(|step| {
+        let told = step["metrics"].get(TEST)?.as_object()?;
+        Some((step["cell"].as_str()?, told))
+    });
+    let tested: Vec<_> = tested.collect();
+    if let Some(id) = only.filter(|only| tested.iter().all(|(id, _)| id != only)) {
+        let there = tested.iter().map(|(id, _)| *id);
+        let help = match nearest(id, there.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are: {}", there.collect::<Vec<_>>().join(", ")),
+        };
+        let e = Invalid::new(format!("{} has no tested cell `{id}`", folder.root().display()));
+        return Err(e.help(help).into());
+    }
     let mut out = Vec::new();
-    for step in summary["steps"].as_array().into_iter().flatten() {
-        let Some(told) = step["metrics"].get(TEST).and_then(|m| m.as_object()) else { continue };
-        let id = step["cell"].as_str().unwrap_or_default();
+    for (id, told) in tested.into_iter().filter(|(id, _)| only.is_none_or(|only| only == *id)) {
         let record = Record::read(&folder.cell(id))?;
         let metrics = measure(folder, &record, plugins, device)?;
         let allowed = if record.device == device_name { 0.0 } else { OTHER_DEVICE };
@@ -55,14 +72,10 @@ pub fn check_run(folder: &Folder, plugins: &Plugins, device: &Device, device_nam
 
 fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device) -> Result<Metrics> {
     let cell = &record.cell;
-    let cx = BuildCx { plugins, base: &record.base, seeds: Seeds::new(cell.seed) };
-    let open = data::open(&record.dataset, &cx)?;
-    if open.hash != record.data_hash {
+    let Some(Reopened { open, components, parts }) = record.reopen(plugins)? else {
         let message = "the content is not what the run was made with: its hash differs";
         return Err(Error::data(&cell.dataset, None, message));
-    }
-    let components = parts::build(cell, open.dataset.targets(), &cx)?;
-    let parts = data::split(cell, &record.dataset, &open, &components)?;
+    };
     let artefact = artefact::load(&folder.cell(&cell.id).join("model"), plugins, device)?;
     let loader = open.loader(cell.trainer.batch_size, cells::seeds(cell));
     let feed = Loader::test(&parts.test, loader).map_err(at("test"))?;

@@ -2,10 +2,10 @@
 //! the same sentences.
 
 use serde::Serialize;
-use transplant_core::{Error, Event, Field, Finding, FindingKind, Invalid, Severity};
+use transplant_core::{Event, Finding, FindingKind, Result, Severity};
 use transplant_datasets::{Chain, Parts, split_findings};
 
-use super::data::Opened;
+use super::data::{Opened, drawn_by};
 use super::parts::Components;
 use crate::resolved::{Cell, DatasetSpec};
 
@@ -44,10 +44,10 @@ impl DataFinding {
 ///
 /// # Errors
 /// When a row cannot be read.
-pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>, Invalid> {
+pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>> {
     let mut findings = open.dataset.findings();
     let chain = Chain::new(open.transforms.clone(), Vec::new())?;
-    findings.extend(chain.findings(open.dataset.as_ref()).map_err(crate::at(""))?);
+    findings.extend(chain.findings(open.dataset.as_ref())?);
     Ok(findings)
 }
 
@@ -55,16 +55,9 @@ pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>, Invalid> {
 ///
 /// # Errors
 /// When the data set has not the targets it announces.
-pub(crate) fn of_split(
-    cell: &Cell,
-    spec: &DatasetSpec,
-    components: &Components,
-    parts: &Parts,
-) -> Result<Vec<Finding>, Error> {
-    let targets = parts.train.dataset().targets();
-    let class = |t: &&str| matches!(targets.get(*t), Some(Field::Class { .. }));
-    let Some(target) = components.tasks.values().map(|t| t.target()).find(class) else { return Ok(Vec::new()) };
-    let mut findings = split_findings(parts, target, cell.test)?;
+pub(crate) fn of_split(cell: &Cell, spec: &DatasetSpec, c: &Components, parts: &Parts) -> Result<Vec<Finding>> {
+    let Some(target) = drawn_by(c, parts.train.dataset().targets()) else { return Ok(Vec::new()) };
+    let mut findings = split_findings(parts, &target, cell.test)?;
     if spec.folds.is_some() {
         // A class that is missing in one fold is tested in another.
         findings.retain(|f| f.kind != FindingKind::ClassWithoutTestRows);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use transplant_core::{Error, Invalid, Result, write_atomically};
+use transplant_core::{Error, Invalid, Result, Within, write_atomically};
 
 use super::hash;
 use super::record::Record;
@@ -44,21 +44,22 @@ impl Folder {
     ///
     /// # Errors
     /// When the place cannot be written, or holds something that is not a run.
-    pub fn check(&self) -> Result<(), Invalid> {
+    pub fn check(&self) -> Result<()> {
         let shown = self.root.display();
         // An empty path is what `parent` ends with for a relative one: the present folder.
         let there = self.root.ancestors().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
         let there = there.into_iter().find(|p| p.exists()).unwrap_or_else(|| Path::new("."));
         if !there.is_dir() {
-            return Err(Invalid::new(format!("cannot write the run to {shown}: {} is not a folder", there.display())));
+            let message = format!("cannot write the run to {shown}: {} is not a folder", there.display());
+            return Err(Invalid::new(message).into());
         }
         if let Err(e) = tempfile::tempfile_in(there) {
-            return Err(Invalid::new(format!("cannot write the run to {shown}: {e}")));
+            return Err(Error::io(there, e)).within(|| format!("cannot write the run to {shown}"));
         }
         let mut entries = fs::read_dir(&self.root).into_iter().flatten();
         if entries.next().is_some() && !self.file("lock.json").is_file() && !self.file("events.jsonl").is_file() {
             let e = Invalid::new(format!("{shown} is not empty, and it is not the folder of a run"));
-            return Err(e.help("name another folder with `--out`"));
+            return Err(e.help("name another folder with `--out`").into());
         }
         Ok(())
     }
@@ -168,9 +169,9 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         fs::write(dir.path().join("notes.txt"), "mine").unwrap();
         let e = Folder::at(dir.path()).check().unwrap_err();
-        assert!(e.message.contains("not the folder of a run"), "{e}");
+        assert!(e.to_string().contains("not the folder of a run"), "{e}");
         let e = Folder::at(dir.path().join("notes.txt/run")).check().unwrap_err();
-        assert!(e.message.contains("notes.txt is not a folder"), "{e}");
+        assert!(e.to_string().contains("notes.txt is not a folder"), "{e}");
     }
 
     #[test]

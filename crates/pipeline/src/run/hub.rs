@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use transplant_assets::{Clients, Hub, Interpolation, Preprocessing};
-use transplant_core::{Invalid, Result};
+use transplant_core::Result;
 
 use crate::at;
 use crate::resolved::WeightsSpec;
@@ -21,7 +21,7 @@ pub(super) struct OnHub {
 
 impl OnHub {
     /// Downloads what is not in the hub's cache yet. Key paths of errors start at the section.
-    pub(super) fn fetch(repo: &str, spec: &WeightsSpec, clients: &Clients) -> Result<Self, Invalid> {
+    pub(super) fn fetch(repo: &str, spec: &WeightsSpec, clients: &Clients) -> Result<Self> {
         let hub = |file: &str| Hub {
             repo: repo.to_owned(),
             revision: spec.revision.clone().unwrap_or_else(|| "main".to_owned()),
@@ -29,6 +29,10 @@ impl OnHub {
         };
         let weights = hub(spec.file.as_deref().unwrap_or("model.safetensors"));
         let weights = weights.fetch(clients).map_err(at("hub"))?;
+        for shard in transplant_backbones::weights::shard_names(&weights).map_err(at("hub"))? {
+            let folder = spec.file.as_deref().and_then(|f| f.rsplit_once('/')).map(|(folder, _)| folder);
+            hub(&folder.map_or_else(|| shard.clone(), |f| format!("{f}/{shard}"))).fetch(clients).map_err(at("hub"))?;
+        }
         // What a repository lacks is no error: the pipeline file can say how inputs are prepared.
         let beside = |file: &str| match hub(file).fetch(clients) {
             Ok(path) => Some(path),

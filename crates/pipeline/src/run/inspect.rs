@@ -10,6 +10,7 @@ use transplant_codecs::picture::encode_png;
 use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
 use transplant_datasets::{Loader, Prints, Twins};
 
+use super::leaks::{self, Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 
 /// Pictures in a row of the sheet, and rows.
@@ -32,6 +33,35 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
             seen.push(&ready.cell.dataset);
             // Writing to a string cannot fail.
             let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(run, ready, folder)?);
+        }
+    }
+    out.push_str(&chains(run)?);
+    Ok(out)
+}
+
+/// Test rows of each step that it, the steps before it, or the weights they start from have learned from: what `run` will tell.
+fn chains(run: &Prepared<'_>) -> Result<String> {
+    let mut search = Leaks::default();
+    let mut steps: Vec<(&str, bool, Vec<(u64, Leak)>)> = Vec::new();
+    for ready in &run.cells {
+        let leak = search.of(run, ready)?;
+        let (step, folds, of_cell) = (ready.cell.step.as_str(), ready.spec.folds.is_some(), (ready.cell.fold, leak));
+        match steps.iter_mut().find(|(s, ..)| *s == step) {
+            Some((.., leaks)) => leaks.push(of_cell),
+            None => steps.push((step, folds, vec![of_cell])),
+        }
+    }
+    let mut out = String::new();
+    for (step, folds, cells) in &steps {
+        let of_cells: Vec<_> = cells.iter().map(|(fold, leak)| (*fold, leak)).collect();
+        let found = leaks::sentences(&of_cells, *folds)
+            .into_iter()
+            .map(|(because, text)| format!("  {}{text}\n", if because == Because::Chance { "" } else { "LEAK: " }));
+        let unknown = leaks::not_looked(cells.iter().map(|(_, leak)| leak));
+        let lines: String =
+            found.chain(unknown.into_iter().map(|text| format!("  not looked for: {text}\n"))).collect();
+        if !lines.is_empty() {
+            out.push_str(&format!("\nwhat step {step} is tested on\n{lines}"));
         }
     }
     Ok(out)
@@ -122,7 +152,7 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
     out
 }
 
-/// Rows that are there twice: within parts they weigh double, across parts they leak.
+/// Rows that are there twice: within parts they weigh double, across parts they may leak.
 fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
     let mut out = String::new();
     let named = |twins: &[Twins]| {
@@ -139,7 +169,7 @@ fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
             let same = prints.same(rows, others);
             if !same.is_empty() {
                 let n = same.len();
-                out.push_str(&format!("  LEAK: {n} {part} rows are also {other} rows: {}\n", named(&same)));
+                out.push_str(&format!("  {n} {part} rows have the inputs of {other} rows: {}\n", named(&same)));
             }
             let alike = prints.alike(rows, others);
             if !alike.is_empty() {

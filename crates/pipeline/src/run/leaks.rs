@@ -1,76 +1,295 @@
-//! Test rows that a network has learned from: twins within a data set, and rows that an earlier step of the chain was trained on.
+//! Test rows that a network has learned from: copies within a data set, and rows that an earlier step of the chain, or the run that
+//! left the weights it starts from, was trained on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use transplant_core::Result;
-use transplant_datasets::{Prints, Twins};
+use transplant_core::{Dataset, Field, Plugins, Result};
+use transplant_datasets::{Prints, equal_by_chance};
 
-use super::prepare::Ready;
+use super::earlier::{self, Earlier};
+use super::prepare::{Prepared, Ready};
 
-/// Test rows of a cell that its network has learned from.
+/// What was found when the test rows of a cell were looked for among those that its network has learned from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leak {
-    /// How many there are.
+    /// Test rows that the network has learned from.
     pub rows: usize,
-    /// How they came to be learned from, a sentence a step.
-    pub told: Vec<String>,
+    /// Where they were found.
+    #[serde(default)]
+    pub found: Vec<Found>,
+    /// What could not be looked through, a sentence each.
+    #[serde(default)]
+    pub not_looked: Vec<String>,
 }
 
-/// Finds leaks; keeps fingerprints of data sets, by name, as far as they were needed.
+/// Test rows of a cell that are among the rows of one step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Found {
+    /// Who learned from them.
+    pub by: By,
+    /// Why they are taken for the same.
+    pub because: Because,
+    /// The data set that is tested.
+    pub tested: String,
+    /// How many of its test rows they are, and of how many.
+    pub rows: [usize; 2],
+    /// The first of them, and the row that it is there.
+    pub first: [u64; 2],
+}
+
+/// Who learned from a row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The cell itself.
+    Itself,
+    /// An earlier step, from this data set.
+    Step {
+        /// Its name.
+        step: String,
+        /// Its data set.
+        dataset: String,
+        /// Whether it has the same records, divided otherwise.
+        same_records: bool,
+    },
+    /// The run that left the weights of this name, in one of its steps.
+    Weights {
+        /// The name of the weights.
+        weights: String,
+        /// The step there.
+        step: String,
+    },
+}
+
+/// Why two rows are taken for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// They are one record, one file or one picture.
+    Same,
+    /// Their inputs are equal, and that is hardly chance.
+    EqualInputs,
+    /// Their inputs are equal, as those of rows that have nothing to do with each other may be: no leak.
+    Chance,
+}
+
+/// Finds leaks; keeps fingerprints of data sets as far as they were needed.
 #[derive(Default)]
 pub(crate) struct Leaks {
     prints: BTreeMap<String, Prints>,
+    /// What the runs that left weights learned from, by the name of the weights.
+    earlier: BTreeMap<String, Arc<Earlier>>,
+}
+
+/// Rows that something learned from.
+struct Learned<'a> {
+    by: By,
+    /// Under which its fingerprints are kept.
+    key: String,
+    dataset: &'a Arc<dyn Dataset>,
+    target: &'a str,
+    rows: Vec<u64>,
 }
 
 impl Leaks {
-    /// The leaks of the first cell of `chain`, each of which started from the next.
+    /// The leaks of a cell.
     ///
     /// # Errors
     /// When a row cannot be read.
-    pub(crate) fn of(&mut self, chain: &[&Ready]) -> Result<Leak> {
+    pub(crate) fn of(&mut self, run: &Prepared<'_>, ready: &Ready) -> Result<Leak> {
         let mut leak = Leak::default();
-        let Some((cell, earlier)) = chain.split_first().filter(|(cell, _)| cell.cell.test) else { return Ok(leak) };
-        let (test, learned) = (cell.parts.test.rows(), cell.parts.labelled_rows());
-        let (of, name) = (test.len(), &cell.cell.dataset);
-        self.read(cell, &[&learned, test].concat())?;
-        let own = self.prints[name].same(test, &learned);
-        if let Some(Twins { row, like }) = own.first() {
-            leak.told.push(format!(
-                "{} of the {of} test rows of `{name}` are training or validation rows, too (row {row} is row {like}): what is measured \
-                 on them is memory; `data` shows them",
-                own.len()
-            ));
+        if !ready.cell.test {
+            return Ok(leak);
         }
-        let mut rows: BTreeSet<u64> = own.iter().map(|t| t.row).collect();
-        for before in earlier {
-            let again = self.again(cell, before)?;
-            let Some(Twins { row, like }) = again.first() else { continue };
-            let (n, step, theirs) = (again.len(), &before.cell.step, &before.cell.dataset);
-            leak.told.push(format!(
-                "{n} of the {of} test rows of `{name}` were training or validation rows of step `{step}`, which the network started from \
-                 (row {row} is row {like} of `{theirs}`): what is measured on them is memory; the two steps divide the same rows in \
-                 different ways"
-            ));
-            rows.extend(again.iter().map(|t| t.row));
+        let (name, test) = (&ready.cell.dataset, ready.parts.test.rows());
+        let here = Learned {
+            by: By::Itself,
+            key: name.clone(),
+            dataset: &ready.open.dataset,
+            target: ready.target(),
+            rows: ready.parts.labelled_rows(),
+        };
+        self.prints.entry(name.clone()).or_default().add(ready.open.dataset.as_ref(), test)?;
+        let mut rows = BTreeSet::new();
+        self.among(ready, here, &mut leak, &mut rows)?;
+        let chain = run.learned_from(ready);
+        for before in &chain {
+            let (step, dataset) = (before.cell.step.clone(), before.cell.dataset.clone());
+            let same_records = run.same_records(ready, before);
+            let learned = Learned {
+                by: By::Step { step, dataset: dataset.clone(), same_records },
+                key: dataset,
+                dataset: &before.open.dataset,
+                target: before.target(),
+                rows: before.parts.labelled_rows(),
+            };
+            self.among(ready, learned, &mut leak, &mut rows)?;
+        }
+        let first = chain.last().copied().unwrap_or(ready);
+        if let Some(weights) = first.cell.weights.as_ref().filter(|_| first.takes_weights()) {
+            let earlier = self.earlier(run.plugins, weights, run.weights.get(weights).and_then(|w| w.path.as_deref()));
+            for cell in &earlier.cells {
+                let learned = Learned {
+                    by: By::Weights { weights: weights.clone(), step: cell.step.clone() },
+                    key: format!("weights {weights}: {}", cell.dataset),
+                    dataset: &cell.open.dataset,
+                    target: &cell.target,
+                    rows: cell.rows.clone(),
+                };
+                self.among(ready, learned, &mut leak, &mut rows)?;
+            }
+            leak.not_looked.extend(earlier.not_looked.clone());
         }
         leak.rows = rows.len();
         Ok(leak)
     }
 
-    /// The test rows of a cell that an earlier one has learned from.
-    fn again(&mut self, cell: &Ready, before: &Ready) -> Result<Vec<Twins>> {
-        let (test, learned) = (cell.parts.test.rows(), before.parts.labelled_rows());
-        let (ours, theirs) = (&cell.cell.dataset, &before.cell.dataset);
-        if ours == theirs {
-            let learned: BTreeSet<u64> = learned.into_iter().collect();
-            return Ok(test.iter().filter(|r| learned.contains(r)).map(|&row| Twins { row, like: row }).collect());
-        }
-        self.read(before, &learned)?;
-        Ok(self.prints[ours].shared(test, &self.prints[theirs], &learned))
+    fn earlier(&mut self, plugins: &Plugins, weights: &str, path: Option<&Path>) -> Arc<Earlier> {
+        let found = self.earlier.entry(weights.to_owned());
+        found.or_insert_with(|| Arc::new(earlier::of_weights(weights, path, plugins))).clone()
     }
 
-    fn read(&mut self, of: &Ready, rows: &[u64]) -> Result<()> {
-        self.prints.entry(of.cell.dataset.clone()).or_default().add(of.open.dataset.as_ref(), rows)
+    /// Looks for the test rows of a cell among rows that were learned from.
+    fn among(&mut self, ready: &Ready, by: Learned<'_>, leak: &mut Leak, all: &mut BTreeSet<u64>) -> Result<()> {
+        let (name, test, tested) = (&ready.cell.dataset, ready.parts.test.rows(), &ready.open.dataset);
+        self.prints.entry(by.key.clone()).or_default().add(by.dataset.as_ref(), &by.rows)?;
+        let mut again = self.prints[name].known_again(test, &self.prints[&by.key], &by.rows);
+        let mut same: BTreeMap<u64, u64> = again.records.iter().map(|t| (t.row, t.like)).collect();
+        if by.key == *name {
+            let learned: BTreeSet<u64> = by.rows.iter().copied().collect();
+            same.extend(test.iter().filter(|row| learned.contains(row)).map(|row| (*row, *row)));
+            again.inputs.retain(|equal| !same.contains_key(&equal.row));
+        }
+        let rows: BTreeSet<u64> = again.inputs.iter().map(|equal| equal.row).collect();
+        let common = equal_by_chance(tested.as_ref(), test, &rows, by.dataset.as_ref(), &by.rows)?;
+        let labels = Labels::new(ready, &by)?;
+        let pictures = tested.inputs().values().any(|field| matches!(field, Field::Image { .. }));
+        let (mut equal, mut chance) = (BTreeMap::new(), BTreeMap::new());
+        for row in &again.inputs {
+            let first = row.like[0];
+            match (
+                common.contains(&row.row) || !pictures && row.like.iter().all(|like| labels.differ(row.row, *like)),
+                pictures,
+            ) {
+                (true, _) => chance.insert(row.row, first),
+                (false, true) => same.insert(row.row, first),
+                (false, false) => equal.insert(row.row, first),
+            };
+        }
+        for (because, found) in [(Because::Same, same), (Because::EqualInputs, equal), (Because::Chance, chance)] {
+            let Some((row, like)) = found.first_key_value() else { continue };
+            let (tested, rows, first) = (name.clone(), [found.len(), test.len()], [*row, *like]);
+            leak.found.push(Found { by: by.by.clone(), because, tested, rows, first });
+            if because != Because::Chance {
+                all.extend(found.keys());
+            }
+        }
+        Ok(())
     }
+}
+
+/// Labels of the rows of two data sets, where both have the same classes.
+struct Labels(Option<[Vec<Option<u32>>; 2]>);
+
+impl Labels {
+    fn new(ready: &Ready, by: &Learned<'_>) -> Result<Self> {
+        let (ours, theirs) = (ready.open.dataset.targets().get(ready.target()), by.dataset.targets().get(by.target));
+        if ours.is_none() || ours != theirs {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some([ready.open.dataset.classes_of(ready.target())?, by.dataset.classes_of(by.target)?])))
+    }
+
+    /// Whether both rows are labelled, and not alike: neither is a copy of the other then.
+    fn differ(&self, row: u64, like: u64) -> bool {
+        let Self(Some([ours, theirs])) = self else { return false };
+        let of = |labels: &[Option<u32>], row: u64| labels.get(row as usize).copied().flatten();
+        of(ours, row).zip(of(theirs, like)).is_some_and(|(a, b)| a != b)
+    }
+}
+
+/// What was found in some cells of a step, in sentences: what several of them have in common is one. `folds` says whether the data set
+/// has any.
+pub(crate) fn sentences(cells: &[(u64, &Leak)], folds: bool) -> Vec<(Because, String)> {
+    let mut groups: Vec<(&Found, Vec<(u64, &Found)>)> = Vec::new();
+    for (fold, found) in cells.iter().flat_map(|(fold, leak)| leak.found.iter().map(move |f| (*fold, f))) {
+        let alike =
+            |g: &&mut (&Found, _)| (&g.0.by, g.0.because, &g.0.tested) == (&found.by, found.because, &found.tested);
+        match groups.iter_mut().find(alike) {
+            Some((_, all)) => all.push((fold, found)),
+            None => groups.push((found, vec![(fold, found)])),
+        }
+    }
+    groups.sort_by_key(|(first, _)| first.because);
+    groups.iter().map(|(first, all)| (first.because, sentence(first, all, cells.len(), folds))).collect()
+}
+
+fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> String {
+    let span = |of: fn(&Found) -> usize| {
+        let numbers: BTreeSet<usize> = all.iter().map(|(_, f)| of(f)).collect();
+        let (least, most) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
+        if least == most { least.to_string() } else { format!("{least} to {most}") }
+    };
+    let numbers: BTreeSet<u64> = all.iter().map(|(fold, _)| *fold).collect();
+    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    let place = match (folds, numbers.as_slice()) {
+        (true, [one]) => format!(" in fold {one}"),
+        (true, [most @ .., last]) => format!(" in folds {} and {last}", most.join(", ")),
+        _ if all.len() < cells => format!(" in {} of {cells} cells", all.len()),
+        _ => String::new(),
+    };
+    let (tested, [row, like]) = (&found.tested, found.first);
+    let (there, theirs, remedy) = match &found.by {
+        By::Itself => (
+            "training or validation rows".to_owned(),
+            String::new(),
+            "leave copies out, or give them one `group`; `data` shows them".to_owned(),
+        ),
+        By::Step { step, dataset, same_records } => (
+            format!("training or validation rows of step `{step}`, which the network started from"),
+            if dataset == tested { String::new() } else { format!(" of `{dataset}`") },
+            match (same_records, dataset == tested) {
+                (true, false) => format!(
+                    "`{tested}` and `{dataset}` divide the same records in different ways: give both the same `test`, `folds` and \
+                     `divide`"
+                ),
+                (_, true) => "leave copies out, or give them one `group`".to_owned(),
+                (false, false) => format!(
+                    "leave these rows out of `{dataset}`, or say in both sections which rows are tested (a `split` column, `test_path`, \
+                     folders `train` and `test`)"
+                ),
+            },
+        ),
+        By::Weights { weights, step } => (
+            format!("training or validation rows of step `{step}` of the run that left the weights `{weights}`"),
+            " there".to_owned(),
+            "start from weights that were trained without them".to_owned(),
+        ),
+    };
+    let (n, of) = (span(|f| f.rows[0]), span(|f| f.rows[1]));
+    match found.because {
+        Because::Same => {
+            let (were, too) = if found.by == By::Itself { ("are", ", too") } else { ("were", "") };
+            format!(
+                "{n} of the {of} test rows of `{tested}`{place} {were} {there}{too} (row {row} is row {like}{theirs}): what is measured on \
+                 them is memory; {remedy}"
+            )
+        }
+        Because::EqualInputs => format!(
+            "{n} of the {of} test rows of `{tested}`{place} have the inputs of {there} (row {row} those of row {like}{theirs}), more than \
+             chance explains: what is measured on them is memory if they are copies; {remedy}"
+        ),
+        Because::Chance => format!(
+            "{n} of the {of} test rows of `{tested}`{place} have the inputs of {there} (row {row} those of row {like}{theirs}); so few \
+             different inputs, or other labels, make that no sign of copies, and they are not counted as learned"
+        ),
+    }
+}
+
+/// What could not be looked through, each once.
+pub(crate) fn not_looked<'l>(leaks: impl Iterator<Item = &'l Leak>) -> BTreeSet<&'l str> {
+    leaks.flat_map(|leak| &leak.not_looked).map(String::as_str).collect()
 }

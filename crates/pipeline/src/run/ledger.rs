@@ -27,6 +27,9 @@ pub(crate) fn ledger(name: &str, records: &[&Record]) -> String {
             alike.len(),
             first.cell.id
         ));
+        for note in &first.weights {
+            out.push_str(&format!("{note}.\n\n"));
+        }
         out.push_str("| tensor | shape | kind | first value | then |\n|---|---|---|---|---|\n");
         first.ledger.iter().for_each(|row| out.push_str(&line(row)));
     }

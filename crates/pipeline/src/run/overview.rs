@@ -2,21 +2,29 @@
 
 use std::fmt::Write;
 
-use super::cache;
+use transplant_core::Result;
+
 use super::compare::label;
+use super::leaks::{Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
+use super::{cache, labels, leaks};
 use crate::resolved::Cell;
 
 /// Describes a prepared pipeline.
-pub fn overview(run: &Prepared<'_>) -> String {
+///
+/// # Errors
+/// When a row cannot be read: test rows are looked for among those that a network has learned from.
+pub fn overview(run: &Prepared<'_>) -> Result<String> {
+    let mut leaks = Leaks::default();
+    let found = run.cells.iter().map(|ready| leaks.of(run, ready)).collect::<Result<Vec<_>>>()?;
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = describe(run, &mut out);
-    out
+    let _ = describe(run, &found, &mut out);
+    Ok(out)
 }
 
-fn describe(run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
+fn describe(run: &Prepared<'_>, leaks: &[Leak], out: &mut String) -> std::fmt::Result {
     let (name, cells) = (&run.pipeline.name, run.cells.len());
     let folder = run.folder.root().display();
     writeln!(out, "{name}: {cells} cells on {}, run folder {folder}", run.device_name)?;
@@ -42,8 +50,8 @@ fn describe(run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
     for ready in &run.cells {
         let kind = (ready.shape, label(&ready.cell.strategy, &ready.cell.swept));
         if !shown.contains(&kind) {
-            let alike: Vec<_> =
-                run.cells.iter().filter(|c| (c.shape, label(&c.cell.strategy, &c.cell.swept)) == kind).collect();
+            let of_kind = |c: &Ready| (c.shape, label(&c.cell.strategy, &c.cell.swept)) == kind;
+            let alike: Vec<_> = run.cells.iter().zip(leaks).filter(|(c, _)| of_kind(c)).collect();
             one_kind(&kind.1, &alike, &run.shapes[ready.shape], run, out)?;
             shown.push(kind);
         }
@@ -51,14 +59,20 @@ fn describe(run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out: &mut String) -> std::fmt::Result {
-    let first = alike[0];
+fn one_kind(
+    name: &str,
+    alike: &[(&Ready, &Leak)],
+    shape: &Shape,
+    run: &Prepared<'_>,
+    out: &mut String,
+) -> std::fmt::Result {
+    let first = alike[0].0;
     let cell = &first.cell;
     let from = run.source_name(first).map_or_else(|| "from scratch".to_owned(), |from| format!("from {from}"));
     writeln!(out, "\nstep {}, {name}: {} cells, {from}", cell.step, alike.len())?;
     let folds = first.spec.folds.is_some();
     let at = |c: &Cell| format!("{}/{}{}", c.seed, c.draw, if folds { format!("/{}", c.fold) } else { String::new() });
-    let seeds: Vec<_> = alike.iter().map(|c| at(&c.cell)).collect();
+    let seeds: Vec<_> = alike.iter().map(|(c, _)| at(&c.cell)).collect();
     writeln!(out, "  seed/draw{}: {}", if folds { "/fold" } else { "" }, seeds.join(" "))?;
     let rows = |n: usize, what: &str| format!("{n} {what}");
     let parts = &first.parts;
@@ -70,11 +84,25 @@ fn one_kind(name: &str, alike: &[&Ready], shape: &Shape, run: &Prepared<'_>, out
     let labels = parts.train.rows().len() + parts.validation_rows().len();
     let budget = first.spec.labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
     writeln!(out, "  label budget: {budget}, {labels} labels used")?;
+    let before: Vec<_> = alike.iter().map(|(c, _)| labels::before(run, c)).collect();
+    if let Some(text) = labels::in_words(&before.iter().map(Vec::as_slice).collect::<Vec<_>>()) {
+        writeln!(out, "  labels {text}")?;
+    }
     if let Some(note) = &parts.note {
+        writeln!(out, "  {note}")?;
+    }
+    for note in &shape.notes {
         writeln!(out, "  {note}")?;
     }
     if let Some(text) = run.warning_of(first) {
         writeln!(out, "  warning: {text}")?;
+    }
+    let found: Vec<_> = alike.iter().map(|(c, leak)| (c.cell.fold, *leak)).collect();
+    for (because, text) in leaks::sentences(&found, folds) {
+        writeln!(out, "  {}{text}", if because == Because::Chance { "" } else { "warning: " })?;
+    }
+    for text in leaks::not_looked(found.iter().map(|(_, leak)| *leak)) {
+        writeln!(out, "  not looked for: {text}")?;
     }
     let stages: Vec<_> = shape.stages.iter().map(|(name, numbers)| format!("{name} ({numbers})")).collect();
     writeln!(out, "  stages: {}", stages.join(", "))?;

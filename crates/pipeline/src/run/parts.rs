@@ -30,7 +30,7 @@ pub struct Components {
 }
 
 /// Builds the components of a cell for targets of this schema. Key paths of errors start at the step.
-pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<Components, Invalid> {
+pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<Components> {
     let architecture = cx.make(&cell.backbone).map_err(at("backbone"))?;
     let mut tasks = BTreeMap::new();
     for (name, spec) in &cell.tasks {
@@ -39,7 +39,7 @@ pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<C
         if !targets.contains_key(task.target()) {
             let there = targets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let e = Invalid::key("target", format!("data set `{}` has no target `{}`", cell.dataset, task.target()));
-            return Err(e.help(format!("it has: {there}")).under(&here));
+            return Err(e.help(format!("it has: {there}")).under(&here).into());
         }
         tasks.insert(name.clone(), task);
     }
@@ -67,12 +67,12 @@ pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<C
 }
 
 /// Policies have state, so each fit gets its own.
-pub(crate) fn policies(cell: &Cell, cx: &BuildCx<'_>) -> Result<Vec<Box<dyn Policy>>, Invalid> {
+pub(crate) fn policies(cell: &Cell, cx: &BuildCx<'_>) -> Result<Vec<Box<dyn Policy>>> {
     let make = |(i, spec)| cx.make(spec).map_err(at(&format!("trainer.policies.{i}")));
     cell.trainer.policies.iter().enumerate().map(make).collect()
 }
 
-fn strategy(cell: &Cell, cx: &BuildCx<'_>) -> Result<Arc<dyn Strategy>, Invalid> {
+fn strategy(cell: &Cell, cx: &BuildCx<'_>) -> Result<Arc<dyn Strategy>> {
     let mut all = Vec::new();
     for (i, spec) in cell.strategies.iter().enumerate() {
         all.push((spec.tag.clone(), cx.make(spec).map_err(at(&format!("strategy.{i}")))?));
@@ -87,7 +87,7 @@ fn measures(
     tasks: &BTreeMap<String, Arc<dyn Task>>,
     targets: &Schema,
     cx: &BuildCx<'_>,
-) -> Result<Measures, Invalid> {
+) -> Result<Measures> {
     let mut out = BTreeMap::new();
     let mut main = None;
     let mut add = |task: &String, metric: Arc<dyn Metric>| {

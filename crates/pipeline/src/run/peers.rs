@@ -3,25 +3,24 @@
 //! The most frequent class, the nearest labelled input, and a logistic regression on the inputs. A strategy that loses to
 //! one of them is flagged in the table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use transplant_core::{
-    Acts, Batch, BuildCx, Ctx, Error, Features, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result,
-    Schema, Scope, Seeds, Spec, TEXT, Target, rows_at_a_time,
+    Acts, BuildCx, Ctx, Error, Features, Fed, Feed, Field, HIDDEN, HeadFit, Params, Plan, Predictions, Result, Schema,
+    Scope, Seeds, Spec, TEXT, Target, Test,
 };
-use transplant_datasets::{Loader, LoaderOptions, averaged};
+use transplant_datasets::{Loader, LoaderOptions};
 
 use super::data::Opened;
 use super::predictions::{CellPredictions, SplitPredictions};
 use super::prepare::Ready;
+use super::vectors::{GRID, Look, Observed, Shared, locked};
 
 /// With more labelled rows or wider inputs than this, fitting on raw inputs takes longer than training the network.
 const MOST_ROWS: usize = 2_000;
 const WIDEST: usize = 4_096;
-/// Pictures that are wider are looked at as a grid of so many means a side.
-const GRID: usize = 16;
 
 /// What the peers of a cell predict for its test rows, by peer; `seen` holds what earlier cells made of rows of the same data set
 /// under the same transforms.
@@ -29,7 +28,7 @@ pub(crate) fn peers(
     ready: &Ready,
     open: &Opened,
     test: &SplitPredictions,
-    seen: &mut Vectors,
+    seen: &Shared,
     cx: &BuildCx<'_>,
 ) -> Result<CellPredictions> {
     let of = |tasks| SplitPredictions { rows: test.rows.clone(), groups: test.groups.clone(), tasks };
@@ -109,52 +108,35 @@ fn texts(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
     Ok(Some(Inputs { what: "texts".to_owned(), coarse: false, field: Field::Text, train, test }))
 }
 
-/// Inputs as plain vectors; `None` when they are none, or too many.
-fn vectors(ready: &Ready, open: &Opened, seen: &mut Vectors) -> Result<Option<Inputs>> {
+/// How peers see the inputs of a cell; `None` when these are no vectors or pictures, or too many.
+fn look(ready: &Ready, open: &Opened) -> Option<Look> {
     let (width, picture) = match open.inputs.get(HIDDEN) {
         Some(Field::Image { channels, height, width }) => (channels * height * width, true),
         Some(Field::Vector { width }) => (*width, false),
-        _ => return Ok(None),
+        _ => return None,
     };
-    let labelled = ready.parts.train.rows().len();
     let coarse = picture && width > WIDEST;
-    if open.inputs.len() != 1 || (width > WIDEST && !coarse) || labelled > MOST_ROWS {
-        return Ok(None);
-    }
-    let flat = |batch: &Batch| {
-        let x = batch.inputs.get(HIDDEN)?;
-        let x = if coarse { averaged(x, [GRID, GRID])? } else { x.clone() };
-        Ok(x.flatten_from(1)?)
-    };
+    let few = ready.parts.train.rows().len() <= MOST_ROWS;
+    (open.inputs.len() == 1 && (width <= WIDEST || coarse) && few).then_some(Look { coarse })
+}
+
+/// The test rows of a cell, which peers see as they are read for the network.
+pub(crate) fn observed(ready: &Ready, feed: Fed<Test>, vectors: &Shared) -> Result<Fed<Test>> {
+    let Some(look) = look(ready, &ready.open) else { return Ok(feed) };
+    let observed = Observed { feed: feed.shared().clone(), look, vectors: vectors.clone() };
+    Fed::new(&ready.parts.test, Arc::new(observed))
+}
+
+/// Inputs as plain vectors; `None` when they are none, or too many.
+fn vectors(ready: &Ready, open: &Opened, seen: &Shared) -> Result<Option<Inputs>> {
+    let Some(look) = look(ready, open) else { return Ok(None) };
+    let coarse = look.coarse;
     let what = if coarse { format!("{GRID}×{GRID} means of inputs") } else { "inputs".to_owned() };
     let options = open.loader(1, Seeds::new(0));
-    let train = seen.of(&*Loader::train(&ready.parts.train, options.clone())?, &flat)?;
-    let test = seen.of(&*Loader::test(&ready.parts.test, options)?, &flat)?;
+    let mut seen = locked(seen);
+    let train = seen.read(&*Loader::train(&ready.parts.train, options.clone())?, look)?;
+    let test = seen.read(&*Loader::test(&ready.parts.test, options)?, look)?;
     Ok(Some(Inputs { what, coarse, field: Field::Vector { width: test.dim(1)? }, train, test }))
-}
-
-/// What was made of the rows of one data set under one chain of transforms: cells that draw other rows of it, such as those
-/// of folds, read none again.
-#[derive(Debug, Default)]
-pub(crate) struct Vectors {
-    /// The place of each row among the values.
-    places: HashMap<u64, usize>,
-    /// The values, row after row.
-    values: Vec<f32>,
-}
-
-impl Vectors {
-    /// What `flat` makes of all rows of a feed: `f32 [rows, width]`. Rows that are not known yet are read, some at a time.
-    fn of(&mut self, feed: &dyn Feed, flat: &dyn Fn(&Batch) -> Result<Tensor>) -> Result<Tensor> {
-        let new: Vec<u64> = feed.rows().iter().copied().filter(|r| !self.places.contains_key(r)).collect();
-        for rows in new.chunks(rows_at_a_time(feed.inputs())) {
-            self.values.extend(flat(&feed.plain(rows)?)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
-            rows.iter().for_each(|row| _ = self.places.insert(*row, self.places.len()));
-        }
-        let width = self.values.len() / self.places.len().max(1);
-        let rows = feed.rows().iter().flat_map(|row| &self.values[self.places[row] * width..][..width]);
-        Ok(Tensor::from_vec(rows.copied().collect(), (feed.rows().len(), width), &Device::Cpu)?)
-    }
 }
 
 /// A head fitted on the inputs themselves; `labelled` holds the test rows' labels.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Invalid, Plugins, Seeds, Severity, Spec, Transform};
+use transplant_core::{BuildCx, Error, Field, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
@@ -19,9 +19,9 @@ use super::hash;
 use super::parts::{self, Components};
 use super::shape::{self, Shape};
 use super::source::{OpenWeights, Source};
-use crate::at;
 use crate::file::{FileError, Place};
 use crate::resolved::{Cell, DatasetSpec, Pipeline};
+use crate::text_at_key;
 
 /// A pipeline that is ready to run.
 pub struct Prepared<'a> {
@@ -86,12 +86,12 @@ pub fn prepare<'a>(
     plugins: &'a Plugins,
     out: Option<&Path>,
 ) -> Result<Prepared<'a>, FileError> {
-    let locate = |e: Invalid| pipeline.locate(e);
-    let (device, device_name) = device::open(pipeline.device).map_err(|e| locate(e.under("device")))?;
+    let locate = |e: Error| pipeline.locate(e);
+    let (device, device_name) = device::open(pipeline.device).map_err(|e| pipeline.locate(e.under("device")))?;
     let base = pipeline.file.parent().map(Path::to_owned).unwrap_or_default();
     let base = std::path::absolute(if base.as_os_str().is_empty() { Path::new(".") } else { &base }).unwrap_or(base);
-    let code = hash::of_code(plugins).map_err(|e| locate(at("")(e)))?;
-    let feature_code = hash::of_feature_code(plugins).map_err(|e| locate(at("")(e)))?;
+    let code = hash::of_code(plugins).map_err(locate)?;
+    let feature_code = hash::of_feature_code(plugins).map_err(locate)?;
     let cx = BuildCx { plugins, base: &base, seeds: Seeds::new(pipeline.seed) };
     let mut datasets = BTreeMap::new();
     for (name, spec) in &pipeline.datasets {
@@ -130,11 +130,10 @@ pub fn prepare<'a>(
         prepared.cells.push(ready);
     }
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
-    prepared.folder.check().map_err(|e| FileError {
-        place: out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display()))),
-        key: String::new(),
-        message: e.message,
-        help: e.help,
+    prepared.folder.check().map_err(|e| {
+        let place = out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display())));
+        let class = e.class();
+        FileError { class, ..FileError::new(place, text_at_key(e)) }
     })?;
     Ok(prepared)
 }
@@ -150,22 +149,50 @@ struct Known {
     looked_through: BTreeSet<String>,
 }
 
+impl Ready {
+    /// The target by which its rows are drawn.
+    pub(crate) fn target(&self) -> &str {
+        let class = |t: &&str| matches!(self.open.dataset.targets().get(*t), Some(Field::Class { .. }));
+        self.components.tasks.values().map(|t| t.target()).find(class).unwrap_or_default()
+    }
+
+    /// Whether its strategy takes anything from what it starts from; what does not is a control.
+    pub(crate) fn takes_weights(&self) -> bool {
+        let needs = self.components.strategy.needs();
+        needs.load != Load::Nothing || needs.source_required
+    }
+}
+
 impl Prepared<'_> {
+    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing from the cell
+    /// before it.
+    pub(crate) fn learned_from<'s>(&'s self, ready: &'s Ready) -> Vec<&'s Ready> {
+        let before = |r: &&'s Ready| r.from.filter(|_| r.takes_weights()).map(|i| &self.cells[i]);
+        std::iter::successors(before(&ready), before).collect()
+    }
+
+    /// Whether the data sets of two cells have the same records, however each divides them.
+    pub(crate) fn same_records(&self, a: &Ready, b: &Ready) -> bool {
+        let key = |r: &Ready| self.plugins.rows_key(&r.spec.source, &self.base).ok();
+        key(a).is_some_and(|of_a| key(b) == Some(of_a))
+    }
+
     fn ready(&mut self, cell: &Cell, cx: &BuildCx<'_>, known: &mut Known) -> Result<Ready, FileError> {
-        let here = |e: Invalid| self.pipeline.locate_in(cell, e);
-        let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)));
+        let here = |e: Error| self.pipeline.locate_in(cell, e);
+        let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)).into());
         let spec = self.pipeline.datasets.get(&cell.dataset).ok_or_else(missing)?;
         let open = self.datasets.get(&cell.dataset).ok_or_else(missing)?;
         let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
         let section = format!("datasets.{}", cell.dataset);
-        let in_section = |e: Invalid| self.pipeline.locate(e.under(&section));
+        let in_section = |e: Error| self.pipeline.locate(e.under(&section));
         let tasks = serde_json::to_string(&cell.tasks).unwrap_or_default();
         if cell.test_views > 0 && !open.random {
             let e = Invalid::key(
                 "test_views",
                 format!("data set `{}` has no random transform that makes views", cell.dataset),
             );
-            return Err(here(e.help(format!("list some under `datasets.{}.augment`, such as `flip`", cell.dataset))));
+            let e = e.help(format!("list some under `datasets.{}.augment`, such as `flip`", cell.dataset));
+            return Err(here(e.into()));
         }
         let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
         let parts = match known.parts.get(&draw) {
@@ -179,7 +206,7 @@ impl Prepared<'_> {
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
         let called_for = root.as_ref().and_then(|name| self.weights.get(name));
         let called_for = called_for.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
-        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(in_section);
+        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
         let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
         let open = match called_for.is_empty() {
             true => open.clone(),
@@ -225,16 +252,16 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
-    fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<(), Invalid> {
+    fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<()> {
         let mut all = Vec::new();
         if known.looked_through.insert(json!([ready.cell.dataset, ready.spec.transforms]).to_string()) {
             all = findings::of_data(&ready.open)?;
         }
-        all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts).map_err(at(""))?);
+        all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts)?);
         for finding in all {
             let severity = finding.severity();
             if severity == Severity::Error && ready.components.tasks.len() == 1 {
-                return Err(Invalid::new(finding.message));
+                return Err(Invalid::new(finding.message).into());
             }
             let found = DataFinding { dataset: ready.cell.dataset.clone(), severity, finding };
             if !self.findings.contains(&found) {
@@ -266,7 +293,7 @@ impl Prepared<'_> {
         self.weights.get(name)?.other_scale(name, &ready.cell.dataset, &ready.spec)
     }
 
-    fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String, Invalid> {
+    fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String> {
         let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
         if let Some(map) = trainer.as_object_mut() {
             // How often the state is saved does not change the result.
@@ -279,23 +306,22 @@ impl Prepared<'_> {
             "metrics": cell.metrics, "test": cell.test,
             "test_views": cell.test_views, "from": upstream,
         });
-        hash::of_value(&all).map_err(at(""))
+        hash::of_value(&all)
     }
 }
 
 /// What a cell asks of its data set's parts is there.
-fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<(), Invalid> {
+fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<()> {
     if cell.test && parts.test.rows().is_empty() {
         let e = Invalid::key("test", format!("data set `{}` has no test part of its own", cell.dataset));
-        return Err(
-            e.help(format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset))
-        );
+        let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset);
+        return Err(e.help(help).into());
     }
     if parts.validation.is_none() && spec.validation == 0.0 {
         let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
         if let Some(i) = choosing {
             let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");
-            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", cell.dataset)));
+            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", cell.dataset)).into());
         }
     }
     Ok(())

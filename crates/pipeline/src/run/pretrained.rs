@@ -50,6 +50,7 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
         strategies: vec![plugins.check(&Spec::new("structure"))?],
         raw_inputs: inputs.clone(),
         frame: Some(frame),
+        columns: None,
         transforms: vec![plugins.check(&normalise(image, channels))?],
         augment: Vec::new(),
         test_views: 0,
@@ -63,7 +64,7 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
     };
     let cx = BuildCx { plugins, base: Path::new("."), seeds: Seeds::new(0) };
     let mut model = artefact::fresh(&manifest, device, &cx)?;
-    let fitted = weights::fit(weights::read(&path)?, &backbone_shapes(&model))?;
+    let fitted = weights::fit(weights::read(&path, None)?, &backbone_shapes(&model))?;
     let params = model.params().clone();
     let head = fitted.head.into_iter().map(|(n, t)| (format!("{HEAD}{n}"), t));
     let all = fitted.tensors.into_iter().map(|(n, t)| (format!("{BACKBONE}{n}"), t)).chain(head);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{Error, Result, write_atomically};
 use transplant_trainer::LedgerRow;
 
+use super::labels::EarlierLabels;
 use super::leaks::Leak;
 use crate::resolved::{Cell, DatasetSpec};
 
@@ -63,6 +64,12 @@ pub struct Record {
     /// Test rows that the network has learned from.
     #[serde(default)]
     pub leak: Leak,
+    /// Labels that the network has learned from in steps before it.
+    #[serde(default)]
+    pub labels_before: Vec<EarlierLabels>,
+    /// Which weights of a file were taken, and how its names were read.
+    #[serde(default)]
+    pub weights: Vec<String>,
     /// What happened with each tensor.
     pub ledger: Vec<LedgerRow>,
     /// Files of the cell and their SHA-256.

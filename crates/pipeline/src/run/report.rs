@@ -9,6 +9,7 @@ use super::compare::{Comparison, Done, TEST, label};
 use super::record::Record;
 use super::summary::Summary;
 use super::table::{Table, in_cell, number};
+use super::{labels, leaks};
 
 /// Confusion matrices with more classes than this are left to `predictions.csv`.
 const MOST_CLASSES: usize = 12;
@@ -38,14 +39,24 @@ fn how_to_read(comparison: &[Comparison], step: &str) -> String {
     let mut text = "Intervals: hierarchical bootstrap over source seed, draw and test row (95 %); the rows of all folds are taken \
                     together.".to_owned();
     if let Some(p) = paired {
-        let (against, runs) = (&p.against, p.runs);
+        let against = &p.against;
+        let pairs = if p.runs == 1 { "1 pair".to_owned() } else { format!("{} pairs", p.runs) };
         text.push_str(&format!(
-            " Differences to {against} are paired by seed, draw and fold ({runs} pairs); p by the corrected resampled t test \
-             (Nadeau–Bengio, ratio of test rows to the pool that training rows are drawn from), adjusted by Holm. What \
-             does worse than {against} is flagged as negative transfer."
+            " Differences to {against} are paired by seed, draw and fold ({pairs}); p by the corrected resampled t test \
+             (Nadeau–Bengio, ratio of test rows to the pool that training rows are drawn from), adjusted by Holm. The interval says \
+             how large the difference is, given runs like these; p asks whether it would be there with other training rows, which \
+             the runs share, so that with few pairs it stays large although the interval leaves 0 out. Flags follow the interval."
         ));
+        text.push_str(&match p.control {
+            true => format!(
+                " `negative transfer`: the whole interval is on the side of {against}, which takes nothing from the source."
+            ),
+            false => {
+                format!(" {against} takes weights from the source as well: nothing is flagged as negative transfer.")
+            }
+        });
     }
-    text + " `below` names a peer without a network that does better.\n"
+    text + " `below` names a peer without a network; the whole interval of the paired difference is on its side.\n"
 }
 
 /// Means of all other metrics.
@@ -90,6 +101,7 @@ fn card(done: &[Done<'_>]) -> String {
         Some(k) => format!("{k} a class, {labels} in all"),
         None => format!("all {labels} of the pool"),
     };
+    let before = labels::in_words(&records.iter().map(|r| r.labels_before.as_slice()).collect::<Vec<_>>());
     let validation = span(&|r| rows(r, "validation"));
     let selection = |r: &Record| match (rows(r, "validation"), r.chosen_by.is_empty()) {
         (0, _) => "none, a fixed recipe to its last step".to_owned(),
@@ -105,21 +117,25 @@ fn card(done: &[Done<'_>]) -> String {
         Some(folds) => format!("one of {folds} folds of the data set"),
         None => "the same for every draw".to_owned(),
     };
-    let leaks: BTreeSet<&str> = records.iter().flat_map(|r| &r.leak.told).map(String::as_str).collect();
-    let leaks = match leaks.is_empty() {
-        true => "none: no test row is, bit by bit, one of those learned from, in this step or one before it".to_owned(),
-        false => leaks.into_iter().collect::<Vec<_>>().join("; "),
-    };
+    let found: Vec<_> = records.iter().map(|r| (r.cell.fold, &r.leak)).collect();
+    let told = leaks::sentences(&found, first.dataset.folds.is_some());
+    let mut leaks: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
+    if records.iter().all(|r| r.leak.rows == 0) {
+        let none = "none: no test row was learned from, in this step or one before it, as far as records, files and inputs tell";
+        leaks.insert(0, none.to_owned());
+    }
+    leaks
+        .extend(leaks::not_looked(records.iter().map(|r| &r.leak)).into_iter().map(|t| format!("not looked for: {t}")));
     let lines: Vec<(&str, String)> = vec![
         ("data set", set(&|r| r.cell.dataset.clone())),
-        ("labels", set(&budget)),
+        ("labels", [Some(set(&budget)), before].into_iter().flatten().collect::<Vec<_>>().join("; ")),
         ("selection", set(&selection)),
         ("transduction", set(&transduction)),
         ("seeds", format!("{} (each re-runs the whole chain)", set(&|r| r.cell.seed.to_string()))),
         ("draws", set(&|r| r.cell.draw.to_string())),
         ("test rows", format!("{}, {tested}, read once a cell", span(&|r| rows(r, TEST)))),
         ("groups", if grouped { "kept on one side of every split" } else { "none, every row stands alone" }.to_owned()),
-        ("leaks", leaks),
+        ("leaks", leaks.join("; ")),
         ("tuned", tuned.to_owned()),
         ("device", first.device.clone()),
     ];

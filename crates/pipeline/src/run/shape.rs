@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Error, Field, Invalid, Params, Schema, Seeds, Strategy, Until, Use};
+use transplant_core::{Error, Field, Invalid, Params, Result, Schema, Seeds, Strategy, Until, Use};
 use transplant_trainer::{Model, Parts, frozen_stages};
 
 use super::parts::Components;
@@ -25,6 +25,8 @@ pub struct Shape {
     pub phases: Vec<PhaseShape>,
     /// Labelled and unlabelled streams.
     pub streams: Vec<String>,
+    /// What to tell of the file of pretrained weights that it starts from.
+    pub notes: Vec<String>,
     /// Tensors by name, for what builds on this.
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
@@ -50,11 +52,11 @@ pub(crate) fn shape(
     inputs: &Schema,
     targets: &Schema,
     source: Option<Source<'_>>,
-) -> Result<Shape, Invalid> {
+) -> Result<Shape> {
     let needs = c.strategy.needs();
     let (labelled, unlabelled) = (needs.labelled_streams(), needs.unlabelled.clone());
     if let Some(other) = labelled.iter().chain(&unlabelled).find(|s| *s != "target") {
-        return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")));
+        return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")).into());
     }
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, Params::blank(&Device::Cpu), Seeds::new(0));
@@ -63,8 +65,9 @@ pub(crate) fn shape(
     let blank = model.info().weights().all(|w| w.stage.is_none());
     if needs.source_required && source.is_none() && !blank {
         let e = Invalid::key("strategy", format!("`{}` needs a network to start from", cell.strategy));
-        return Err(e.help("add `from = \"STEP\"`, or the name of weights"));
+        return Err(e.help("add `from = \"STEP\"`, or the name of weights").into());
     }
+    let mut notes = Vec::new();
     if let Some(source) = source {
         let source = source.for_model(&model).map_err(at("from"))?;
         source.load(&mut model).map_err(|e| match e {
@@ -72,6 +75,7 @@ pub(crate) fn shape(
             Error::Invalid(_) => at(&which_strategy(cell))(e),
             e => at("from")(e),
         })?;
+        notes = source.notes;
     }
     let phases = c.strategy.phases(&model.info()).map_err(at(&which_strategy(cell)))?;
     model.rebuild().map_err(at("strategy"))?;
@@ -102,6 +106,7 @@ pub(crate) fn shape(
         parameters: numbers(&|_| true),
         phases: phases.iter().map(phase).collect(),
         streams,
+        notes,
         tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
     })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde_json::{Value, json};
 use transplant_assets::{Asset, Clients, Preprocessing, Role, Store, classes, find};
-use transplant_backbones::weights;
+use transplant_backbones::weights::{self, WeightsFile};
 use transplant_core::{Error, Field, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform};
 use transplant_trainer::Model;
 
@@ -22,9 +22,10 @@ const NORMALISE: &str = "normalise";
 
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
-    /// By the file's own names.
-    tensors: BTreeMap<String, Tensor>,
-    /// SHA-256 of the file.
+    file: WeightsFile,
+    /// The file.
+    pub(crate) path: Option<PathBuf>,
+    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or `leave_out` is given.
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
@@ -38,7 +39,7 @@ pub struct OpenWeights {
 
 impl OpenWeights {
     /// Reads the file, whose path starts at `base` where it is relative. Key paths of errors start at the section.
-    pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self, Invalid> {
+    pub(crate) fn open(spec: &WeightsSpec, base: &Path) -> Result<Self> {
         let asset = spec.asset.as_ref().map(|name| find(name).map_err(at("asset"))).transpose()?;
         let on_hub = spec.hub.as_ref().map(|repo| OnHub::fetch(repo, spec, &Clients::from_env())).transpose()?;
         // What was fetched has been compared with the catalogue's hash and need not be hashed again.
@@ -49,10 +50,11 @@ impl OpenWeights {
                 ("asset", fetch(asset).map_err(at("asset"))?, pinned)
             }
             (None, None, Some(on_hub)) => ("hub", on_hub.weights.clone(), None),
-            (None, None, None) => return Err(Invalid::key("asset", "no weights are named")),
+            (None, None, None) => return Err(Invalid::key("asset", "no weights are named").into()),
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
-        let tensors = weights::read(&path).map_err(at(key))?;
+        let file = weights::read(&path, spec.key.as_deref()).map_err(at(key))?;
+        let file = file.leave_out(spec.leave_out.as_deref().unwrap_or_default())?;
         let image = asset.and_then(|a| a.image.clone()).or_else(|| on_hub.as_ref()?.image.clone());
         let tokenise = |key: &str, value: String| Spec::new("tokenise").with(key, value);
         let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| tokenise("asset", a.name.clone()));
@@ -60,11 +62,18 @@ impl OpenWeights {
         let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
         if let Some(wanted) = spec.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&hash)) {
             let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
-            return Err(Invalid::key("sha256", message));
+            return Err(Invalid::key("sha256", message).into());
         }
+        let hash = match (&file.shards[..], &spec.key, &spec.leave_out) {
+            ([], None, None) => hash,
+            (shards, within, left_out) => {
+                let shards = shards.iter().map(|f| hash::of_file(f)).collect::<Result<Vec<_>>>();
+                hash::of_value(&(hash, shards.map_err(at(key))?, within, left_out)).map_err(at(key))?
+            }
+        };
         let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
         let classes = classes.into_iter().map(str::to_owned).collect();
-        Ok(Self { tensors, hash, licence, image, tokenizer, classes })
+        Ok(Self { file, path: Some(path), hash, licence, image, tokenizer, classes })
     }
 
     /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
@@ -130,7 +139,7 @@ pub(super) fn backbone_shapes(model: &Model) -> BTreeMap<String, Vec<usize>> {
 pub(super) fn fetch(asset: &Asset) -> Result<PathBuf> {
     let store = Store::at(Store::default_folder()?);
     let fetched = store.fetch(asset, &mut |note| tracing::info!("{note}"))?;
-    let none = || Error::contract(format!("the asset `{}` has no weights", asset.name));
+    let none = || Error::from(Invalid::key("asset", format!("`{}` has no weights", asset.name)));
     Ok(fetched.path(Role::Weights).ok_or_else(none)?.to_owned())
 }
 
@@ -160,6 +169,8 @@ pub(crate) struct Named<'a> {
     tensors: Cow<'a, BTreeMap<String, Tensor>>,
     same_labels: &'a [String],
     changed: BTreeMap<String, String>,
+    /// What to tell of the file as a whole.
+    pub(crate) notes: Vec<String>,
     /// Tensors for which a file has none: those of the model, by the names of the network.
     fresh: Vec<String>,
     /// The layer that turned features into classes there, and the names of the classes.
@@ -175,12 +186,12 @@ impl<'a> Source<'a> {
     pub(crate) fn for_model(self, model: &Model) -> Result<Named<'a>> {
         let (from, open) = match self {
             Self::Cell { step, tensors, same_labels } => {
-                let (changed, fresh, head, classes) = Default::default();
-                return Ok(Named { from: step, tensors, same_labels, changed, fresh, head, classes });
+                let (changed, notes, fresh, head, classes) = Default::default();
+                return Ok(Named { from: step, tensors, same_labels, changed, notes, fresh, head, classes });
             }
             Self::Weights { name, open } => (name, open),
         };
-        let fitted = weights::fit(open.tensors.clone(), &backbone_shapes(model))?;
+        let fitted = weights::fit(open.file.clone(), &backbone_shapes(model))?;
         let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
         let mut tensors: BTreeMap<String, Tensor> = fitted.tensors.into_iter().map(ours).collect();
         for name in &fitted.fresh {
@@ -188,8 +199,9 @@ impl<'a> Source<'a> {
             let own = model.params().find(&name).map(|p| p.view().copy()).transpose()?;
             tensors.extend(own.map(|t| (name, t)));
         }
+        let notes = fitted.notes.iter().map(|note| format!("weights {from}: {note}")).collect();
         let (changed, fresh, head, classes) = (fitted.changed, fitted.fresh, fitted.head, open.classes.clone());
-        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels: &[], changed, fresh, head, classes })
+        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels: &[], changed, notes, fresh, head, classes })
     }
 }
 

@@ -44,7 +44,7 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
     if let Some(against) = &against {
         head.extend([format!("difference to {against}"), "95 % interval".into(), "p (Holm)".into()]);
     }
-    let flags: Vec<String> = lines.iter().map(|c| flags(c, peers)).collect();
+    let flags: Vec<String> = lines.iter().map(|c| flags(c)).collect();
     let width = head.len();
     if against.is_some() || flags.iter().any(|f| !f.is_empty()) {
         head.push(String::new());
@@ -68,13 +68,15 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
     Table { title: format!("{step}: {metric} on test"), rows }
 }
 
-/// What there is to say against a strategy: it has learned from what it is tested on, or does worse than the reference or than a
-/// peer without a network.
-fn flags(c: &Comparison, peers: &[(String, f64)]) -> String {
+/// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or than a peer
+/// without a network, as far as the interval of the difference says so.
+fn flags(c: &Comparison) -> String {
     let leaks = (c.leaked > 0).then(|| format!("had learned {} test rows", c.leaked));
     let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
-    let loses = |m: f64| if c.higher_is_better { c.mean < m } else { c.mean > m };
-    let below = peers.iter().find(|(_, m)| loses(*m)).map(|(peer, _)| format!("below {peer}"));
+    let below = c.peers.iter().find(|p| p.worse).map(|p| {
+        let point = if p.ci95.is_none() { " (point estimate)" } else { "" };
+        format!("below {}{point}", p.peer)
+    });
     leaks.into_iter().chain(negative).chain(below).collect::<Vec<_>>().join(", ")
 }
 
@@ -149,17 +151,18 @@ fn chance(p: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::compare::Paired;
+    use crate::run::compare::{AgainstPeer, Paired};
 
     fn line(strategy: &str, mean: f64, paired: Option<f64>) -> Comparison {
         let paired = paired.map(|difference| Paired {
             against: "structure".into(),
+            control: true,
             difference,
             ci95: [difference - 0.1, difference + 0.1],
             runs: 9,
             p: Some(0.0004),
             p_holm: Some(0.0008),
-            negative: difference < 0.0,
+            negative: difference + 0.1 < 0.0,
         });
         Comparison {
             step: "transfer".into(),
@@ -174,7 +177,16 @@ mod tests {
             higher_is_better: true,
             leaked: 0,
             paired,
+            peers: Vec::new(),
         }
+    }
+
+    /// The same beside a peer that scores so much.
+    fn beside(line: Comparison, peer: &str, score: f64) -> Comparison {
+        let difference = line.mean - score;
+        let ci95 = Some([difference - 0.02, difference + 0.02]);
+        let peers = vec![AgainstPeer { peer: peer.into(), difference, ci95, worse: difference + 0.02 < 0.0 }];
+        Comparison { peers, ..line }
     }
 
     fn peers(scores: &[(&str, f64)]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
@@ -201,6 +213,7 @@ mod tests {
     fn a_table_shows_differences_and_flags_what_is_worse() {
         let lines =
             [line("parameter", 0.8, Some(0.25)), line("frozen", 0.4, Some(-0.15)), line("structure", 0.55, None)];
+        let lines = lines.map(|line| beside(line, "1-NN on inputs", 0.6));
         let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
         let tables = tables(&lines, &main, &peers(&[("majority class", 0.101), ("1-NN on inputs", 0.6)]));
         assert_eq!(tables.len(), 1);
@@ -215,14 +228,21 @@ mod tests {
         assert!(!text.lines().any(|l| l.contains("parameter") && l.contains("below")), "{text}");
         assert!(text.contains("majority class"), "{text}");
         // A strategy that stands alone is flagged, too, and one that loses to nobody needs no column.
-        let alone =
-            |peer: f64| super::tables(&[line("feature", 0.5, None)], &main, &peers(&[("1-NN on inputs", peer)]));
+        let peer = "1-NN on inputs";
+        let alone = |score: f64| {
+            super::tables(&[beside(line("feature", 0.5, None), peer, score)], &main, &peers(&[(peer, score)]))
+        };
         assert!(
             alone(0.6)[0].plain().contains("[0.480, 0.520]     9  below 1-NN on inputs\n"),
             "{}",
             alone(0.6)[0].plain()
         );
         assert_eq!(alone(0.4)[0].rows[0].len(), 4);
+        assert_eq!(alone(0.51)[0].rows[0].len(), 4, "an interval that holds 0 is no loss");
+        let mut point = beside(line("feature", 0.5, None), peer, 0.6);
+        point.peers[0].ci95 = None;
+        let point = super::tables(&[point], &main, &peers(&[]));
+        assert!(point[0].plain().contains("  below 1-NN on inputs (point estimate)"), "{}", point[0].plain());
         let leaking = Comparison { leaked: 8, ..line("feature", 0.5, None) };
         let leaking = super::tables(&[leaking], &main, &peers(&[]));
         assert!(leaking[0].plain().contains("     9  had learned 8 test rows\n"), "{}", leaking[0].plain());

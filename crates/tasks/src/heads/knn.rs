@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
     Acts, BuildCx, Component, Ctx, Error, Features, Field, HIDDEN, HeadFit, Invalid, Module, Plugins, Result, Schema,
     Scope,
 };
+use transplant_kernels::parallel;
 
 use super::{Distance, LOGITS, Rows, Uniform, class_count, labelled};
 
@@ -178,7 +178,7 @@ impl Module for Neighbours {
         let x = acts.get(HIDDEN)?;
         let queries = self.head.prepared(Rows::of(x)?);
         let queries: Vec<&[f64]> = queries.iter().collect();
-        let out: Vec<f32> = queries.par_iter().flat_map_iter(|q| self.log_probabilities(q)).collect();
+        let out = parallel::map(queries.len(), &|i| self.log_probabilities(queries[i])).concat();
         let out = Tensor::from_vec(out, (x.dim(0)?, self.one_hot.width), &Device::Cpu)?.to_dtype(DType::F32)?;
         Ok(Acts::new().with(LOGITS, out.to_device(x.device())?))
     }

@@ -29,9 +29,13 @@ use super::{ClassWeight, LOGITS, Rows, Scaling, Uniform, class_count, labelled};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogisticRegressionOptions {
-    /// Inverse strengths of the penalty (above 0; the loss is the *sum* over rows, as in scikit-learn). Of several, the one
-    /// with the highest likelihood of held-out rows is taken: leave-one-out up to 50 rows, ten stratified folds above.
+    /// Inverse strengths of the penalty (above 0; the loss is the *sum* over rows, and two classes share one set of coefficients, as
+    /// in scikit-learn). Of several, the one with the highest likelihood of held-out rows is taken: leave-one-out up to 50 rows,
+    /// ten stratified folds above.
     pub c: Vec<f64>,
+    /// Whether the penalty is on the intercepts (biases) too; in scikit-learn it is not. Where it pulls towards the source's head, or
+    /// a class has no labelled row, it always is.
+    pub penalise_intercept: bool,
     /// Pull towards the source's head where the labels are the same; otherwise always towards zero.
     pub towards_source: bool,
     /// How features are scaled while the head is fitted.
@@ -43,12 +47,19 @@ pub struct LogisticRegressionOptions {
 impl Default for LogisticRegressionOptions {
     fn default() -> Self {
         let c = vec![0.1, 0.3, 1.0, 3.0, 10.0];
-        Self { c, towards_source: true, scaling: Scaling::None, class_weight: ClassWeight::None }
+        Self {
+            c,
+            penalise_intercept: false,
+            towards_source: true,
+            scaling: Scaling::None,
+            class_weight: ClassWeight::None,
+        }
     }
 }
 
-/// Fits a linear head by regularised logistic regression. Keeps `weight [classes, width]` and `bias [classes]`; the
-/// penalty is on both, so that a class without a labelled row stays where it is pulled to.
+/// Fits a linear head by regularised logistic regression: with `towards_source = false` the one of scikit-learn's
+/// `LogisticRegression(C=c)`. Keeps `weight [classes, width]` and `bias [classes]`. A class without a labelled row stays where
+/// the penalty pulls it to.
 #[derive(Debug, Clone, Default)]
 pub struct LogisticRegression(LogisticRegressionOptions);
 
@@ -93,12 +104,15 @@ impl HeadFit for LogisticRegression {
         let (rows, y) = labelled(f, target, classes)?;
         let scale = Scale::of(&rows, self.0.scaling);
         let x = scale.apply(&rows);
-        let towards = match source_head(prior, classes, rows.width)?.filter(|_| self.0.towards_source) {
+        let source = source_head(prior, classes, rows.width)?.filter(|_| self.0.towards_source);
+        // The source's intercepts are as much of its head as its weights.
+        let penalise_intercept = self.0.penalise_intercept || source.is_some();
+        let towards = match source {
             Some((weight, bias)) => scale.scaled_head(&weight, &bias),
             None => vec![0.0; x.width * classes],
         };
         let weight = self.0.class_weight.of(&y, classes);
-        let fit = Fit { x: &x, y: &y, weight: &weight, classes, towards: &towards };
+        let fit = Fit { x: &x, y: &y, weight: &weight, classes, penalise_intercept, towards: &towards };
         let c = fit.choose(&self.0.c, &folds(&y, classes))?;
         let (weight, bias) = scale.plain_head(&fit.problem(c, &weight).minimise(&towards)?);
         let tensor = |v: Vec<f64>, shape: &[usize]| Tensor::from_vec(v, shape, &Device::Cpu)?.to_dtype(DType::F32);
@@ -144,6 +158,7 @@ struct Fit<'a> {
     y: &'a [usize],
     weight: &'a [f64],
     classes: usize,
+    penalise_intercept: bool,
     towards: &'a [f64],
 }
 
@@ -153,7 +168,11 @@ impl<'a> Fit<'a> {
         'a: 'b,
     {
         let Self { x, y, classes, towards, .. } = *self;
-        Softmax { x, y, weight, classes, pull: 1.0 / c, free_bias: false, towards }
+        let mut seen = vec![false; classes];
+        y.iter().zip(weight).filter(|(_, w)| **w > 0.0).for_each(|(class, _)| seen[*class] = true);
+        // Without a row of a class its free bias would fall for ever.
+        let free_bias = !self.penalise_intercept && seen.iter().all(|s| *s);
+        Softmax { x, y, weight, classes, pull: strength(c, classes), free_bias, towards }
     }
 
     /// The strength under which held-out rows are likeliest; of equals the smaller, that is the stronger penalty.
@@ -184,6 +203,12 @@ impl<'a> Fit<'a> {
         }
         Ok(best.1)
     }
+}
+
+/// What each square of a coefficient counts. Two classes share one set of coefficients: each has half of it, and half the square
+/// of a half, twice, is a quarter.
+pub(super) fn strength(c: f64, classes: usize) -> f64 {
+    if classes == 2 { 2.0 / c } else { 1.0 / c }
 }
 
 /// The fold in which each row is held out: its own, or one of ten in which every class has its share.
@@ -230,6 +255,32 @@ mod tests {
             };
             let head = head(&[case["c"].as_f64().unwrap()], scaling);
             near(&logits(&head, Some((&x, &y, &prior)), 3, &q)?, &matrix(&case["logits"]), 2e-5)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn two_classes_are_those_of_scikit_learn() -> Result<()> {
+        let g = goldens();
+        let (x, y, q) = (matrix(&g["x"]), labels(&g["y"]), matrix(&g["queries"]));
+        let first = |classes: u32| -> Result<(Tensor, Tensor)> {
+            let rows =
+                (0..).zip(y.to_vec1::<u32>()?).filter(|(_, c)| *c < classes).map(|(i, _)| i).collect::<Vec<u32>>();
+            let rows = Tensor::new(rows, &Device::Cpu)?;
+            Ok((x.index_select(&rows, 0)?, y.index_select(&rows, 0)?))
+        };
+        let (two, of_two) = first(2)?;
+        for case in g["two_classes"].as_array().unwrap() {
+            let head = head(&[case["c"].as_f64().unwrap()], Scaling::None);
+            near(&logits(&head, Some((&two, &of_two, &BTreeMap::new())), 2, &q)?, &matrix(&case["logits"]), 2e-5)?;
+        }
+        for case in g["penalised"].as_array().unwrap() {
+            let (c, classes) = (vec![case["c"].as_f64().unwrap()], case["classes"].as_u64().unwrap());
+            let options = LogisticRegressionOptions { c, penalise_intercept: true, ..Default::default() };
+            let (x, y) = first(classes as u32)?;
+            let got =
+                logits(&LogisticRegression::new(options)?, Some((&x, &y, &BTreeMap::new())), classes as usize, &q)?;
+            near(&got, &matrix(&case["logits"]), 2e-5)?;
         }
         Ok(())
     }

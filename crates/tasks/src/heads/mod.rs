@@ -8,7 +8,6 @@
 mod knn;
 mod logistic_regression;
 mod nearest_prototype;
-mod products;
 mod scale;
 mod softmax;
 mod sparse;
@@ -24,7 +23,7 @@ pub use tfidf_logistic_regression::{TfidfLogisticRegression, TfidfLogisticRegres
 use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, Ctx, Error, Features, Field, HIDDEN, Module, Result};
+use transplant_core::{Acts, Ctx, Error, Features, Field, HIDDEN, Invalid, Module, Result};
 
 /// The name under which heads of classes put out their scores.
 pub(crate) const LOGITS: &str = "logits";
@@ -126,7 +125,7 @@ pub(crate) fn checked_labels(f: &Features, target: &Tensor, classes: usize, rows
 pub(crate) fn class_count(field: &Field) -> Result<usize> {
     match field {
         Field::Class { names } => Ok(names.len()),
-        other => Err(Error::contract(format!("this head is for classes, and the target is {other:?}"))),
+        other => Err(Invalid::new(format!("this head is for classes, and the target is {other:?}")).into()),
     }
 }
 

@@ -5,9 +5,9 @@
 //! together without changing a probability; they stay together where they started.)
 
 use transplant_core::{Error, Result};
+use transplant_kernels::tall::{Tall, outer_products, products};
 
 use super::Rows;
-use super::products::{outer_products, products};
 
 const MAX_NEWTON_STEPS: usize = 200;
 const TOLERANCE: f64 = 1e-9;
@@ -33,11 +33,11 @@ impl Design for Rows {
     }
 
     fn times(&self, t: &[f64], classes: usize) -> Vec<f64> {
-        products(self, t, classes)
+        products(Tall { width: self.width, values: &self.values }, t, classes)
     }
 
     fn transposed_times(&self, r: &[f64], classes: usize) -> Vec<f64> {
-        outer_products(self, r, classes)
+        outer_products(Tall { width: self.width, values: &self.values }, r, classes)
     }
 }
 
@@ -90,7 +90,7 @@ impl<X: Design> Softmax<'_, X> {
                 }
             }
         }
-        Err(Error::contract("logistic regression did not converge; are the features of a sensible size?"))
+        Err(Error::data("features", None, "logistic regression did not converge on them; are they of a sensible size?"))
     }
 
     /// The log-likelihood of every row's label.

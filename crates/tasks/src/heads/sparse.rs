@@ -3,7 +3,8 @@
 //! It is kept twice, by rows and by columns, so that each number of a product is one sum in one fixed order, wherever it is
 //! made.
 
-use super::products::over_chunks;
+use transplant_kernels::parallel::chunks_of_work;
+
 use super::softmax::Design;
 
 /// Rows or columns that one thread takes at a time.
@@ -70,13 +71,13 @@ impl Design for Sparse {
 
     fn times(&self, t: &[f64], classes: usize) -> Vec<f64> {
         let mut out = vec![0.0; self.rows() * classes];
-        let each = |(chunk, out): (usize, &mut [f64])| {
+        let work = self.by_row.entries.len() * classes;
+        chunks_of_work(&mut out, CHUNK * classes, work, &|chunk, out| {
             for (i, out) in out.chunks_exact_mut(classes).enumerate() {
                 let row = self.by_row.line(chunk * CHUNK + i);
                 out.iter_mut().zip(t.chunks_exact(self.width())).for_each(|(o, t)| *o = product(row, t));
             }
-        };
-        over_chunks(&mut out, CHUNK * classes, self.by_row.entries.len() * classes, each);
+        });
         out
     }
 
@@ -84,13 +85,12 @@ impl Design for Sparse {
         let mut out = vec![0.0; classes * self.width()];
         for (k, out) in out.chunks_exact_mut(self.width()).enumerate() {
             let (out, bias) = out.split_at_mut(self.columns);
-            let each = |(chunk, out): (usize, &mut [f64])| {
+            chunks_of_work(out, CHUNK, self.by_row.entries.len(), &|chunk, out| {
                 for (j, out) in out.iter_mut().enumerate() {
                     let column = self.by_column.line(chunk * CHUNK + j);
                     *out = column.iter().map(|(i, v)| v * r[*i as usize * classes + k]).sum();
                 }
-            };
-            over_chunks(out, CHUNK, self.by_row.entries.len(), each);
+            });
             bias[0] = r.iter().skip(k).step_by(classes).sum();
         }
         out

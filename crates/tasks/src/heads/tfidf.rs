@@ -8,15 +8,15 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
-use transplant_core::{Error, Result};
+use transplant_core::{Error, Invalid, Result};
+use transplant_kernels::parallel;
 
 /// The rows of a `u8 [rows, bytes]` tensor as texts; zeros at the end fill up. `rows` are named in errors.
 pub(super) fn texts(values: &Tensor, rows: &[u64]) -> Result<Vec<String>> {
     if values.dtype() != DType::U8 || values.rank() != 2 {
         let (dtype, dims) = (values.dtype(), values.dims());
         let message = format!("this head reads texts, `u8 [rows, bytes]`, and got {dtype:?} {dims:?}");
-        return Err(Error::contract(message));
+        return Err(Invalid::new(message).into());
     }
     let width = values.dim(1)?;
     let bytes: Vec<u8> = values.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
@@ -88,12 +88,12 @@ impl Vocabulary {
         let mut counts: HashMap<Box<str>, usize> = HashMap::new();
         // A block of texts at a time, so that the terms of all need not be held at once.
         for block in texts.chunks(4096) {
-            for terms in block.par_iter().map(distinct).collect::<Vec<_>>() {
+            for terms in parallel::map(block.len(), &|i| distinct(&block[i])) {
                 terms.into_iter().for_each(|term| *counts.entry(term).or_default() += 1);
             }
         }
         let mut kept: Vec<(Box<str>, usize)> = counts.into_iter().filter(|(_, n)| *n >= min_count).collect();
-        kept.par_sort_unstable();
+        kept.sort_unstable();
         let idf = |n: usize| ((1.0 + texts.len() as f64) / (1.0 + n as f64)).ln() + 1.0;
         let idf = kept.iter().map(|(_, n)| idf(*n) as f32).collect();
         Self::of(kept.into_iter().map(|(term, _)| term), how, idf)
@@ -104,7 +104,7 @@ impl Vocabulary {
         for (number, term) in (0..).zip(terms) {
             bytes.extend_from_slice(term.as_bytes());
             let end = u32::try_from(bytes.len());
-            offsets.push(end.map_err(|_| Error::contract("the terms of all texts take more than 4 GiB"))?);
+            offsets.push(end.map_err(|_| Error::resource("the terms of all texts", "they take more than 4 GiB"))?);
             numbers.insert(term, number);
         }
         Ok(Self { how, numbers, bytes, offsets, idf })

@@ -9,14 +9,15 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
     Acts, BuildCx, Component, Ctx, Error, Features, Field, HIDDEN, HeadFit, Invalid, Module, Plugins, Result, Schema,
     Scope,
 };
+use transplant_kernels::parallel;
 
+use super::logistic_regression::strength;
 use super::softmax::Softmax;
 use super::sparse::{Sparse, product};
 use super::tfidf::{Terms, Vocabulary, Words, texts};
@@ -85,8 +86,7 @@ impl TfidfLogisticRegression {
             return Ok(start);
         }
         let weight = self.0.class_weight.of(y, seen);
-        // Two classes share one set of coefficients: each has half of it, and half the square of a half, twice, is a quarter.
-        let pull = if seen == 2 { 2.0 } else { 1.0 } / self.0.c;
+        let pull = strength(self.0.c, seen);
         Softmax { x, y, weight: &weight, classes: seen, pull, free_bias: true, towards: &start }.minimise(&start)
     }
 }
@@ -118,14 +118,14 @@ impl HeadFit for TfidfLogisticRegression {
     ) -> Result<BTreeMap<String, Tensor>> {
         let texts = texts(&f.values, &f.rows)?;
         let labels = checked_labels(f, target, classes, texts.len())?;
-        let words: Vec<Words> = texts.par_iter().map(|t| Words::of(t)).collect();
+        let words: Vec<Words> = parallel::map(texts.len(), &|i| Words::of(&texts[i]));
         let vocabulary = Vocabulary::fit(&words, self.terms(), self.0.min_count)?;
         let terms = vocabulary.len();
         if terms == 0 {
             let message = format!("no term stands in {} of the {} labelled texts", self.0.min_count, texts.len());
             return Err(Invalid::key("min_count", message).into());
         }
-        let rows: Vec<_> = words.par_iter().map(|w| vocabulary.row(w)).collect();
+        let rows: Vec<_> = parallel::map(words.len(), &|i| vocabulary.row(&words[i]));
         let mut seen = labels.clone();
         seen.sort_unstable();
         seen.dedup();
@@ -179,7 +179,7 @@ impl Module for TextClassifier {
     fn forward(&self, acts: &Acts, cx: &mut Ctx) -> Result<Acts> {
         let x = acts.get(HIDDEN)?;
         let texts = texts(x, &cx.rows)?;
-        let out: Vec<f32> = texts.par_iter().flat_map_iter(|text| self.logits(text)).collect();
+        let out = parallel::map(texts.len(), &|i| self.logits(&texts[i])).concat();
         let out = Tensor::from_vec(out, (texts.len(), self.classes), &Device::Cpu)?;
         Ok(Acts::new().with(LOGITS, out.to_device(x.device())?))
     }

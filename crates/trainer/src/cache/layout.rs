@@ -23,7 +23,7 @@ struct Part {
 
 impl Part {
     fn dtype(&self) -> Result<DType> {
-        DType::from_str(&self.dtype).map_err(|_| Error::contract(format!("there is no type `{}`", self.dtype)))
+        DType::from_str(&self.dtype).map_err(|_| Error::param(&self.name, format!("there is no type `{}`", self.dtype)))
     }
 
     fn bytes(&self) -> usize {

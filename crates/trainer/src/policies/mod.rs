@@ -20,5 +20,5 @@ fn captured(state: &impl Serialize) -> serde_json::Value {
 
 fn restored<T: DeserializeOwned>(state: serde_json::Value) -> Result<T> {
     serde_json::from_value(state)
-        .map_err(|e| Error::contract(format!("the checkpoint's policy state does not fit: {e}")))
+        .map_err(|e| Error::data("the checkpoint", None, format!("its state of a policy does not fit: {e}")))
 }

@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use transplant_assets::{Role, Store, find};
 use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
 
 use super::damaged::Damaged;
+use super::folder::one_path;
 use super::image_folder::{channels, memory_mb, white};
 use super::pictures::{PictureSet, Pictures};
 
@@ -207,7 +209,7 @@ fn numbered(words: impl Iterator<Item = String>) -> (Vec<String>, Vec<u32>) {
 /// The only file of an asset, fetched when it is not there.
 fn fetched(asset: &str, role: Role) -> Result<PathBuf> {
     let fetched = Store::at(Store::default_folder()?).fetch(find(asset)?, &mut |note| tracing::info!("{note}"))?;
-    let none = || Error::contract(format!("the asset `{asset}` has no {role}"));
+    let none = || Error::from(Invalid::key("asset", format!("`{asset}` has no {role}")));
     Ok(fetched.path(role).ok_or_else(none)?.to_owned())
 }
 
@@ -228,6 +230,13 @@ impl Component<dyn Dataset> for Emoji {
             seen.push(vendor);
         }
         o.frame().check()
+    }
+
+    fn rows_key(o: &Options, base: &Path) -> Value {
+        let mut vendors: Vec<&str> = o.vendors().map(EmojiVendor::word).collect();
+        vendors.sort_unstable();
+        let paths = [&o.names, &o.pictures].map(|p| p.as_ref().map(|p| one_path(p, base)));
+        json!([Self::TYPE, vendors, o.target, o.group, paths])
     }
 
     fn build(o: Options, cx: &BuildCx<'_>) -> Result<Box<dyn Dataset>> {

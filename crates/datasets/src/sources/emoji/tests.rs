@@ -88,6 +88,20 @@ fn drawings_of_several_vendors_stay_in_the_groups_of_their_emoji() -> Result<()>
     assert_eq!(both.roles().pool, [0, 1, 2, 3, 4, 5]);
     let x = both.batch(&[2, 5])?.inputs.get("hidden")?.flatten_all()?.to_vec1::<f32>()?;
     assert_eq!(x, [[1., 0.4].repeat(3), [1., 1.].repeat(3)].concat());
+    // The vendors' order changes the rows' numbers, not which emoji a fold tests.
+    let turned = Options { vendor: EmojiVendor::Apple, also: vec![EmojiVendor::Google], ..o.clone() };
+    let key = |o: &Options| Emoji::rows_key(o, world.path());
+    assert!(key(&turned) == key(&o) && key(&options("google")) != key(&o));
+    let turned = Emoji::load(&turned, &names, &[world.path().to_owned(), world.path().join("google.tgz")])?;
+    let tested = |pictures: Pictures| -> Result<std::collections::BTreeSet<u64>> {
+        let groups = pictures.groups().map(<[u64]>::to_vec).unwrap_or_default();
+        let divided = crate::Division::Share(0.4).of(&(std::sync::Arc::new(pictures) as _), None)?;
+        Ok(divided.roles().test.iter().map(|row| groups[*row as usize]).collect())
+    };
+    assert_eq!(
+        tested(turned)?,
+        tested(Emoji::load(&o, &names, &[world.path().join("google.tgz"), world.path().to_owned()])?)?
+    );
     assert!(both.licence().is_some_and(|l| l.contains("Google") && l.contains("Apple")), "{:?}", both.licence());
     let said = load(&world, &o, "google.tgz").unwrap_err().to_string();
     assert!(said.contains("emoji of google, apple: 1 packages for 2 vendors"), "{said}");

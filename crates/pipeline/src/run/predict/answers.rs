@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value, json};
 use transplant_core::{Error, Invalid, Predictions, Result};
 
+use super::inputs::Item;
 use crate::decimal;
 
 /// The form of an answer.
@@ -38,37 +39,47 @@ impl FromStr for Format {
 pub(super) struct Answer {
     /// The input.
     pub(super) input: String,
+    /// The word in the column `id` of its table.
+    pub(super) id: Option<String>,
     /// The task.
     pub(super) task: String,
-    /// The class, or the number.
+    /// The class, or the number; empty when the input could not be read.
     pub(super) said: String,
     /// The score of that class; none for a number.
     pub(super) score: Option<f32>,
     /// The score of every class.
     pub(super) scores: Vec<f32>,
+    /// Why the input could not be read.
+    pub(super) error: Option<String>,
+}
+
+impl Answer {
+    /// For a row that could not be read.
+    pub(super) fn none(item: &Item, task: &str, error: String) -> Self {
+        Self { error: Some(error), ..Self::new(item, task, String::new()) }
+    }
+
+    fn new(item: &Item, task: &str, said: String) -> Self {
+        let (input, id, task) = (item.name.clone(), item.id.clone(), task.to_owned());
+        Self { input, id, task, said, score: None, scores: Vec::new(), error: None }
+    }
 }
 
 /// The answers of one task for some inputs.
-pub(super) fn answers(inputs: &[String], task: &str, said: &Predictions) -> Vec<Answer> {
-    let answer = |input: &String, said: String, score, scores| Answer {
-        input: input.clone(),
-        task: task.to_owned(),
-        said,
-        score,
-        scores,
-    };
+pub(super) fn answers(inputs: &[&Item], task: &str, said: &Predictions) -> Vec<Answer> {
     match said {
         Predictions::Class { names, scores, .. } => {
-            let of_row = |(input, scores): (&String, &[f32])| {
+            let of_row = |(item, scores): (&&Item, &[f32])| {
                 // The first of several equally high scores, as in the metrics.
                 let best =
                     (0..names.len()).reduce(|b, i| if scores[i] > scores[b] { i } else { b }).unwrap_or_default();
-                answer(input, names[best].clone(), scores.get(best).copied(), scores.to_vec())
+                let (score, scores) = (scores.get(best).copied(), scores.to_vec());
+                Answer { score, scores, ..Answer::new(item, task, names[best].clone()) }
             };
             inputs.iter().zip(scores.chunks(names.len().max(1))).map(of_row).collect()
         }
         Predictions::Number { values, .. } => {
-            inputs.iter().zip(values).map(|(input, v)| answer(input, v.to_string(), None, Vec::new())).collect()
+            inputs.iter().zip(values).map(|(item, v)| Answer::new(item, task, v.to_string())).collect()
         }
         _ => Vec::new(),
     }
@@ -83,22 +94,29 @@ pub(super) trait Writer {
     fn end(self: Box<Self>) -> Result<()>;
 }
 
-/// A writer of a format. `classes` names the columns of scores; empty when the tasks' classes differ, or are none.
+/// A writer of a format. `classes` names the columns of scores; empty when the tasks' classes differ, or are none. `ids` says
+/// whether there is a column `id`.
 pub(super) fn writer<'a>(
     format: Format,
     classes: &[String],
+    ids: bool,
     out: Box<dyn Write + Send + 'a>,
 ) -> Result<Box<dyn Writer + 'a>> {
     Ok(match format {
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(out);
-            let columns = ["input", "task", "class", "score"].map(str::to_owned).into_iter();
-            csv.write_record(columns.chain(classes.iter().map(|n| format!("score_{n}")))).map_err(unwritten)?;
-            Box::new(Csv { csv, scores: !classes.is_empty() })
+            let columns = own_columns(ids).into_iter().map(|(name, _)| name.to_owned());
+            let header = columns.chain(classes.iter().map(|n| format!("score_{n}"))).collect();
+            Box::new(Csv { csv: csv::Writer::from_writer(out), header: Some(header), ids, scores: classes.len() })
         }
         Format::Jsonl => Box::new(Jsonl { out, classes: classes.to_vec() }),
-        Format::Parquet => parquet::writer(classes, out)?,
+        Format::Parquet => parquet::writer(classes, ids, out)?,
     })
+}
+
+/// The columns before the scores of all classes, and whether they are texts.
+fn own_columns(ids: bool) -> Vec<(&'static str, bool)> {
+    let columns = [("input", true), ("id", true), ("task", true), ("class", true), ("score", false)];
+    columns.into_iter().filter(|(name, _)| ids || *name != "id").collect()
 }
 
 #[cfg(feature = "parquet")]
@@ -108,20 +126,28 @@ mod parquet {
 
     struct Parquet<'a> {
         writer: ParquetWriter<'a>,
+        ids: bool,
         classes: usize,
     }
 
-    pub(super) fn writer<'a>(classes: &[String], out: Box<dyn Write + Send + 'a>) -> Result<Box<dyn Writer + 'a>> {
-        let own = [("input", true), ("task", true), ("class", true), ("score", false)];
-        let own = own.map(|(name, text)| (name.to_owned(), text));
-        let columns: Vec<_> = own.into_iter().chain(classes.iter().map(|n| (format!("score_{n}"), false))).collect();
-        Ok(Box::new(Parquet { writer: ParquetWriter::new(out, &columns)?, classes: classes.len() }))
+    pub(super) fn writer<'a>(
+        classes: &[String],
+        ids: bool,
+        out: Box<dyn Write + Send + 'a>,
+    ) -> Result<Box<dyn Writer + 'a>> {
+        let own = own_columns(ids).into_iter().map(|(name, text)| (name.to_owned(), text));
+        let columns: Vec<_> = own.chain(classes.iter().map(|n| (format!("score_{n}"), false))).collect();
+        Ok(Box::new(Parquet { writer: ParquetWriter::new(out, &columns)?, ids, classes: classes.len() }))
     }
 
     impl Writer for Parquet<'_> {
         fn write(&mut self, answers: &[Answer]) -> Result<()> {
             let texts = |f: &dyn Fn(&Answer) -> &str| Values::Texts(answers.iter().map(|a| f(a).to_owned()).collect());
-            let mut columns = vec![texts(&|a| &a.input), texts(&|a| &a.task), texts(&|a| &a.said)];
+            let mut columns = vec![texts(&|a| &a.input)];
+            if self.ids {
+                columns.push(texts(&|a| a.id.as_deref().unwrap_or_default()));
+            }
+            columns.extend([texts(&|a| &a.task), texts(&|a| &a.said)]);
             columns.push(Values::Numbers(answers.iter().map(|a| a.score).collect()));
             let of_class = |c| Values::Numbers(answers.iter().map(|a| a.scores.get(c).copied()).collect());
             columns.extend((0..self.classes).map(of_class));
@@ -138,33 +164,46 @@ mod parquet {
 mod parquet {
     use super::*;
 
-    pub(super) fn writer<'a>(_: &[String], _: Box<dyn Write + Send + 'a>) -> Result<Box<dyn Writer + 'a>> {
+    pub(super) fn writer<'a>(_: &[String], _: bool, _: Box<dyn Write + Send + 'a>) -> Result<Box<dyn Writer + 'a>> {
         let e = Invalid::new("Parquet needs the cargo feature `parquet`, and this binary was built without it");
-        Err(e.help("`cargo xtask predict` turns it on; csv and jsonl need nothing").into())
+        Err(e.help("build it with that feature of `transplant-cli`, as `cargo xtask` does by itself; csv and jsonl need nothing").into())
     }
 }
 
-fn unwritten(e: impl std::fmt::Display) -> Error {
-    Error::contract(format!("cannot write the answer: {e}"))
+fn unwritten(e: impl Into<std::io::Error>) -> Error {
+    Error::io("the answer", e.into())
 }
 
 struct Csv<W: Write> {
     csv: csv::Writer<W>,
-    scores: bool,
+    /// Until it is written, with the first answers: where there are none, nothing is written.
+    header: Option<Vec<String>>,
+    ids: bool,
+    /// Columns of scores.
+    scores: usize,
+}
+
+impl<W: Write> Csv<W> {
+    fn header(&mut self) -> Result<()> {
+        self.header.take().map_or(Ok(()), |header| self.csv.write_record(header).map_err(unwritten))
+    }
 }
 
 impl<W: Write> Writer for Csv<W> {
     fn write(&mut self, answers: &[Answer]) -> Result<()> {
+        self.header()?;
         for a in answers {
             let score = a.score.map(|s| s.to_string()).unwrap_or_default();
-            let scores = a.scores.iter().filter(|_| self.scores).map(f32::to_string);
-            let record = [a.input.clone(), a.task.clone(), a.said.clone(), score].into_iter().chain(scores);
-            self.csv.write_record(record).map_err(unwritten)?;
+            let id = self.ids.then(|| a.id.clone().unwrap_or_default());
+            let scores = (0..self.scores).map(|c| a.scores.get(c).map(f32::to_string).unwrap_or_default());
+            let own = [Some(a.input.clone()), id, Some(a.task.clone()), Some(a.said.clone()), Some(score)];
+            self.csv.write_record(own.into_iter().flatten().chain(scores)).map_err(unwritten)?;
         }
         self.csv.flush().map_err(unwritten)
     }
 
     fn end(mut self: Box<Self>) -> Result<()> {
+        self.header()?;
         self.csv.flush().map_err(unwritten)
     }
 }
@@ -177,8 +216,13 @@ struct Jsonl<W: Write> {
 impl<W: Write> Writer for Jsonl<W> {
     fn write(&mut self, answers: &[Answer]) -> Result<()> {
         for a in answers {
-            let mut line = json!({ "input": a.input, "task": a.task });
+            let mut line = json!({ "input": a.input });
+            if let Some(id) = &a.id {
+                line["id"] = json!(id);
+            }
+            line["task"] = json!(a.task);
             match a.score {
+                _ if a.error.is_some() => line["error"] = json!(a.error),
                 Some(score) => {
                     let scores: Map<String, Value> =
                         self.classes.iter().cloned().zip(a.scores.iter().map(|s| json!(decimal(*s)))).collect();

@@ -1,6 +1,7 @@
-//! `predict`: classes and scores for pictures and texts, by the model of a finished cell.
+//! `predict`: classes and scores for pictures, texts and rows of tables, by the model of a finished cell.
 
 mod answers;
+mod choice;
 mod inputs;
 
 use std::collections::BTreeMap;
@@ -8,88 +9,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use candle_core::{Device, Tensor};
-use serde_json::Value;
-use transplant_core::{Acts, Error, Field, Invalid, Plugins, Predictions, Result, Schema, Seeds, TEXT};
+use candle_core::{DType, Device, Tensor};
+use transplant_core::{Acts, Error, Field, Invalid, Plugins, Predictions, Result, Schema, Seeds};
 use transplant_datasets::{Chain, read_image, read_picture};
 use transplant_kernels::parallel;
 
 use super::artefact::{self, Artefact, Manifest};
 use super::pretrained::pretrained;
+use answers::Answer;
 pub use answers::Format;
-use inputs::{Content, Item};
+pub use choice::{Choice, choose};
+pub(crate) use choice::{finished, read_summary};
+use inputs::{Content, Item, Items, Takes};
 
 /// Inputs that are read and answered at a time.
 const CHUNK: usize = 128;
 
-/// The model's folder: of the cell named, of the cell folder given, or of the first cell of a run's last step, which is
-/// the last step's first strategy under the first seed and draw.
-///
-/// # Errors
-/// When there is no such run or cell.
-pub fn model_folder(run: &Path, cell: Option<&str>) -> Result<PathBuf> {
-    let alone = [run.join("model"), run.to_owned()];
-    if let Some(model) = alone.into_iter().find(|f| cell.is_none() && f.join("model.json").is_file()) {
-        return Ok(model);
-    }
-    let id = match cell {
-        Some(id) => id.to_owned(),
-        None => default_cell(run)?,
-    };
-    let folder = run.join("cells").join(&id).join("model");
-    if folder.join("model.json").is_file() {
-        return Ok(folder);
-    }
-    let mut there: Vec<String> = std::fs::read_dir(run.join("cells"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .collect();
-    there.sort();
-    let e = Invalid::new(format!("{} has no finished cell `{id}`", run.display()));
-    let near = transplant_core::nearest(&id, there.iter().map(String::as_str));
-    Err(e
-        .help(near.map_or_else(|| format!("there are: {}", there.join(", ")), |n| format!("did you mean `{n}`?")))
-        .into())
-}
-
-/// The first cell of the last step in the summary of a finished run: before that, the last step there may be one that others
-/// were to start from.
-fn default_cell(run: &Path) -> Result<String> {
-    let summary = read_summary(run)?;
-    finished(run, &summary).map_err(|e| e.help("name one of its cells with `--cell`, or finish it with `--resume`"))?;
-    let steps = summary["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let last = steps.last().map(|s| &s["name"]);
-    let first = steps.iter().find(|s| Some(&s["name"]) == last).and_then(|s| s["cell"].as_str());
-    let none = || Invalid::new(format!("{} has no finished cell yet", run.display()));
-    Ok(first.ok_or_else(none)?.to_owned())
-}
-
-/// That a run has come to its end.
-pub(crate) fn finished(run: &Path, summary: &Value) -> Result<(), Invalid> {
-    match summary["status"].as_str() {
-        Some("finished") => Ok(()),
-        other => {
-            let cells = summary["steps"].as_array().map_or(0, Vec::len);
-            let status = other.unwrap_or("unknown");
-            Err(Invalid::new(format!("{} is not finished: it is {status}, with {cells} cells done", run.display())))
-        }
-    }
-}
-
-/// The summary of a run.
-pub(crate) fn read_summary(run: &Path) -> Result<Value> {
-    let path = run.join("summary.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Invalid::new(format!("{} is not the folder of a run: cannot read {}: {e}", run.display(), path.display()))
-    })?;
-    serde_json::from_str(&text).map_err(|e| Error::data(&path, None, e.to_string()))
-}
-
 /// How a prediction is asked for and answered.
 pub struct Asked<'a> {
-    /// Pictures and folders of them; for a model of texts, files with a text a line.
+    /// Pictures and folders of them; for a model of texts, files with a text a line, or tables; for one of rows, tables.
     pub inputs: &'a [PathBuf],
     /// The form of the answer.
     pub format: Format,
@@ -106,33 +44,38 @@ pub struct Predicted {
     pub done: usize,
     /// What could not be read, and why.
     pub unread: Vec<String>,
+    /// What was left out without being wrong, such as empty lines.
+    pub notes: Vec<String>,
 }
 
-/// The model of a finished run, as [`model_folder`] finds it, or the classifier of the catalogue that `what` names.
+/// The model of a finished run, as [`choose`] finds it, or the classifier of the catalogue that `what` names; and a line for the
+/// user that says which it is.
 ///
 /// # Errors
 /// When there is neither, or it is damaged.
-pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Device) -> Result<Artefact> {
-    match what.to_str().filter(|name| !what.exists() && transplant_assets::find(name).is_ok()) {
-        Some(name) => pretrained(name, plugins, device),
-        None => artefact::load(&model_folder(what, cell)?, plugins, device),
+pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Device) -> Result<(Artefact, String)> {
+    if let Some(name) = what.to_str().filter(|name| !what.exists() && transplant_assets::find(name).is_ok()) {
+        return Ok((pretrained(name, plugins, device)?, name.to_owned()));
     }
+    let Choice { folder, why } = choose(what, cell, plugins)?;
+    let artefact = artefact::load(&folder, plugins, device)?;
+    let told = format!("{}{why}", artefact.manifest.cell);
+    Ok((artefact, told))
 }
 
 /// Predicts. Inputs are read while the model works on those before them, and answers are written as they come. One of several
-/// inputs that cannot be read is left out and told in what is returned.
+/// inputs that cannot be read is told in what is returned: a picture is left out, a row of a table has an answer that says
+/// nothing, so that there are as many answers as rows.
 ///
 /// # Errors
-/// When the only input cannot be read, or nothing can be written.
+/// When the only input, or every row of a table, cannot be read, or nothing can be written.
 pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
     let takes = Takes::of(artefact)?;
-    let items = match takes {
-        Takes::Pictures { .. } => inputs::pictures(asked.inputs)?,
-        Takes::Texts => inputs::texts(asked.inputs)?,
-    };
+    let Items { items, notes } = Items::find(&takes, asked.inputs)?;
     let fields = artefact.model.info().tasks;
-    let mut writer = answers::writer(asked.format, &classes(&fields), asked.out)?;
-    let mut said = Predicted::default();
+    let with_ids = items.iter().any(|item| item.id.is_some());
+    let mut writer = answers::writer(asked.format, &classes(&fields), with_ids, asked.out)?;
+    let mut said = Predicted { notes, ..Predicted::default() };
     let chunks: Vec<&[Item]> = items.chunks(CHUNK).collect();
     let (reader, model) =
         (Reader { takes, transforms: &artefact.transforms, manifest: &artefact.manifest }, &artefact.model);
@@ -142,24 +85,28 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
             // An answer that nobody waits for any more ends it.
             chunks.into_iter().all(|chunk| give.send(reader.read(chunk)).is_ok());
         });
-        for (names, acts, unread) in take {
-            if items.len() == 1 {
-                if let Some((_, e)) = unread.into_iter().next() {
-                    return Err(e);
-                }
-            } else {
-                said.unread.extend(unread.into_iter().map(|(name, e)| told(&name, &e)));
+        for (chunk, acts, mut unread) in take {
+            if items.len() == 1
+                && let Some(e) = unread.first_mut().and_then(Option::take)
+            {
+                return Err(e);
             }
-            if !names.is_empty() {
-                let rows: Vec<u64> = (said.done as u64..).take(names.len()).collect();
-                let views = acts?.into_iter().map(|acts| model.predict(acts, &rows)).collect::<Result<Vec<_>>>()?;
-                for (name, task) in model.tasks() {
-                    let views = views.iter().map(|outputs| task.decode(&outputs[name], &fields[name]));
-                    let mean = Predictions::mean(views.collect::<Result<_>>()?)?;
-                    writer.write(&answers::answers(&names, name, &mean))?;
-                }
-                said.done += names.len();
+            let read: Vec<&Item> =
+                chunk.iter().zip(&unread).filter(|(_, e)| e.is_none()).map(|(item, _)| item).collect();
+            let rows: Vec<u64> = (said.done as u64..).take(read.len()).collect();
+            let views = acts?.into_iter().map(|acts| model.predict(acts, &rows)).collect::<Result<Vec<_>>>()?;
+            for (name, task) in model.tasks() {
+                let mean = match views.is_empty() {
+                    true => Vec::new(),
+                    false => {
+                        let views = views.iter().map(|outputs| task.decode(&outputs[name], &fields[name]));
+                        answers::answers(&read, name, &Predictions::mean(views.collect::<Result<_>>()?)?)
+                    }
+                };
+                writer.write(&in_order(chunk, &unread, name, mean))?;
             }
+            said.done += read.len();
+            said.unread.extend(chunk.iter().zip(&unread).filter_map(|(item, e)| Some(told(item, e.as_ref()?))));
             (asked.progress)(said.done + said.unread.len(), items.len());
         }
         Ok(())
@@ -168,9 +115,21 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
     Ok(said)
 }
 
-fn told(name: &str, e: &Error) -> String {
-    let e = e.to_string();
-    if e.contains(name) { e } else { format!("{name}: {e}") }
+/// The answers of a chunk with those for rows that could not be read in their places.
+fn in_order(chunk: &[Item], unread: &[Option<Error>], task: &str, answers: Vec<Answer>) -> Vec<Answer> {
+    let mut answers = answers.into_iter();
+    let of = |(item, e): (&Item, &Option<Error>)| match (e, &item.content) {
+        (None, _) => answers.next(),
+        (Some(_), Content::Picture(_)) => None,
+        (Some(e), Content::Row(_)) => Some(Answer::none(item, task, e.to_string())),
+    };
+    chunk.iter().zip(unread).filter_map(of).collect()
+}
+
+/// What is wrong with an input; what is wrong with a row names its file and line already.
+fn told(item: &Item, e: &Error) -> String {
+    let (name, e) = (&item.name, e.to_string());
+    if matches!(item.content, Content::Row(_)) || e.contains(name) { e } else { format!("{name}: {e}") }
 }
 
 /// The classes of all tasks, when they are the same.
@@ -183,33 +142,6 @@ fn classes(fields: &BTreeMap<String, Field>) -> Vec<String> {
     if names.all(|n| n == first) { first.to_vec() } else { Vec::new() }
 }
 
-/// What a model predicts for.
-enum Takes {
-    Pictures {
-        /// The input's name.
-        input: String,
-        /// Its colour channels.
-        channels: usize,
-    },
-    Texts,
-}
-
-impl Takes {
-    fn of(a: &Artefact) -> Result<Self> {
-        let raw = &a.manifest.raw_inputs;
-        if raw.contains_key(TEXT) {
-            return Ok(Self::Texts);
-        }
-        let image = raw.iter().find_map(|(name, f)| match f {
-            Field::Image { channels, .. } => Some(Self::Pictures { input: name.clone(), channels: *channels }),
-            _ => None,
-        });
-        Ok(image.ok_or_else(|| {
-            Invalid::new("this model is given neither pictures nor texts, and predicts for those only")
-        })?)
-    }
-}
-
 /// Makes inputs of a network from what is predicted for.
 struct Reader<'a> {
     takes: Takes,
@@ -217,33 +149,31 @@ struct Reader<'a> {
     manifest: &'a Manifest,
 }
 
-/// The names of what could be read, its tensors as they are and in each view, and what could not be read.
-type Chunk = (Vec<String>, Result<Vec<Acts>>, Vec<(String, Error)>);
+/// Some items, the tensors of those that could be read as they are and in each view, and what is wrong with each of the others.
+type Chunk<'a> = (&'a [Item], Result<Vec<Acts>>, Vec<Option<Error>>);
 
 impl Reader<'_> {
-    fn read(&self, items: &[Item]) -> Chunk {
-        let (mut names, mut rows, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-        let read: Vec<Result<Vec<Acts>>> = parallel::map(items.len(), &|i| self.one(&items[i]));
-        for (item, acts) in items.iter().zip(read) {
-            match acts {
+    fn read<'i>(&self, items: &'i [Item]) -> Chunk<'i> {
+        let (mut rows, mut unread) = (Vec::new(), Vec::new());
+        for read in parallel::map(items.len(), &|i| self.one(&items[i])) {
+            match read {
                 Ok(views) => {
-                    names.push(item.name.clone());
                     rows.push(views);
+                    unread.push(None);
                 }
-                Err(e) => unread.push((item.name.clone(), e)),
+                Err(e) => unread.push(Some(e)),
             }
         }
-        (names, joined(&rows), unread)
+        (items, joined(&rows), unread)
     }
 
     /// One input, as the network is given it: as it is, then its views.
     fn one(&self, item: &Item) -> Result<Vec<Acts>> {
         let acts = match (&item.content, &self.takes) {
             (Content::Picture(path), Takes::Pictures { input, channels }) => self.picture(path, input, *channels)?,
-            (Content::Text(text), _) => {
-                Acts::new().with(TEXT, Tensor::from_slice(text.as_bytes(), (1, text.len()), &Device::Cpu)?)
-            }
-            _ => return Err(Error::contract("a picture for a model of texts")),
+            (Content::Picture(_), _) => return Err(Error::contract("a picture for a model of texts")),
+            (Content::Row(Ok(acts)), _) => acts.clone(),
+            (Content::Row(Err(e)), _) => return Err(Invalid::new(e.to_string()).into()),
         };
         let plain = self.transforms.plain(acts.clone(), &[0]);
         // The same views of an input, whatever stands beside it.
@@ -274,10 +204,38 @@ impl Reader<'_> {
     }
 }
 
-/// Rows one after another, for each of their views.
+/// Rows one after another, for each of their views; texts are filled up with zeros to the longest.
 fn joined(rows: &[Vec<Acts>]) -> Result<Vec<Acts>> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     let all = |view: usize, name: &str| rows.iter().map(|r| r[view].get(name).cloned()).collect::<Result<Vec<_>>>();
-    let view = |(view, acts): (usize, &Acts)| acts.map(|name, _| Ok(Tensor::cat(&all(view, name)?, 0)?));
+    let view = |(view, acts): (usize, &Acts)| acts.map(|name, _| Ok(Tensor::cat(&filled_up(all(view, name)?)?, 0)?));
     first.iter().enumerate().map(view).collect()
+}
+
+/// Rows of bytes `u8 [1, bytes]` as long as the longest of them; other rows as they are.
+fn filled_up(rows: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    if !rows.iter().all(|t| t.dtype() == DType::U8 && t.rank() == 2) {
+        return Ok(rows);
+    }
+    let longest = rows.iter().map(|t| t.dims()[1]).max().unwrap_or_default();
+    rows.into_iter().map(|t| Ok(t.pad_with_zeros(1, 0, longest - t.dims()[1])?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transplant_core::TEXT;
+
+    #[test]
+    fn texts_of_several_lengths_are_filled_up() -> Result<()> {
+        let text = |bytes: &[u8]| {
+            let t = Tensor::from_slice(bytes, (1, bytes.len()), &Device::Cpu)?;
+            Ok::<_, Error>(vec![Acts::new().with(TEXT, t)])
+        };
+        let all = joined(&[text(b"ab")?, text(b"cdef")?, text(b"g")?])?;
+        assert_eq!(all[0].get(TEXT)?.to_vec2::<u8>()?, [*b"ab\0\0", *b"cdef", *b"g\0\0\0"]);
+        let numbers = [1usize, 2].map(|n| Acts::hidden(Tensor::zeros((1, n), DType::F32, &Device::Cpu).unwrap()));
+        assert!(joined(&numbers.map(|acts| vec![acts])).is_err());
+        Ok(())
+    }
 }

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use pulp::{NullaryFnOnce, Simd, WithSimd};
-use rayon::prelude::*;
+use pulp::{Simd, WithSimd};
 
-use super::Rows;
+use crate::parallel::chunks_of_work;
+use crate::simd::{on_any_vectors, vectorised};
 
 /// Sums side by side in a product of two vectors.
 const LANES: usize = 8;
@@ -22,30 +22,46 @@ const PARTS: usize = 16;
 const TOGETHER: usize = 8;
 /// Columns of those rows that the nearest cache holds.
 const COLUMNS: usize = 256;
-/// Work that is done before another thread has woken up.
-const SMALL: usize = 1 << 15;
+
+/// A matrix of so many columns, row-major.
+#[derive(Debug, Clone, Copy)]
+pub struct Tall<'a> {
+    /// Columns, at least 1.
+    pub width: usize,
+    /// Its values, row after row.
+    pub values: &'a [f64],
+}
+
+impl Tall<'_> {
+    fn len(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    fn row(&self, i: usize) -> &[f64] {
+        &self.values[i * self.width..(i + 1) * self.width]
+    }
+}
 
 /// The product of every row with each of some vectors `t [count × width]`: `[rows × count]`.
-pub(super) fn products(x: &Rows, t: &[f64], count: usize) -> Vec<f64> {
+pub fn products(x: Tall<'_>, t: &[f64], count: usize) -> Vec<f64> {
     let mut out = vec![0.0; x.len() * count];
-    let each = |(block, out): (usize, &mut [f64])| {
-        pulp::Arch::new().dispatch(RowProducts { x, from: block * ROWS, t, count, out });
-    };
-    over_chunks(&mut out, ROWS * count, x.values.len() * count, each);
+    let work = x.values.len() * count;
+    chunks_of_work(&mut out, ROWS * count, work, &|block, out| {
+        on_any_vectors(RowProducts { x, from: block * ROWS, t, count, out });
+    });
     out
 }
 
 /// The sum of all rows, times what `r [rows × count]` says of them: `[count × width]`.
-pub(super) fn outer_products(x: &Rows, r: &[f64], count: usize) -> Vec<f64> {
+pub fn outer_products(x: Tall<'_>, r: &[f64], count: usize) -> Vec<f64> {
     let size = count * x.width;
     // How many parts there are depends on the rows alone, and their sums are added in order.
     let block = x.len().div_ceil(PARTS).max(ROWS);
     let mut parts = vec![0.0; x.len().div_ceil(block) * size];
-    let each = |(part, sums): (usize, &mut [f64])| {
+    chunks_of_work(&mut parts, size, x.values.len() * count, &|part, sums| {
         let rows = part * block..((part + 1) * block).min(x.len());
-        pulp::Arch::new().dispatch(RowSums { x, rows, r, count, sums });
-    };
-    over_chunks(&mut parts, size, x.values.len() * count, each);
+        vectorised(|| add_all(x, rows, r, count, sums));
+    });
     let mut out = parts[..size].to_vec();
     for part in parts[size..].chunks_exact(size) {
         out.iter_mut().zip(part).for_each(|(o, p)| *o += p);
@@ -53,18 +69,9 @@ pub(super) fn outer_products(x: &Rows, r: &[f64], count: usize) -> Vec<f64> {
     out
 }
 
-/// Hands chunks of `out` and their numbers to `each`, on all threads when that pays.
-pub(super) fn over_chunks(out: &mut [f64], size: usize, work: usize, each: impl Fn((usize, &mut [f64])) + Sync + Send) {
-    if work <= SMALL {
-        out.chunks_mut(size.max(1)).enumerate().for_each(each);
-    } else {
-        out.par_chunks_mut(size.max(1)).enumerate().for_each(each);
-    }
-}
-
 /// The products of rows from number `from` on: as many as `out [rows × count]` has room for.
 struct RowProducts<'a> {
-    x: &'a Rows,
+    x: Tall<'a>,
     from: usize,
     t: &'a [f64],
     count: usize,
@@ -137,30 +144,17 @@ fn eight_products<S: Simd>(s: S, a: [&[f64]; FEW], b: [&[f64]; 2]) -> [[f64; 2];
 }
 
 /// Adds some rows, times what `r` says of them, to `sums [count × width]`.
-struct RowSums<'a> {
-    x: &'a Rows,
-    rows: Range<usize>,
-    r: &'a [f64],
-    count: usize,
-    sums: &'a mut [f64],
-}
-
-impl NullaryFnOnce for RowSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { x, rows, r, count, sums } = self;
-        let mut at = rows.start;
-        while at < rows.end {
-            if rows.end - at >= TOGETHER {
-                let together: [&[f64]; TOGETHER] = std::array::from_fn(|i| x.row(at + i));
-                add_rows(together, &r[at * count..(at + TOGETHER) * count], sums);
-                at += TOGETHER;
-            } else {
-                add_rows([x.row(at)], &r[at * count..(at + 1) * count], sums);
-                at += 1;
-            }
+#[inline(always)]
+fn add_all(x: Tall<'_>, rows: Range<usize>, r: &[f64], count: usize, sums: &mut [f64]) {
+    let mut at = rows.start;
+    while at < rows.end {
+        if rows.end - at >= TOGETHER {
+            let together: [&[f64]; TOGETHER] = std::array::from_fn(|i| x.row(at + i));
+            add_rows(together, &r[at * count..(at + TOGETHER) * count], sums);
+            at += TOGETHER;
+        } else {
+            add_rows([x.row(at)], &r[at * count..(at + 1) * count], sums);
+            at += 1;
         }
     }
 }
@@ -194,10 +188,11 @@ mod tests {
     fn products_are_those_of_plain_loops_and_the_same_on_any_pool() {
         let number = |i: usize| ((i * 2_654_435_761) % 1000) as f64 / 500.0 - 1.0;
         for (n, width, count) in [(1, 1, 1), (7, 33, 3), (203, 97, 2)] {
-            let x = Rows { width, values: (0..n * width).map(number).collect() };
+            let values: Vec<f64> = (0..n * width).map(number).collect();
+            let x = Tall { width, values: &values };
             let t: Vec<f64> = (0..count * width).map(|i| number(i + 17)).collect();
             let r: Vec<f64> = (0..n * count).map(|i| number(i + 71)).collect();
-            let both = || (products(&x, &t, count), outer_products(&x, &r, count));
+            let both = || (products(x, &t, count), outer_products(x, &r, count));
             let (z, g) = both();
             for (at, z) in z.iter().enumerate() {
                 let (i, k) = (at / count, at % count);
