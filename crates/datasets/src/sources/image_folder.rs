@@ -2,7 +2,7 @@
 //! torchvision's `ImageFolder`. Use it for pictures of one's own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,6 @@ impl Component<dyn Dataset> for ImageFolder {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
     use tempfile::TempDir;
     use transplant_core::{Field, FindingKind};
 
