@@ -5,6 +5,7 @@ mod cache;
 mod chains;
 mod cifar10;
 mod configs;
+mod data_findings;
 mod help;
 mod hub;
 mod outside;
