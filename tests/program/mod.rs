@@ -17,6 +17,7 @@ mod run;
 mod run_folder;
 mod same_bytes;
 mod streams;
+mod test_rows;
 mod weights;
 
 use std::path::{Path, PathBuf};

@@ -46,6 +46,7 @@ mod chain;
 mod chance;
 mod codec;
 mod division;
+mod fitted;
 mod loader;
 mod picture;
 mod prints;
@@ -61,6 +62,7 @@ pub use averaged::averaged;
 pub use chain::Chain;
 pub use chance::equal_by_chance;
 pub use division::Division;
+pub use fitted::fit;
 pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Equal, KnownAgain, Prints, Twins};
@@ -102,6 +104,7 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Transform, transforms::RandomErasing>();
     p.add::<dyn Transform, transforms::RandomResizedCrop>();
     p.add::<dyn Transform, transforms::Resize>();
+    p.add::<dyn Transform, transforms::Standardise>();
     p.add::<dyn Transform, transforms::Tokenise>();
     p.add::<dyn Transform, transforms::TrivialAugment>();
 }

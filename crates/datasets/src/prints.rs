@@ -70,8 +70,8 @@ impl Prints {
         Ok(out)
     }
 
-    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and [`known_again`](Self::known_again)
-    /// find them; what pictures look like is left out.
+    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and
+    /// [`known_again`](Self::known_again) find them; what pictures look like is left out.
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -140,6 +140,20 @@ impl Prints {
         };
         parallel::map(of.len(), &|i| twin(&of[i])).into_iter().flatten().collect()
     }
+}
+
+/// What tells the content of each row from others: a hash of what it was read from, or of its inputs, which are then
+/// read.
+pub(crate) fn contents(dataset: &dyn Dataset, rows: &[u64]) -> Result<Vec<Fingerprint>> {
+    let known = |row: &u64| dataset.file_hash(*row).or_else(|| dataset.fingerprint(*row));
+    if let Some(known) = rows.iter().map(known).collect() {
+        return Ok(known);
+    }
+    let mut out = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(rows_at_a_time(dataset.inputs())) {
+        out.extend(hashes(&dataset.batch(rows)?.inputs, rows.len())?);
+    }
+    Ok(out)
 }
 
 /// The rows of `of` that have the print of a row of `with`, each beside the first of them.
@@ -259,6 +273,7 @@ mod tests {
                 classes: vec!["grey".into()],
                 roles: Roles { pool: vec![0, 1, 2], ..Roles::default() },
                 groups: None,
+                group_names: Vec::new(),
                 licence: None,
                 damaged: Damaged::Refuse,
                 memory_mb: 1,

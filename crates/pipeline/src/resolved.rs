@@ -122,7 +122,7 @@ pub enum Divide {
     /// Every class in its share.
     #[default]
     Stratified,
-    /// By a hash of each group or row.
+    /// By a hash of the name of each group, or of what is in a row that has no group.
     Hashed,
 }
 
@@ -264,6 +264,9 @@ pub struct Cell {
     pub backbone: Spec<dyn Architecture>,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
+    /// The first task that the step names: rows are drawn by its classes, where it predicts any.
+    #[serde(default)]
+    pub first_task: Option<String>,
     /// The strategies, which compose.
     pub strategies: Vec<Spec<dyn Strategy>>,
     /// How it trains.

@@ -65,7 +65,8 @@ fn exports_answer_alike_in_their_libraries() {
         for cell in fs::read_dir(run.join("cells")).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()) {
             let place = root.join(&cell);
             fs::create_dir_all(&place).unwrap();
-            let mut artefact = load_artefact(&model(run, &cell), &transplant_pipeline::builtin(), &Device::Cpu).unwrap();
+            let mut artefact =
+                load_artefact(&model(run, &cell), &transplant_pipeline::builtin(), &Device::Cpu).unwrap();
             scatter(&mut artefact.model);
             transplant_pipeline::run::export(&artefact, &place.join("export")).unwrap();
             answers(&artefact, &place);

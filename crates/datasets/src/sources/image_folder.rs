@@ -12,7 +12,7 @@ use transplant_core::{
 };
 
 use super::folder::{check_folder, one_path};
-use super::picture_tree::{Found, Part, scan};
+use super::picture_tree::{File, Found, Part, scan};
 use super::pictures::{Damaged, Picture, PictureSet, Pictures};
 
 /// Pictures of any size in a folder, one folder inside it for each class.
@@ -104,16 +104,23 @@ impl ImageFolder {
         Pictures::open(PictureSet {
             name,
             frame,
-            pictures: found.files.into_iter().map(|f| Picture::file(f.path)).collect(),
+            pictures: found.files.into_iter().map(picture).collect(),
             labels,
             classes,
             roles,
             groups: None,
+            group_names: Vec::new(),
             licence: o.licence,
             damaged: o.damaged,
             memory_mb: o.memory_mb,
         })
     }
+}
+
+/// A picture, called by its path below the folder.
+fn picture(file: File) -> Picture {
+    let name = String::from_utf8_lossy(&file.key).into_owned();
+    Picture::file(file.path).called(name)
 }
 
 /// The classes, which each part must have.

@@ -1,5 +1,6 @@
 //! Data sets, one file each: pictures over the shared [`Images`] and [`Pictures`], rows of tables over `labelling` and `tables`.
 
+mod categories;
 mod cifar100_binary;
 mod cifar10_binary;
 mod embedded;
@@ -9,6 +10,7 @@ mod image_folder;
 mod image_manifest;
 mod image_rows;
 mod images;
+mod joined;
 mod labelling;
 mod mnist_5k;
 mod mnist_idx;
@@ -16,6 +18,7 @@ mod new_rows;
 mod optdigits;
 mod picture_tree;
 mod pictures;
+mod read_table;
 mod sixteen_bits;
 mod table;
 mod tables;

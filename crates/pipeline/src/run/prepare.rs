@@ -1,5 +1,5 @@
-//! [`Prepared`]: a pipeline whose data are open, whose rows are drawn and whose networks have been built once. Nothing has
-//! been written or trained; what the user got wrong has been found.
+//! [`Prepared`]: a pipeline whose data are open, whose rows are drawn and whose networks have been built once. Nothing
+//! has been written or trained; what the user got wrong has been found.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Field, Invalid, Load, Plugins, Result, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Spec, Transform};
 use transplant_datasets::Parts;
 
-use super::data::{self, Opened};
+use super::data::{self, Drawn, Opened};
 use super::device;
 use super::folder::Folder;
 use super::hash;
@@ -68,6 +68,8 @@ pub struct Ready {
     pub same_labels: Vec<String>,
     /// Its rows.
     pub parts: Arc<Parts>,
+    /// What to tell of what the network is given; `None`: nothing.
+    pub scales: Option<String>,
     /// Its components.
     pub components: Components,
     /// The number of its shape.
@@ -136,16 +138,20 @@ pub fn prepare<'a>(
 #[derive(Default)]
 struct Known {
     /// Rows by data set, seed, draw, fold and tasks.
-    parts: BTreeMap<(String, u64, u64, u64, String), Arc<Parts>>,
+    drawn: BTreeMap<RowsOf, Drawn>,
+    /// Data sets fitted to such rows, by the transforms that weights call for, and what there is to tell of them.
+    fitted: BTreeMap<(RowsOf, String), (Arc<Opened>, Option<String>)>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
 }
 
+/// What decides which rows a cell has: data set, seed, draw, fold and tasks.
+type RowsOf = (String, u64, u64, u64, String);
+
 impl Ready {
     /// The target by which its rows are drawn.
     pub(crate) fn target(&self) -> &str {
-        let class = |t: &&str| matches!(self.open.dataset.targets().get(*t), Some(Field::Class { .. }));
-        self.components.tasks.values().map(|t| t.target()).find(class).unwrap_or_default()
+        data::drawn_by(&self.cell, self.open.dataset.targets(), &self.components).unwrap_or_default()
     }
 
     /// Whether its strategy takes anything from what it starts from; what does not is a control.
@@ -156,8 +162,8 @@ impl Ready {
 }
 
 impl Prepared<'_> {
-    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing from the cell
-    /// before it.
+    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing
+    /// from the cell before it.
     pub(crate) fn learned_from<'s>(&'s self, ready: &'s Ready) -> Vec<&'s Ready> {
         let before = |r: &&'s Ready| r.from.filter(|_| r.takes_weights()).map(|i| &self.cells[i]);
         std::iter::successors(before(&ready), before).collect()
@@ -177,7 +183,7 @@ impl Prepared<'_> {
         let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
         let section = format!("datasets.{}", cell.dataset);
         let in_section = |e: Error| self.pipeline.locate(e.under(&section));
-        let tasks = serde_json::to_string(&cell.tasks).unwrap_or_default();
+        let tasks = json!([cell.tasks, cell.first_task]).to_string();
         if cell.test_views > 0 && !open.random {
             let e = Invalid::key(
                 "test_views",
@@ -187,11 +193,12 @@ impl Prepared<'_> {
             return Err(here(e.into()));
         }
         let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
-        let parts = match known.parts.get(&draw) {
-            Some(parts) => parts.clone(),
-            None => Arc::new(data::split(cell, spec, open, &components).map_err(in_section)?),
+        let drawn = match known.drawn.get(&draw) {
+            Some(drawn) => drawn.clone(),
+            None => data::split(cell, spec, open, &components).map_err(in_section)?,
         };
-        known.parts.insert(draw, parts.clone());
+        known.drawn.insert(draw.clone(), drawn.clone());
+        let parts = drawn.parts.clone();
         check_roles(cell, spec, &parts, cx).map_err(here)?;
         check_unlabelled(cell, &components, &parts).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
@@ -201,10 +208,20 @@ impl Prepared<'_> {
         let called_for = called_for.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
         let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
         let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
-        let open = match called_for.is_empty() {
-            true => open.clone(),
-            false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
+        let under = (draw, json!(called_for).to_string());
+        let (open, scales) = match known.fitted.get(&under) {
+            Some(fitted) => fitted.clone(),
+            None => {
+                let open = match called_for.is_empty() {
+                    true => open.clone(),
+                    false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
+                };
+                let open = open.fitted(&drawn).map_err(in_section)?.map_or(open, Arc::new);
+                let scales = data::scales_apart(&cell.dataset, &open, &parts.train);
+                (open, scales.map_err(in_section)?)
+            }
         };
+        known.fitted.insert(under, (open.clone(), scales.clone()));
         let mut spec = spec.clone();
         spec.transforms.extend(called_for);
         let same_labels = upstream.map(|u| {
@@ -224,7 +241,8 @@ impl Prepared<'_> {
             cell.strategies,
             cell.trainer.epochs,
             upstream.map(|u| u.shape),
-            cell.weights
+            cell.weights,
+            open.inputs
         ]);
         let shape = match known.shapes.get(&kind.to_string()) {
             Some(shape) => *shape,
@@ -247,8 +265,8 @@ impl Prepared<'_> {
         let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
         let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
-        let key = self.key(cell, &spec, started_from.as_deref()).map_err(here)?;
-        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
+        let key = self.key(cell, &spec, &open, started_from.as_deref()).map_err(here)?;
+        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, scales, components, shape })
     }
 
     /// The pretrained weights that a cell starts from.
@@ -262,14 +280,15 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the pretrained weights that a cell starts from.
+    /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
         let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
         let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
-        weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data))
+        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
+        of_weights.into_iter().chain(ready.scales.clone()).collect()
     }
 
-    fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String> {
+    fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String> {
         let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
         if let Some(map) = trainer.as_object_mut() {
             // How often the state is saved does not change the result.
@@ -279,7 +298,7 @@ impl Prepared<'_> {
             "code": self.code, "device": self.device_name, "step": cell.step,
             "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
-            "metrics": cell.metrics, "test": cell.test,
+            "first_task": cell.first_task, "fitted_to": open.fitted_to, "metrics": cell.metrics, "test": cell.test,
             "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all)

@@ -1,5 +1,5 @@
-//! The shape of a cell: its network built once without training, so that whatever does not fit is found at the door, and
-//! so that `check` can tell what will be trained.
+//! The shape of a cell: its network built once without training, so that whatever does not fit is found at the door,
+//! and so that `check` can tell what will be trained.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
