@@ -6,6 +6,7 @@ mod chains;
 mod cifar10;
 mod configs;
 mod data_findings;
+mod exports;
 mod help;
 mod hub;
 mod outside;

@@ -94,8 +94,8 @@ pub(crate) enum Verb {
     /// `id` the value of the column of that name, where a table has one. What cannot be read is told on the standard
     /// error; a row of a table then has an answer without class.
     Predict {
-        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue, such as
-        /// efficientnet_lite0.
+        /// The folder of a run, of one of its cells, or of a model; an export; or a classifier of the catalogue, such
+        /// as efficientnet_lite0.
         run: PathBuf,
         /// What the model was trained on: pictures and folders of pictures; files with a text a line, or `-` for the
         /// standard input; tables (.csv, .tsv, .jsonl, .parquet) with the columns of the training by name, in any
@@ -115,12 +115,13 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "auto")]
         device: String,
     },
-    /// Write the weights of a finished run under the names of timm or Hugging Face's libraries.
+    /// Write the model of a finished run so that timm, torchvision or transformers opens it, and a step here starts
+    /// from it.
     Export {
-        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue.
+        /// The folder of a run, of one of its cells, or of a model; an export; or a classifier of the catalogue.
         run: PathBuf,
-        /// The safetensors file to write.
-        #[arg(value_name = "FILE")]
+        /// What to write: a file that ends in `.safetensors`, or a folder, which also gets configuration and tokenizer.
+        #[arg(value_name = "FILE|FOLDER")]
         file: PathBuf,
         /// The cell whose model is written [default: the only one, or the best on the same validation rows].
         #[arg(long, value_name = "ID")]

@@ -9,6 +9,7 @@ mod cache;
 mod cells;
 mod compare;
 mod data;
+mod description;
 mod device;
 mod earlier;
 mod evaluate;
@@ -44,7 +45,7 @@ pub use cache::{clear as clear_cache, default_folder as default_cache, list as l
 pub use compare::{AgainstPeer, Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
-pub use export::export;
+pub use export::{Written, export};
 pub use findings::DataFinding;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};

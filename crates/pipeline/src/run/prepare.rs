@@ -236,7 +236,11 @@ impl Prepared<'_> {
             let source = u.open.dataset.targets();
             shape::same_labels(&components, open.dataset.targets(), &u.components, source)
         });
-        let same_labels = same_labels.unwrap_or_default();
+        let same_labels = same_labels.unwrap_or_else(|| {
+            let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
+            let fields = shape::fields(&components, open.dataset.targets());
+            weights.map_or_else(Vec::new, |w| w.same_labels(&fields, &cell.backbone))
+        });
         let kind = json!([
             cell.step,
             cell.dataset,
@@ -266,8 +270,10 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
-        let started_from = upstream.map(|u| &u.key).or_else(|| Some(&self.weights.get(cell.weights.as_ref()?)?.hash));
-        let key = self.key(cell, &spec, &open, started_from.map(String::as_str)).map_err(here)?;
+        let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
+        let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
+        let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
+        let key = self.key(cell, &spec, &open, started_from.as_deref()).map_err(here)?;
         Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, scales, components, shape })
     }
 
@@ -302,7 +308,7 @@ impl Prepared<'_> {
     /// The pretrained weights that a cell starts from.
     pub(crate) fn weights_of<'s>(&'s self, cell: &'s Cell) -> Option<Source<'s>> {
         let name = cell.weights.as_deref()?;
-        Some(Source::Weights { name, open: self.weights.get(name)? })
+        Some(Source::Weights { name, open: self.weights.get(name)?, network: &cell.backbone })
     }
 
     /// The step or the pretrained weights that a cell starts from.
@@ -310,13 +316,12 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the scale on which a cell's network is given its inputs.
+    /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
-        let of_weights = || {
-            let name = ready.root.as_ref()?;
-            self.weights.get(name)?.other_scale(name, &ready.cell.dataset, &ready.spec)
-        };
-        of_weights().into_iter().chain(ready.scales.clone()).collect()
+        let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
+        let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
+        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
+        of_weights.into_iter().chain(ready.scales.clone()).collect()
     }
 
     fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String> {

@@ -15,7 +15,7 @@ use transplant_datasets::{Chain, read_image, read_picture};
 use transplant_kernels::parallel;
 
 use super::artefact::{self, Artefact, Manifest};
-use super::pretrained::pretrained;
+use super::pretrained::{exported, pretrained};
 use answers::Answer;
 pub use answers::Format;
 pub use choice::{Choice, choose};
@@ -48,12 +48,21 @@ pub struct Predicted {
     pub notes: Vec<String>,
 }
 
-/// The model of a finished run, as [`choose`] finds it, or the classifier of the catalogue that `what` names; and a
-/// line for the user that says which it is.
+/// The model of a finished run, as [`choose`] finds it, an export, or the classifier of the catalogue that `what`
+/// names; and a line for the user that says which it is.
 ///
 /// # Errors
 /// When there is neither, or it is damaged.
 pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Device) -> Result<(Artefact, String)> {
+    if let Some(export) = exported(what, plugins, device)? {
+        let told = format!("{}, an export", export.manifest.cell);
+        return match cell {
+            None => Ok((export, told)),
+            Some(cell) => {
+                Err(Invalid::new(format!("{} is an export, which has no cell `{cell}`", what.display())).into())
+            }
+        };
+    }
     if let Some(name) = what.to_str().filter(|name| !what.exists() && transplant_assets::find(name).is_ok()) {
         return Ok((pretrained(name, plugins, device)?, name.to_owned()));
     }
