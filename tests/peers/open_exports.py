@@ -2,8 +2,8 @@
 
 FOLDER has a folder for each export, and in it `export/`, what `transplant export` wrote; `rows.safetensors`, the logits of rows and
 for pictures the pixels before they were normalised; for texts `texts.json`. Prints a line for each export and fails when a logit
-differs by more than 1e-4 or a hundredth of what rows differ by, or a class has another name. Run with torch 2.15.0, torchvision 0.29.2, timm 1.0.31 and transformers 5.24.0, and
-with transformers 4.57.6.
+differs by more than 1e-4 or a hundredth of what rows differ by, or a class has another name. Run with torch 2.15.0,
+torchvision 0.29.2, timm 1.0.31 and transformers 5.24.0, and with transformers 4.57.6.
 """
 import json, os, sys
 

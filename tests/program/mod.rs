@@ -5,6 +5,7 @@ mod cache;
 mod chains;
 mod cifar10;
 mod configs;
+mod data_findings;
 mod exports;
 mod help;
 mod hub;

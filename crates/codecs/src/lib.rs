@@ -24,6 +24,7 @@ pub mod archive;
 mod error;
 pub mod picture;
 pub mod table;
+pub mod text;
 pub mod tokens;
 
 pub use error::{Error, Result, Unsupported};

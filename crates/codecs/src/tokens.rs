@@ -32,12 +32,26 @@ impl Tokenizer {
         self.0.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
     }
 
+    /// How many tokens all of a text has, those that mark start and end included.
+    ///
+    /// # Errors
+    /// When the rules do not cover the text.
+    pub fn length(&self, text: &str) -> Result<usize, String> {
+        let tokens = self.encoded(text)?;
+        // What was cut off has marks of its own, which the whole text would not have again.
+        let own = |part: &tokenizers::Encoding| part.get_special_tokens_mask().iter().filter(|m| **m == 0).count();
+        Ok(tokens.len() + tokens.get_overflowing().iter().map(own).sum::<usize>())
+    }
+
     /// The numbers of a text's tokens, with those that mark start and end.
     ///
     /// # Errors
     /// When the rules do not cover the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        let tokens = self.0.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))?;
-        Ok(tokens.get_ids().to_vec())
+        Ok(self.encoded(text)?.get_ids().to_vec())
+    }
+
+    fn encoded(&self, text: &str) -> Result<tokenizers::Encoding, String> {
+        self.0.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))
     }
 }

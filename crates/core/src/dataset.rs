@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Columns, Frame, Result};
+use crate::{Batch, Columns, Finding, Frame, Result};
 
 /// What a named tensor or target holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,12 @@ pub trait Dataset: Send + Sync {
     fn file_hash(&self, row: u64) -> Option<Fingerprint> {
         let _ = row;
         None
+    }
+
+    /// What its user should know about it: names that are probably no classes, files and rows that are left out. Found when the
+    /// data set is opened; whatever a division or the transforms add is found elsewhere. A wrapper forwards those of its data set.
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// A hash of the record that a row was read from: of its file's content and its place in it. A row is known by it

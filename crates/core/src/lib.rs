@@ -25,6 +25,7 @@ mod dataset;
 mod error;
 mod event;
 mod feed;
+mod finding;
 mod frame;
 mod gradients;
 mod memory;
@@ -65,6 +66,7 @@ pub use dataset::{Dataset, Field, Fingerprint, Roles, Schema, Split, Test, Train
 pub use error::{Class, Error, Invalid, InvalidKind, Result, Within, rows_in_words};
 pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, Known, RowRole, rows_at_a_time};
+pub use finding::{Finding, FindingKind, Severity};
 pub use frame::{Filter, Fit, Frame};
 pub use gradients::{Gradients, backward, backward_last, scalar};
 pub use memory::Memory;
@@ -85,7 +87,7 @@ pub use strategy::{
 };
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
-pub use transform::{Carried, Transform, TransformCx};
+pub use transform::{Carried, TextLimit, Transform, TransformCx};
 pub use weights::{
     SafetensorsFile, load_safetensors, read_metadata, read_safetensors, save_safetensors, write_atomically,
 };

@@ -132,6 +132,13 @@ pub trait Metric: Send + Sync {
         true
     }
 
+    /// The class that it is about, by its number among `names`, where it is about one: the one that is looked for. `None`: it is
+    /// about all. Tables name it.
+    fn class(&self, names: &[String]) -> Option<usize> {
+        let _ = names;
+        None
+    }
+
     /// Its value. Rows without a label do not count; with no row at all it is NaN.
     ///
     /// # Errors

@@ -26,6 +26,17 @@ pub struct Carried {
     pub content: Vec<u8>,
 }
 
+/// How much of a text a transform uses: its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextLimit {
+    /// The largest length.
+    pub length: usize,
+    /// What is counted: `tokens`, `words`.
+    pub unit: &'static str,
+    /// The option that sets the length.
+    pub option: &'static str,
+}
+
 /// A change of inputs. A batch's content is a function of its rows and the epoch alone.
 pub trait Transform: Send + Sync {
     /// The schema that comes out.
@@ -63,6 +74,21 @@ pub trait Transform: Send + Sync {
     fn fit(&self, learned: &mut dyn Iterator<Item = Result<Acts>>) -> Result<Option<Arc<dyn Transform>>> {
         let _ = learned;
         Ok(None)
+    }
+
+    /// Where it cuts texts off. `None`: it uses all of any text.
+    fn limit(&self) -> Option<TextLimit> {
+        None
+    }
+
+    /// Length of each text of a batch in the unit of its [`limit`](Self::limit), if nothing were cut off. Called before anything
+    /// is trained, to count the texts that are cut off; not for transforms without a limit.
+    ///
+    /// # Errors
+    /// When an input is missing or a text cannot be read.
+    fn lengths(&self, inputs: &Acts) -> Result<Vec<usize>> {
+        let _ = inputs;
+        Ok(Vec::new())
     }
 
     /// Applies it to the inputs of a batch.

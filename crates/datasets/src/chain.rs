@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use transplant_core::{Acts, Carried, Error, Invalid, Result, Schema, Seeds, Transform, TransformCx};
+use transplant_core::{
+    Acts, Carried, Dataset, Error, Finding, FindingKind, Invalid, Result, Schema, Seeds, Transform, TransformCx,
+    rows_at_a_time,
+};
 
 /// Transforms in the order in which they act: `transforms` as listed, then `augment`, and after both those that act
 /// [`last`](Transform::last), whatever stands after them in the list. The random ones act in training only; what a network
@@ -61,6 +64,36 @@ impl Chain {
             before = after;
         }
         Ok(trained)
+    }
+
+    /// What a data set's rows lose: how many of its texts are cut off, and where. Reads all rows when a transform has a
+    /// [`limit`](Transform::limit).
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn findings(&self, dataset: &dyn Dataset) -> Result<Vec<Finding>> {
+        let roles = dataset.roles();
+        let rows: Vec<u64> = [&roles.pool, &roles.validation, &roles.test].into_iter().flatten().copied().collect();
+        let mut out = Vec::new();
+        for (i, link) in self.0.iter().enumerate() {
+            let Some(limit) = link.transform.limit() else { continue };
+            let before = Self(self.0[..i].to_vec());
+            let (mut cut, mut longest) = (0, 0);
+            for rows in rows.chunks(rows_at_a_time(dataset.inputs())) {
+                let lengths = link.transform.lengths(&before.plain(dataset.batch(rows)?.inputs, rows)?)?;
+                cut += lengths.iter().filter(|n| **n > limit.length).count();
+                longest = lengths.into_iter().max().unwrap_or_default().max(longest);
+            }
+            if cut > 0 {
+                let (all, length, unit, option) = (rows.len(), limit.length, limit.unit, limit.option);
+                let verb = if cut == 1 { "is" } else { "are" };
+                let message = format!(
+                    "{cut} of {all} texts {verb} cut off after {length} {unit} (the longest has {longest}); `{option}` sets the limit"
+                );
+                out.push(Finding::new(FindingKind::TruncatedTexts, message));
+            }
+        }
+        Ok(out)
     }
 
     /// Whether any transform is random.

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Batch, Columns, Dataset, Error, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
+    Batch, Columns, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
 };
 
 use crate::prints::contents;
@@ -238,6 +238,10 @@ impl Dataset for Divided {
 
     fn file_hash(&self, row: u64) -> Option<Fingerprint> {
         self.dataset.file_hash(row)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.dataset.findings()
     }
 
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {

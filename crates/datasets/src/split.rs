@@ -88,7 +88,7 @@ impl Draw {
     /// validation part, and the whole pool is trained on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] under `labels_per_class` when a class has fewer rows than the budget, under `validation` when its
+    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget, under `validation` when its
     /// groups cannot be kept apart; [`Error::Contract`] when a group of the data set crosses its own roles.
     pub fn parts(&self, dataset: &Arc<dyn Dataset>, target: &str, seeds: Seeds) -> Result<Parts> {
         self.check()?;
@@ -171,7 +171,13 @@ fn set_aside(n: usize, share: f64) -> usize {
 
 /// Takes `budget` labels of each class. Training rows come first, so that those of a smaller budget are among them.
 fn draw_budget(pool: &Pool, sides: &mut Sides<'_>, budget: usize, share: f64) -> Result<()> {
-    for (name, groups, there) in pool.classes(sides) {
+    let classes = pool.classes(sides);
+    let none_is_there = classes.iter().all(|(_, _, there)| *there == 0);
+    for (name, groups, there) in classes {
+        // A class that is only tested is told by the findings of the split.
+        if there == 0 && !none_is_there {
+            continue;
+        }
         if there < budget {
             let message = format!("class `{name}` has {there} labelled rows in the pool, and {budget} are asked for");
             let e = Invalid::key("labels_per_class", message);
@@ -330,6 +336,13 @@ mod tests {
             let aside = count(&images, p.validation_rows());
             assert!(aside.iter().zip([25, 15, 10]).all(|(n, wanted)| n.abs_diff(wanted) <= 12), "{aside:?}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn classes_that_are_only_tested_are_not_drawn() -> Result<()> {
+        assert_eq!(parts(&images(&[9, 9, 0]), Some(5), 0., 0)?.train.rows().len(), 10);
+        assert!(parts(&images(&[0, 0]), Some(5), 0., 0).unwrap_err().to_string().contains("has 0 labelled rows"));
         Ok(())
     }
 

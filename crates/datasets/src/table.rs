@@ -57,6 +57,16 @@ impl Table {
         self.0.file()
     }
 
+    /// Whether all its values are words, some of which mean that one is missing: CSV and TSV.
+    pub(crate) fn has_words(&self) -> bool {
+        matches!(Format::from_name(self.file()), Ok(Format::Separated(_)))
+    }
+
+    /// What a row is called in a sentence: its line where the file has lines.
+    pub(crate) fn row_name(&self, row: usize) -> String {
+        self.line(row).map_or_else(|| format!("row {row}"), |line| format!("line {line}"))
+    }
+
     /// How many rows there are; at least one.
     pub fn rows(&self) -> usize {
         self.0.rows()

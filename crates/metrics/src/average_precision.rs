@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
-use crate::ranking::{Tied, mean_over_classes};
+use crate::ranking::{Tied, mean_over_classes, named, positive_class};
 
 /// The mean precision at each row of the class, from the highest score down, from 0 to 1.
 ///
@@ -18,11 +18,17 @@ use crate::ranking::{Tied, mean_over_classes};
 /// counts, with more each class stands against the rest and the mean is taken. Buckley and Voorhees 2000.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct AveragePrecisionOptions {}
+pub struct AveragePrecisionOptions {
+    /// The class that is looked for, scikit-learn's `pos_label`; without it the second of two classes, and all of more.
+    pub positive: Option<String>,
+}
 
 /// The mean precision at each row of the class, averaged over classes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AveragePrecision;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AveragePrecision {
+    /// The class that is looked for.
+    pub positive: Option<String>,
+}
 
 /// The sum of precisions, each times what the recall grows by there.
 fn average(ranked: &[Tied]) -> f64 {
@@ -37,11 +43,15 @@ fn average(ranked: &[Tied]) -> f64 {
 
 impl Metric for AveragePrecision {
     fn name(&self) -> String {
-        "average_precision".to_owned()
+        named("average_precision", self.positive.as_deref())
+    }
+
+    fn class(&self, names: &[String]) -> Option<usize> {
+        positive_class(names, self.positive.as_deref())
     }
 
     fn compute(&self, p: &Predictions) -> Result<f64> {
-        mean_over_classes(p, average)
+        mean_over_classes(p, self.positive.as_deref(), average)
     }
 }
 
@@ -49,8 +59,8 @@ impl Component<dyn Metric> for AveragePrecision {
     const TYPE: &'static str = "average_precision";
     type Options = AveragePrecisionOptions;
 
-    fn build(_: AveragePrecisionOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
-        Ok(Box::new(Self))
+    fn build(o: AveragePrecisionOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
+        Ok(Box::new(Self { positive: o.positive }))
     }
 }
 
@@ -65,15 +75,32 @@ mod tests {
         let labels = vec![Some(1), Some(0), None, Some(1), Some(0)];
         let scores = [0.9f32, 0.75, 0.8, 0.5, 0.5].iter().flat_map(|s| [1.0 - s, *s]).collect();
         // The first is found at once; the second together with a wrong one, when four rows are out.
-        let value = AveragePrecision.compute(&Predictions::Class { names, labels, scores })?;
+        let value = AveragePrecision::default().compute(&Predictions::Class { names, labels, scores })?;
         assert!((value - (1.0 + 0.5) / 2.0).abs() < 1e-15, "{value}");
+        Ok(())
+    }
+
+    /// scikit-learn 1.8: `average_precision_score(labels, p["no"], pos_label="no")`.
+    #[test]
+    fn the_positive_class_can_be_chosen() -> Result<()> {
+        let names = vec!["no".to_owned(), "yes".to_owned()];
+        let labels = vec![Some(1), Some(0), Some(1), Some(0), Some(0)];
+        let scores = [0.9f32, 0.75, 0.8, 0.5, 0.5].iter().flat_map(|s| [1.0 - s, *s]).collect();
+        let p = Predictions::Class { names: names.clone(), labels, scores };
+        let of = |class: &str| AveragePrecision { positive: Some(class.to_owned()) };
+        assert_eq!(of("yes").compute(&p)?, AveragePrecision::default().compute(&p)?);
+        assert_eq!(of("no").compute(&p)?, 1.0);
+        assert_eq!((of("no").name().as_str(), of("no").class(&names)), ("average_precision_no", Some(0)));
+        assert_eq!(AveragePrecision::default().class(&names), Some(1));
+        let e = of("noo").compute(&p).unwrap_err().to_string();
+        assert!(e.starts_with("positive: is `noo`") && e.contains("`no`?"), "{e}");
         Ok(())
     }
 
     #[test]
     fn nothing_to_rank_is_nan() -> Result<()> {
-        assert!(AveragePrecision.compute(&certain(2, &[None], &[0]))?.is_nan());
-        assert!(AveragePrecision.compute(&certain(3, &[Some(1), Some(1)], &[0, 1]))?.is_nan());
+        assert!(AveragePrecision::default().compute(&certain(2, &[None], &[0]))?.is_nan());
+        assert!(AveragePrecision::default().compute(&certain(3, &[Some(1), Some(1)], &[0, 1]))?.is_nan());
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the metrics of ranking share: rows from the highest score to the lowest, with rows of one score together.
 
-use transplant_core::{Predictions, Result};
+use transplant_core::{Invalid, Predictions, Result, nearest};
 
 use crate::rows::{labelled, mean};
 
@@ -13,13 +13,37 @@ pub(crate) struct Tied {
     pub(crate) negatives: f64,
 }
 
-/// Of two classes the value for the second one, of more the mean over all of them, each against the rest. `value` gets groups
-/// of rows from the highest score down. A class that no row, or every row, is of does not count; NaN when none counts.
-pub(crate) fn mean_over_classes(p: &Predictions, value: fn(&[Tied]) -> f64) -> Result<f64> {
+/// The name of a metric with the class that it is asked for.
+pub(crate) fn named(metric: &str, positive: Option<&str>) -> String {
+    positive.map_or_else(|| metric.to_owned(), |class| format!("{metric}_{class}"))
+}
+
+/// The class that is looked for: the one that is asked for, else the second of two.
+pub(crate) fn positive_class(names: &[String], positive: Option<&str>) -> Option<usize> {
+    match positive {
+        Some(class) => names.iter().position(|name| name == class),
+        None => (names.len() == 2).then_some(1),
+    }
+}
+
+/// The value for the class that is looked for, or the mean over all classes, each against the rest. `value` gets groups of rows
+/// from the highest score down. A class that no row, or every row, is of does not count; NaN when none counts.
+///
+/// # Errors
+/// When there is no class of the name in `positive`, or the predictions are not of classes.
+pub(crate) fn mean_over_classes(p: &Predictions, positive: Option<&str>, value: fn(&[Tied]) -> f64) -> Result<f64> {
     let rows = labelled(p)?;
-    let classes = if let Predictions::Class { names, .. } = p { names.len() } else { 0 };
-    let first = if classes == 2 { 1 } else { 0 };
-    let values: Vec<f64> = (first..classes).filter_map(|class| ranked(&rows, class)).map(|r| value(&r)).collect();
+    let names: &[String] = if let Predictions::Class { names, .. } = p { names } else { &[] };
+    let classes = match (positive_class(names, positive), positive) {
+        (Some(class), _) => class..class + 1,
+        (None, None) => 0..names.len(),
+        (None, Some(class)) => {
+            let e = Invalid::key("positive", format!("is `{class}`, and there is no class of that name"));
+            let near = nearest(class, names.iter().map(String::as_str));
+            return Err(near.map_or(e.clone(), |near| e.help(format!("did you mean `{near}`?"))).into());
+        }
+    };
+    let values: Vec<f64> = classes.filter_map(|class| ranked(&rows, class)).map(|r| value(&r)).collect();
     Ok(mean(&values))
 }
 

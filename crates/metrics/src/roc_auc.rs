@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, Metric, Predictions, Result};
 
-use crate::ranking::{Tied, mean_over_classes};
+use crate::ranking::{Tied, mean_over_classes, named, positive_class};
 
 /// How likely a row of the class is scored above a row of another, from 0 to 1; 0.5 is guessing.
 ///
@@ -18,11 +18,17 @@ use crate::ranking::{Tied, mean_over_classes};
 /// stands against the rest and the mean is taken. Hanley and McNeil 1982.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct RocAucOptions {}
+pub struct RocAucOptions {
+    /// The class that is looked for, scikit-learn's `pos_label`; without it the second of two classes, and all of more.
+    pub positive: Option<String>,
+}
 
 /// The area under the receiver operating characteristic, averaged over classes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RocAuc;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RocAuc {
+    /// The class that is looked for.
+    pub positive: Option<String>,
+}
 
 /// The share of pairs of a positive and a negative row that stand in the right order; equal scores count half.
 fn area(ranked: &[Tied]) -> f64 {
@@ -37,11 +43,15 @@ fn area(ranked: &[Tied]) -> f64 {
 
 impl Metric for RocAuc {
     fn name(&self) -> String {
-        "roc_auc".to_owned()
+        named("roc_auc", self.positive.as_deref())
+    }
+
+    fn class(&self, names: &[String]) -> Option<usize> {
+        positive_class(names, self.positive.as_deref())
     }
 
     fn compute(&self, p: &Predictions) -> Result<f64> {
-        mean_over_classes(p, area)
+        mean_over_classes(p, self.positive.as_deref(), area)
     }
 }
 
@@ -49,8 +59,8 @@ impl Component<dyn Metric> for RocAuc {
     const TYPE: &'static str = "roc_auc";
     type Options = RocAucOptions;
 
-    fn build(_: RocAucOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
-        Ok(Box::new(Self))
+    fn build(o: RocAucOptions, _: &BuildCx<'_>) -> Result<Box<dyn Metric>> {
+        Ok(Box::new(Self { positive: o.positive }))
     }
 }
 
@@ -65,16 +75,16 @@ mod tests {
         let labels = vec![Some(1), Some(0), Some(1), None, Some(0)];
         let scores = [0.75f32, 0.75, 0.5, 0.9, 0.25].iter().flat_map(|s| [1.0 - s, *s]).collect();
         // Of four pairs: 0.75 = 0.75 half, 0.75 > 0.25 one, 0.5 < 0.75 none, 0.5 > 0.25 one.
-        assert_eq!(RocAuc.compute(&Predictions::Class { names, labels, scores })?, 2.5 / 4.0);
-        assert_eq!(RocAuc.compute(&certain(2, &[Some(0), Some(1)], &[1, 0]))?, 0.0);
+        assert_eq!(RocAuc::default().compute(&Predictions::Class { names, labels, scores })?, 2.5 / 4.0);
+        assert_eq!(RocAuc::default().compute(&certain(2, &[Some(0), Some(1)], &[1, 0]))?, 0.0);
         Ok(())
     }
 
     #[test]
     fn nothing_to_rank_is_nan() -> Result<()> {
-        assert!(RocAuc.compute(&certain(2, &[None], &[0]))?.is_nan());
-        assert!(RocAuc.compute(&certain(3, &[Some(1), Some(1)], &[0, 1]))?.is_nan());
-        assert!(RocAuc.compute(&certain(1, &[Some(0)], &[0]))?.is_nan());
+        assert!(RocAuc::default().compute(&certain(2, &[None], &[0]))?.is_nan());
+        assert!(RocAuc::default().compute(&certain(3, &[Some(1), Some(1)], &[0, 1]))?.is_nan());
+        assert!(RocAuc::default().compute(&certain(1, &[Some(0)], &[0]))?.is_nan());
         Ok(())
     }
 }

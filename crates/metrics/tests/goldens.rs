@@ -87,7 +87,7 @@ fn metrics_are_those_of_scikit_learn() -> Result<()> {
             near(&format!("{}, {}", case.name, metric.name()), metric.compute(&p)?, value);
         }
         let ranking: [(Box<dyn Metric>, _); 2] =
-            [(Box::new(RocAuc), case.roc_auc), (Box::new(AveragePrecision), case.average_precision)];
+            [(Box::<RocAuc>::default(), case.roc_auc), (Box::<AveragePrecision>::default(), case.average_precision)];
         for (metric, value) in ranking {
             match value {
                 Some(value) => near(&format!("{}, {}", case.name, metric.name()), metric.compute(&p)?, value),

@@ -12,7 +12,7 @@ mod raster;
 
 use image::ExtendedColorType as Colour;
 use image::codecs::png::PngEncoder;
-use image::{ImageEncoder, ImageError};
+use image::{ImageEncoder, ImageError, ImageFormat};
 
 pub use frame::{Filter, Fit, Frame};
 
@@ -64,6 +64,11 @@ pub fn decode_whole(content: &[u8], channels: usize) -> Result<Planes, String> {
     Ok(Planes { height: raster.height, width: raster.width, values: planes(&raster) })
 }
 
+/// Whether a file that starts so is a picture of a format that is read.
+pub fn is_picture(start: &[u8]) -> bool {
+    image::guess_format(start).is_ok_and(|format: ImageFormat| format.reading_enabled())
+}
+
 /// A PNG of pixels, one byte a value, pixel after pixel: `[height, width, channels]`, with 1 (grey), 3 (red, green, blue) or 4
 /// channels (and opacity).
 ///
@@ -95,7 +100,7 @@ fn planes(raster: &Raster) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
+    use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
     use std::io::Cursor;
 
     fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {

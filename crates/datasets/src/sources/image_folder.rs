@@ -1,26 +1,28 @@
 //! `image_folder`: a folder of pictures in folders, one a class, in any of the common formats and of any size; the layout of
 //! torchvision's `ImageFolder`. Use it for pictures of one's own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use transplant_core::{
-    BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles, key_without,
-};
+use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result, Roles, key_without};
 
+use super::chosen_classes::{check_classes, chosen_classes};
+use super::damaged::Damaged;
 use super::folder::{check_folder, one_path};
-use super::picture_tree::{File, Found, Part, scan};
-use super::pictures::{Damaged, Picture, PictureSet, Pictures};
+use super::picture_tree::{File, Part, scan};
+use super::pictures::{Picture, PictureSet, Pictures};
+use crate::findings::{Naming, class_findings};
 
 /// Pictures of any size in a folder, one folder inside it for each class.
 ///
-/// Either `folder/<class>/...`, or `folder/train/<class>/...` with `validation` (or `val`, `valid`) and `test` beside `train`.
-/// Without `test` all rows are one pool, which the pipeline divides. Pictures are files that end in png, jpg, jpeg, gif, webp,
-/// bmp, tif, tiff, pgm, ppm or pnm, at any depth below their class; hidden files and other endings are passed over. Classes are
-/// sorted by name, rows by path.
+/// Either `folder/<class>/...`, or `folder/train/<class>/...` with `validation` (or `val`, `valid`, `dev`) and `test` (or
+/// `testing`) beside `train` (or `training`); names in another case are read so where the folders hold the same classes.
+/// Without `test` all rows are one pool, which the pipeline divides. Pictures are files that end in jpg, jpeg, jpe, jfif, pjpeg,
+/// png, apng, gif, webp, bmp, dib, tif, tiff, pgm, ppm or pnm, at any depth below their class; files with other endings are
+/// counted and told, hidden ones are passed over. Classes are sorted by name, rows by path.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -42,6 +44,10 @@ pub struct Options {
     /// Red, green and blue behind transparent pixels and around padded pictures, 0 to 255.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// Names and order of the classes, each a folder; other folders are left out. Without it all of them, sorted by name. Of two
+    /// classes the second is the one that is looked for, as in `average_precision`.
+    #[serde(default)]
+    pub classes: Option<Vec<String>>,
     /// What is done about pictures that cannot be decoded.
     #[serde(default)]
     pub damaged: Damaged,
@@ -84,15 +90,19 @@ impl ImageFolder {
     /// Finds the pictures and decodes each once; `folder` is taken as it stands.
     ///
     /// # Errors
-    /// When the folder cannot be read, has another layout, classes differ between its parts, a class is empty, or pictures are
-    /// damaged and must not be.
+    /// When the folder cannot be read, has another layout, a class is empty or has no folder, or pictures are damaged and must
+    /// not be.
     pub fn load(o: Options) -> Result<Pictures> {
         let (frame, name) = (o.frame(), o.folder.display().to_string());
         frame.check()?;
-        let found = scan(&o.folder)?;
-        let classes = classes(&found, &o.folder)?;
+        check_classes(o.classes.as_deref())?;
+        let found = scan(&o.folder, o.classes.as_deref())?;
+        let (classes, left_out) = chosen_classes(&found.classes, o.classes.as_deref())?;
         let number: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
-        let labels = found.files.iter().map(|f| number.get(f.class.as_str()).copied()).collect();
+        let labels: Vec<_> = found.files.iter().map(|f| number.get(f.class.as_str()).copied()).collect();
+        let mut findings = found.findings;
+        findings.extend(left_out);
+        findings.extend(class_findings(&classes, &labels, Naming::Folders));
         let mut roles = Roles::default();
         for (row, file) in (0..).zip(&found.files) {
             match file.part {
@@ -101,7 +111,7 @@ impl ImageFolder {
                 Part::Test => roles.test.push(row),
             }
         }
-        Pictures::open(PictureSet {
+        let pictures = Pictures::open(PictureSet {
             name,
             frame,
             pictures: found.files.into_iter().map(picture).collect(),
@@ -113,7 +123,8 @@ impl ImageFolder {
             licence: o.licence,
             damaged: o.damaged,
             memory_mb: o.memory_mb,
-        })
+        })?;
+        Ok(pictures.with_findings(findings))
     }
 }
 
@@ -123,28 +134,13 @@ fn picture(file: File) -> Picture {
     Picture::file(file.path).called(name)
 }
 
-/// The classes, which each part must have.
-fn classes(found: &Found, folder: &Path) -> Result<Vec<String>> {
-    let all: BTreeSet<&String> = found.parts.iter().flat_map(|(_, classes)| classes).collect();
-    for class in &all {
-        let (with, without): (Vec<_>, Vec<_>) = found.parts.iter().partition(|(_, classes)| classes.contains(*class));
-        if !without.is_empty() {
-            let names = |parts: Vec<&(String, BTreeSet<String>)>| {
-                parts.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
-            };
-            let message = format!("the class `{class}` is in {}, but not in {}", names(with), names(without));
-            return Err(Error::data(folder, None, message));
-        }
-    }
-    Ok(all.into_iter().cloned().collect())
-}
-
 impl Component<dyn Dataset> for ImageFolder {
     const TYPE: &'static str = "image_folder";
     type Options = Options;
 
     fn check(o: &Options, _: &Plugins) -> Result<(), Invalid> {
         check_folder(&o.folder)?;
+        check_classes(o.classes.as_deref())?;
         o.frame().check()
     }
 
@@ -163,6 +159,7 @@ mod tests {
     use super::*;
     use std::fs;
     use tempfile::TempDir;
+    use transplant_core::{Field, FindingKind};
 
     /// A folder with these files, each a picture of one pixel of its own grey. The format is told by content.
     fn folder(files: &[&str]) -> TempDir {
@@ -235,8 +232,6 @@ mod tests {
 
     #[test]
     fn a_layout_that_is_none_is_told() {
-        let said = says(&folder(&["train/a/1.png", "train/b/1.png", "test/a/1.png"]));
-        assert!(said.ends_with("the class `b` is in `train`, but not in `test`"), "{said}");
         let said = says(&folder(&["train/a/1.png", "val/a/1.png", "valid/a/1.png"]));
         assert!(said.contains("both `val` and `valid`"), "{said}");
         let said = says(&folder(&["train/a/1.png", "cats/1.png"]));
@@ -250,10 +245,148 @@ mod tests {
         assert!(e.to_string().starts_with("no such folder: "), "{e}");
     }
 
+    fn names(pictures: &Pictures) -> Vec<String> {
+        let Field::Class { names } = &pictures.targets()["class"] else { panic!() };
+        names.clone()
+    }
+
+    fn kinds(pictures: &Pictures) -> Vec<FindingKind> {
+        pictures.findings().iter().map(|f| f.kind).collect()
+    }
+
+    #[test]
+    fn parts_may_lack_classes() -> Result<()> {
+        let pictures =
+            load(&folder(&["train/a/1.png", "train/b/1.png", "train/b/2.png", "test/b/1.png", "test/c/1.png"]))?;
+        assert_eq!(names(&pictures), ["a", "b", "c"]);
+        assert_eq!(labels(&pictures), [1, 2, 0, 1, 1]);
+        let tree = folder(&["train/a/1.png", "train/b/1.png", "test/b/1.png"]);
+        fs::create_dir(tree.path().join("test/a")).unwrap();
+        assert_eq!(names(&load(&tree)?), ["a", "b"]);
+        Ok(())
+    }
+
+    #[test]
+    fn parts_are_known_in_any_case() -> Result<()> {
+        for (train, validation, test) in
+            [("Train", "Val", "Test"), ("training", "dev", "testing"), ("TRAIN", "valid", "test")]
+        {
+            let in_both = |part: &str| [format!("{part}/a/1.png"), format!("{part}/b/1.png")];
+            let files = [in_both(train), in_both(validation), in_both(test)].concat();
+            let pictures = load(&folder(&files.iter().map(String::as_str).collect::<Vec<_>>()))?;
+            assert_eq!(names(&pictures), ["a", "b"]);
+            let Roles { pool, validation, test } = pictures.roles();
+            assert_eq!([pool.len(), validation.len(), test.len()], [2; 3]);
+            assert!(kinds(&pictures).iter().all(|k| *k == FindingKind::SingleRowClass), "{:?}", pictures.findings());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn folders_named_like_parts_are_told() -> Result<()> {
+        let pictures = load(&folder(&["Train/1.png", "Train/2.png", "Test/1.png", "Test/2.png"]))?;
+        assert_eq!(
+            (names(&pictures), kinds(&pictures)),
+            (vec!["Test".into(), "Train".into()], vec![FindingKind::SplitAsClass])
+        );
+        let files = ["a/1.png", "a/2.png", "b/1.png", "b/2.png", "Test/a/1.png", "Test/b/2.png"];
+        let pictures = load(&folder(&files))?;
+        assert_eq!(kinds(&pictures), [FindingKind::SplitAsClass]);
+        let said = pictures.findings()[0].message.clone();
+        assert!(
+            said.contains("`Test` is taken for a class, and holds folders named like other classes: `a`, `b`"),
+            "{said}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn train_may_be_a_class() -> Result<()> {
+        let pictures = load(&folder(&["bus/1.png", "bus/2.png", "train/1.png", "train/2.png"]))?;
+        assert_eq!((names(&pictures), kinds(&pictures)), (vec!["bus".into(), "train".into()], vec![]));
+        let tree = folder(&["train/red/1.png", "train/2.png", "bus/1.png", "bus/2.png"]);
+        assert!(says(&tree).contains("`classes` says that they are classes"), "{}", says(&tree));
+        let o = Options { classes: Some(vec!["train".into(), "bus".into()]), ..options(tree.path()) };
+        assert_eq!(names(&ImageFolder::load(o)?), ["train", "bus"]);
+        Ok(())
+    }
+
+    #[test]
+    fn classes_choose_and_order_folders() -> Result<()> {
+        let tree = folder(&["ok/1.png", "ok/2.png", "bad/1.png", "bad/2.png", "empty/notes.txt", "rest/1.png"]);
+        let with = |classes: &[&str]| {
+            let classes = Some(classes.iter().map(|c| (*c).to_owned()).collect());
+            ImageFolder::load(Options { classes, ..options(tree.path()) })
+        };
+        let pictures = with(&["ok", "bad"])?;
+        assert_eq!((names(&pictures), labels(&pictures)), (vec!["ok".into(), "bad".into()], vec![1, 1, 0, 0]));
+        assert_eq!(kinds(&pictures), [FindingKind::UnusedClasses]);
+        assert_eq!(pictures.findings()[0].message, "folders that `classes` leaves out: `empty`, `rest`");
+        let e = with(&["ok", "bda"]).unwrap_err().to_string();
+        assert_eq!(e, "classes: names `bda`, and there is no folder of that name (did you mean `bad`?)");
+        assert!(with(&[]).unwrap_err().to_string().starts_with("classes: must not be empty"));
+        assert!(with(&["ok", "ok"]).unwrap_err().to_string().starts_with("classes: names `ok` twice"));
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_are_not_read_are_counted() -> Result<()> {
+        let tree = folder(&[
+            "a/1.JPG",
+            "a/2.jfif",
+            "a/3.heic",
+            "b/1.jpe",
+            "b/2.pjpeg",
+            "b/3",
+            "b/4.txt",
+            "b/Thumbs.db",
+            "b/.x.png",
+        ]);
+        fs::write(tree.path().join("a/3.heic"), b"\0\0\0\x18ftypheic").unwrap();
+        fs::write(tree.path().join("b/4.txt"), b"notes").unwrap();
+        let pictures = load(&tree)?;
+        assert_eq!((pictures.rows(), kinds(&pictures)), (4, vec![FindingKind::UnusedFiles]));
+        assert_eq!(
+            pictures.findings()[0].message,
+            "3 of 7 files in folders of classes are not read, since their names do not end as those of pictures: 1 without an ending, \
+             1 in `.heic`, 1 in `.txt`; 1 picture by content: an ending such as `.png` makes them rows"
+        );
+        let tree = folder(&["1.png", "a/1.png", "a/2.png", "b/1.png", "b/2.png"]);
+        let said = load(&tree)?.findings()[0].message.clone();
+        assert!(said.starts_with("1 picture beside the folders of classes, in "), "{said}");
+        Ok(())
+    }
+
+    #[test]
+    fn classes_one_folder_deeper_are_told() -> Result<()> {
+        let tree =
+            folder(&["textures/a/1.png", "textures/a/2.png", "textures/b/1.png", "textures/b/2.png", "__MACOSX/x.png"]);
+        let found = &load(&tree)?.findings()[0];
+        assert_eq!(found.kind, FindingKind::OneClass);
+        let said = &found.message;
+        assert!(said.contains("the folders in it look like classes (`a`, `b`): set `folder` to "), "{said}");
+        assert!(said.ends_with("/textures"), "{said}");
+        Ok(())
+    }
+
+    #[test]
+    fn copies_in_two_classes_are_told() -> Result<()> {
+        let tree = folder(&["a/1.png", "a/2.png", "b/1.png", "b/2.png"]);
+        fs::copy(tree.path().join("a/1.png"), tree.path().join("b/2.png")).unwrap();
+        let pictures = load(&tree)?;
+        assert_eq!(kinds(&pictures), [FindingKind::ContradictingLabels]);
+        let said = pictures.findings()[0].message.clone();
+        assert!(
+            said.starts_with("2 rows equal") && said.contains("a/1.png is `a`, ") && said.contains("b/2.png is `b`"),
+            "{said}"
+        );
+        Ok(())
+    }
+
     #[test]
     fn an_empty_class_is_told() {
         let tree = folder(&["a/1.png", "b/notes.txt"]);
-        assert!(says(&tree).contains("holds no picture") && says(&tree).contains("/b:"), "{}", says(&tree));
+        assert!(says(&tree).contains("/b: holds no picture") && says(&tree).contains("1 in `.txt`"), "{}", says(&tree));
         let tree = folder(&["a/1.png"]);
         fs::create_dir(tree.path().join("c")).unwrap();
         assert!(says(&tree).contains("/c: holds no picture"), "{}", says(&tree));

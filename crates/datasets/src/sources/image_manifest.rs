@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result};
 
+use super::damaged::Damaged;
 use super::image_folder::{channels, memory_mb, white};
 use super::labelling::Labelling;
-use super::pictures::{Damaged, Picture, PictureSet, Pictures};
+use super::pictures::{Picture, PictureSet, Pictures};
 use super::tables::{Origin, empty_is_missing};
 use crate::table::{Cell, Table};
 
@@ -36,7 +37,8 @@ pub struct Options {
     pub picture: String,
     /// The column of the label, a text or a number.
     pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
@@ -123,7 +125,7 @@ impl ImageManifest {
             Some(id) => picture.called(id),
             None => picture,
         };
-        Pictures::open(PictureSet {
+        let pictures = Pictures::open(PictureSet {
             name: o.origin().name(),
             frame: o.frame(),
             pictures: pictures.into_iter().zip(ids).map(called).collect(),
@@ -135,7 +137,8 @@ impl ImageManifest {
             licence: o.origin().licence(),
             damaged: o.damaged,
             memory_mb: o.memory_mb,
-        })
+        })?;
+        Ok(pictures.with_findings(labels.findings))
     }
 }
 

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use transplant_core::{Error, Field, Fingerprint, Invalid, Result, Roles, Schema, Target, Targets, nearest};
+use transplant_core::{Error, Field, Finding, Fingerprint, Invalid, Result, Roles, Schema, Target, Targets, nearest};
 
+use super::class_names::ClassNames;
 use super::image_rows::CLASS;
 use super::images::hex;
+use crate::findings::{Naming, class_findings};
 use crate::table::{Cell, Table};
 
 /// The columns of label, group and part.
@@ -163,26 +165,13 @@ impl Marks<'_> {
     /// Classes, roles and groups by number.
     ///
     /// # Errors
-    /// [`Error::Data`] with file and row when a label is no class, when the test file has other classes, or when a group
-    /// stands in two parts.
+    /// Those of [`classes`](Self::classes), and [`Error::Data`] with file and row when a group stands in two parts.
     pub(crate) fn finish(self) -> Result<Labels> {
-        let classes = match self.labelling.classes {
-            Some(classes) => classes.to_vec(),
-            None => self.classes()?,
-        };
-        let number: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
-        let (mut labels, mut groups, mut roles) = (Vec::new(), Vec::new(), Roles::default());
+        let (classes, labels) = self.classes()?;
+        let (mut groups, mut roles) = (Vec::new(), Roles::default());
         let mut seen: BTreeMap<&str, (u64, Part)> = BTreeMap::new();
         for (i, mark) in (0..).zip(&self.rows) {
             let fault = |message: String| self.tables[mark.table].fault(mark.row, message);
-            let class = |label: &String| {
-                number.get(label.as_str()).copied().ok_or_else(|| {
-                    let near = nearest(label, classes.iter().map(String::as_str));
-                    let help = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
-                    fault(format!("label `{label}` is none of `classes`{help}"))
-                })
-            };
-            labels.push(mark.label.as_ref().map(class).transpose()?);
             if let Some(group) = &mark.group {
                 let next = seen.len() as u64;
                 let (number, part) = *seen.entry(group).or_insert((next, mark.part));
@@ -203,42 +192,43 @@ impl Marks<'_> {
         let mut group_names = vec![String::new(); seen.len()];
         seen.iter().for_each(|(name, (number, _))| group_names[*number as usize] = (*name).to_owned());
         let ids = self.rows.iter().map(|mark| mark.id.clone()).collect();
+        let naming = match self.tables.iter().all(Table::has_words) {
+            true => Naming::Words,
+            false => Naming::Values,
+        };
+        let mut findings: Vec<Finding> = classes.finding().into_iter().collect();
+        findings.extend(class_findings(&classes.names, &labels, naming));
+        let classes = classes.names;
         let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes.clone() })]);
-        Ok(Labels { classes, labels, groups, group_names, ids, roles, targets })
+        Ok(Labels { classes, labels, groups, group_names, ids, roles, targets, findings })
     }
 
-    /// The labels that are there: numbers by their size, else by text.
-    fn classes(&self) -> Result<Vec<String>> {
-        let of = |table: usize| self.rows.iter().filter(move |m| m.table == table).filter_map(|m| m.label.as_deref());
-        let main: BTreeSet<&str> = of(0).collect();
-        let file = |table: usize| self.tables.get(table).map(Table::file).unwrap_or_else(|| "".as_ref());
-        if self.tables.len() > 1 {
-            let test: BTreeSet<&str> = of(1).collect();
-            let differ = main.symmetric_difference(&test).map(|name| format!("`{name}`")).collect::<Vec<_>>();
-            if !differ.is_empty() {
-                let message = format!(
-                    "its classes are not those of {}: {} in one of them only; `classes` can fix them",
-                    file(0).display(),
-                    differ.join(", ")
-                );
-                return Err(Error::data(file(1), None, message));
-            }
-        }
-        if main.is_empty() {
-            return Err(Error::data(file(0), None, format!("column `{}`: no row has a label", self.labelling.label)));
-        }
-        let numbers: Option<Vec<(f64, &str)>> =
-            main.iter().map(|name| name.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| (n, *name))).collect();
-        let Some(mut numbers) = numbers else { return Ok(main.into_iter().map(str::to_owned).collect()) };
-        numbers.sort_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some(pair) = numbers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let message = format!(
-                "column `{}`: the labels `{}` and `{}` are one number, written in two ways",
-                self.labelling.label, pair[0].1, pair[1].1
-            );
-            return Err(Error::data(file(0), None, message));
-        }
-        Ok(numbers.into_iter().map(|(_, name)| name.to_owned()).collect())
+    /// The classes, and that of every row that is left.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a label is none of the classes, no row has one, or two are one number without being sure to be one
+    /// class.
+    pub(super) fn classes(&self) -> Result<(ClassNames, Vec<Option<u32>>)> {
+        let labels: BTreeSet<&str> = self.rows.iter().filter_map(|mark| mark.label.as_deref()).collect();
+        let column = |message: String| {
+            let file = self.tables.first().map(Table::file).unwrap_or_else(|| "".as_ref());
+            Error::data(file, None, format!("column `{}`: {message}", self.labelling.label))
+        };
+        let classes = match self.labelling.classes {
+            Some(classes) => ClassNames::fixed(classes, &labels),
+            None if labels.is_empty() => return Err(column("no row has a label".to_owned())),
+            None => ClassNames::of_labels(&labels).map_err(column)?,
+        };
+        let class = |mark: &Mark| {
+            let Some(label) = &mark.label else { return Ok(None) };
+            classes.class(label).map(Some).ok_or_else(|| {
+                let near = nearest(label, classes.names.iter().map(String::as_str));
+                let help = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+                self.tables[mark.table].fault(mark.row, format!("label `{label}` is none of `classes`{help}"))
+            })
+        };
+        let labels = self.rows.iter().map(class).collect::<Result<_>>()?;
+        Ok((classes, labels))
     }
 }
 
@@ -259,6 +249,8 @@ pub(crate) struct Labels {
     pub(crate) roles: Roles,
     /// The target [`CLASS`].
     pub(crate) targets: Schema,
+    /// What there is to tell of the classes.
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Labels {
@@ -306,6 +298,7 @@ impl Labels {
 mod tests {
     use super::*;
     use std::path::Path;
+    use transplant_core::FindingKind;
 
     const LABEL: Labelling<'static> = Labelling { label: "y", classes: None, group: None, split: None, id: None };
 
@@ -353,6 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn files_may_lack_classes_of_each_other() -> Result<()> {
+        let rows = finish(LABEL, &["y\nb\nc\n", "y\nc\na\n"])?;
+        assert_eq!(
+            (rows.classes, rows.labels),
+            (["a", "b", "c"].map(str::to_owned).to_vec(), [1, 2, 2, 0].map(Some).to_vec())
+        );
+        let rows = finish(LABEL, &["y\n0.0\n1.0\n", "y\n1\n0\n"])?;
+        assert_eq!(
+            (rows.classes, rows.labels),
+            (["0", "1"].map(str::to_owned).to_vec(), [0, 1, 1, 0].map(Some).to_vec())
+        );
+        assert_eq!(rows.findings[0].kind, FindingKind::MergedNumbers);
+        Ok(())
+    }
+
+    #[test]
+    fn missing_words_offer_the_option() -> Result<()> {
+        let rows = finish(LABEL, &["y,z\nnan,1\na,1\nnan,1\nb,1\nb,1\na,1\n"])?;
+        assert_eq!(rows.findings[0].kind, FindingKind::MissingValueAsClass);
+        let said = &rows.findings[0].message;
+        assert!(said.starts_with("`nan` (2 rows)") && said.ends_with("if so, add \"nan\" to `missing`"), "{said}");
+        Ok(())
+    }
+
+    #[test]
     fn what_cannot_be_is_named_with_its_row() {
         let classes = vec!["yes".to_owned(), "no".to_owned()];
         let fixed = Labelling { classes: Some(&classes), ..LABEL };
@@ -372,10 +390,8 @@ mod tests {
                 &["y,g\na,1\na,2\n", "y,g\na,3\na,2\n"],
                 "1.csv, row 1: line 3: its group `2` also has rows in another",
             ),
-            (LABEL, &["y\na\nb\n", "y\na\nc\n"], "1.csv: its classes are not those of"),
-            (LABEL, &["y\na\nb\n", "y\na\nc\n"], "`b`, `c` in one of them only"),
             (LABEL, &["y,z\n,1\n,2\n"], "0.csv: column `y`: no row has a label"),
-            (LABEL, &["y\n1\n1.0\n"], "the labels `1` and `1.0` are one number"),
+            (LABEL, &["y\n1\n01\n"], "0.csv: column `y`: the labels `1` and `01` are one number"),
         ] {
             let e = finish(labelling, contents).unwrap_err().to_string();
             assert!(e.contains(says), "{e}");

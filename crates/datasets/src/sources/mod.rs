@@ -1,8 +1,12 @@
 //! Data sets, one file each: pictures over the shared [`Images`] and [`Pictures`], rows of tables over `labelling` and `tables`.
 
 mod categories;
+mod chosen_classes;
 mod cifar100_binary;
 mod cifar10_binary;
+mod class_names;
+mod damaged;
+mod dropped;
 mod embedded;
 mod emoji;
 mod folder;
@@ -16,6 +20,7 @@ mod mnist_5k;
 mod mnist_idx;
 mod new_rows;
 mod optdigits;
+mod passed_over;
 mod picture_tree;
 mod pictures;
 mod read_table;
@@ -26,6 +31,8 @@ mod text_table;
 
 pub use cifar10_binary::{Cifar10Binary, Options as Cifar10BinaryOptions};
 pub use cifar100_binary::{Cifar100Binary, Cifar100Target, Options as Cifar100BinaryOptions};
+pub use damaged::Damaged;
+pub use dropped::Dropped;
 pub use emoji::{Emoji, EmojiGroup, EmojiTarget, EmojiVendor, Options as EmojiOptions};
 pub use image_folder::{ImageFolder, Options as ImageFolderOptions};
 pub use image_manifest::{ImageManifest, Options as ImageManifestOptions};
@@ -36,6 +43,6 @@ pub use mnist_idx::{MnistIdx, Options as MnistIdxOptions};
 pub use new_rows::{NewRow, NewRows};
 pub use optdigits::{Optdigits, Options as OptdigitsOptions};
 pub use picture_tree::pictures_below;
-pub use pictures::{Damaged, Picture, PictureSet, Pictures};
+pub use pictures::{Picture, PictureSet, Pictures};
 pub use table::{Fill, Options as VectorTableOptions, VectorTable};
-pub use text_table::{Dropped, Options as TextTableOptions, TextTable};
+pub use text_table::{Options as TextTableOptions, TextTable};

@@ -8,31 +8,17 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use transplant_core::{Batch, Dataset, Error, Fingerprint, Frame, Result, Roles, Schema};
+use transplant_core::{Batch, Dataset, Error, Field, Finding, FindingKind, Fingerprint, Frame, Result, Roles, Schema};
 use transplant_kernels::parallel;
 
+use super::damaged::{Damaged, told, why_damaged};
 use super::image_rows::ImageRows;
 use super::images::hex;
 use super::joined::joined;
 use super::sixteen_bits::SixteenBits;
+use crate::findings::contradictions;
 use crate::picture::{decode, decode_with_highest};
-
-/// So many damaged pictures are named in an error.
-const NAMED: usize = 5;
-
-/// What is done about pictures that cannot be decoded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Damaged {
-    /// The data set is refused; the error names the first of them and how many there are.
-    #[default]
-    Refuse,
-    /// They are left out of all roles; a warning names them.
-    Skip,
-}
 
 /// A picture before it is decoded.
 #[derive(Clone)]
@@ -66,6 +52,11 @@ impl Picture {
     #[must_use]
     pub fn called(self, name: impl Into<String>) -> Self {
         Self { row_name: Some(name.into()), ..self }
+    }
+
+    /// What it is called in messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     fn content(&self) -> Result<Cow<'_, [u8]>, String> {
@@ -128,6 +119,7 @@ pub struct Pictures {
     group_keys: Arc<[Fingerprint]>,
     hash: String,
     licence: Option<String>,
+    findings: Vec<Finding>,
 }
 
 /// What came of one picture when the data set was opened: the hash of its file, and that of what was decoded, or why it is
@@ -184,20 +176,51 @@ impl Pictures {
         let group_keys = if grouped { group_keys.unwrap_or_default().into() } else { file_hashes.clone() };
         let fingerprints = opened.iter().map(|(_, decoded)| decoded.clone().unwrap_or_default()).collect();
         let why = opened.into_iter().map(|(_, decoded)| decoded.err());
+        let mut findings = Vec::new();
         let damaged: Vec<(u64, String)> = (0..).zip(why).filter_map(|(row, why)| Some((row, why?))).collect();
         if !damaged.is_empty() {
             let message = told(&damaged, &pictures);
             if set.damaged == Damaged::Refuse {
                 return Err(Error::data(rows.name, None, message));
             }
-            tracing::warn!("{}: {message}; they are left out", rows.name);
+            findings.push(Finding::new(FindingKind::UnusedFiles, format!("{message}\n  they are left out")));
             for role in [&mut rows.roles.pool, &mut rows.roles.validation, &mut rows.roles.test] {
                 role.retain(|row| why_damaged(&damaged, *row).is_none());
             }
         }
         let (kept, pictures, hash) = (Arc::new(kept), pictures.into(), hex(&hash.finalize()));
         let licence = set.licence;
-        Ok(Self { rows, frame, pictures, kept, damaged, fingerprints, file_hashes, group_keys, hash, licence })
+        let mut set = Self {
+            rows,
+            frame,
+            pictures,
+            kept,
+            damaged,
+            fingerprints,
+            file_hashes,
+            group_keys,
+            hash,
+            licence,
+            findings,
+        };
+        set.findings.extend(set.contradicting());
+        Ok(set)
+    }
+
+    /// Adds what its source has to tell.
+    #[must_use]
+    pub fn with_findings(mut self, more: Vec<Finding>) -> Self {
+        self.findings.extend(more);
+        self
+    }
+
+    /// Tells of pictures that are equal as they were decoded and have different labels.
+    fn contradicting(&self) -> Option<Finding> {
+        let keys = (0..self.rows()).map(|row| self.hash_of(row, &self.fingerprints));
+        let Some(Field::Class { names }) = self.rows.targets.get(super::CLASS) else { return None };
+        let short =
+            |name: &str| name.strip_prefix(&self.rows.name).unwrap_or(name).trim_start_matches(['/', '\\']).to_owned();
+        contradictions(keys, &self.rows.labels, names, &|row| short(&self.pictures[row].name))
     }
 
     /// The pictures that could not be decoded, by row and with the reason.
@@ -245,20 +268,6 @@ fn open(picture: &Picture, frame: &Frame, out: Option<&mut [u8]>, sixteen: &Sixt
         Sha256::new_with_prefix(size.as_flattened()).chain_update(&bytes).finalize().into()
     });
     (Sha256::digest(&content).into(), decoded)
-}
-
-/// Why the picture of a row is damaged, where it is; `damaged` is in the order of the rows.
-fn why_damaged(damaged: &[(u64, String)], row: u64) -> Option<&str> {
-    damaged.binary_search_by_key(&row, |(row, _)| *row).ok().map(|i| damaged[i].1.as_str())
-}
-
-/// Which pictures are damaged, and why.
-fn told(damaged: &[(u64, String)], pictures: &[Picture]) -> String {
-    let named = damaged.iter().take(NAMED).map(|(row, why)| format!("\n  {}: {why}", pictures[*row as usize].name));
-    let named = named.collect::<String>();
-    let more = damaged.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    format!("{} of {} pictures cannot be decoded:{named}{more}", damaged.len(), pictures.len())
 }
 
 impl fmt::Debug for Pictures {
@@ -322,6 +331,10 @@ impl Dataset for Pictures {
 
     fn group_key(&self, row: u64) -> Option<Fingerprint> {
         self.hash_of(row, &self.group_keys)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
     }
 
     fn licence(&self) -> Option<String> {

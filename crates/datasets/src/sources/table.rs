@@ -13,15 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, Fingerprint, HIDDEN, Invalid,
-    NumberColumn, Plugins, Result, Roles, Schema,
+    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, Finding, Fingerprint, HIDDEN,
+    Invalid, NumberColumn, Plugins, Result, Roles, Schema,
 };
 
 use super::categories::Categories;
 use super::images::hex;
-use super::labelling::Labelling;
+use super::labelling::{Labelling, Marks};
 use super::read_table::{Read, numbers};
 use super::tables::{Origin, Records, empty_is_missing};
+use crate::findings::contradictions;
+use crate::table::{Cell, Table};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
@@ -53,7 +55,8 @@ pub struct Options {
     pub fill: Option<Fill>,
     /// The column of the label, a text or a number.
     pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
@@ -149,7 +152,9 @@ impl VectorTable {
         let categories: Vec<_> =
             o.categories.iter().map(|name| Categories::read(name, &marks)).collect::<Result<_>>()?;
         let records = Records::new(&tables, &marks)?;
-        let labelled = marks.finish()?;
+        let contradicting = contradicting(o, &marks)?;
+        let mut labelled = marks.finish()?;
+        labelled.findings.extend(contradicting);
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{:?}", (o.fill, &o.numbers, &o.categories)));
@@ -227,6 +232,24 @@ fn check(o: &Options) -> Result<(), Invalid> {
     o.labelling().check(("categories", &o.categories), o.test_path.as_deref())
 }
 
+/// Tells of rows with the same cells and different labels.
+fn contradicting(o: &Options, marks: &Marks<'_>) -> Result<Option<Finding>> {
+    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
+        let mut cells = Vec::new();
+        for name in &o.numbers {
+            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
+        }
+        for name in &o.categories {
+            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
+        }
+        Ok(cells)
+    };
+    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
+    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+    let (classes, labels) = marks.classes()?;
+    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
+}
+
 impl Dataset for VectorTable {
     fn inputs(&self) -> &Schema {
         &self.inputs
@@ -287,6 +310,10 @@ impl Dataset for VectorTable {
             return Ok(None);
         }
         Ok(Some(Arc::new(Self::of(self.read.clone(), pool, learned)?)))
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.read.labelled.findings.clone()
     }
 
     fn columns(&self) -> Option<Columns> {

@@ -2,7 +2,7 @@
 //!
 //! Columns that are not named are never read: what stands beside a text (the stars of a review) often gives its label away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Fingerprint, Invalid, Plugins, Result, Roles,
-    Schema, TEXT,
+    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Finding, Fingerprint, Invalid, Plugins, Result,
+    Roles, Schema, TEXT,
 };
 
+use super::dropped::{Dropped, first_of_each, retain};
 use super::images::hex;
-use super::labelling::{Labelling, Labels, Marks};
+use super::labelling::{Labelling, Labels};
 use super::tables::{Origin, Records, empty_is_missing};
+use crate::findings::contradictions;
 use crate::table::Table;
 
 /// Texts and their classes from a file of CSV, TSV, JSONL or Parquet.
@@ -42,7 +44,8 @@ pub struct Options {
     pub text: Vec<String>,
     /// The column of the label, a text or a number.
     pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text.
+    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
@@ -116,15 +119,7 @@ pub struct TextTable {
     hash: String,
     licence: Option<String>,
     dropped: Dropped,
-}
-
-/// How many rows of the file are not rows of the data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    /// Those without text.
-    pub empty: usize,
-    /// Those whose text is there already.
-    pub duplicates: usize,
+    findings: Vec<Finding>,
 }
 
 impl TextTable {
@@ -148,20 +143,24 @@ impl TextTable {
             return Err(table.fault(row, "has no text; `drop_empty = true` leaves such rows out"));
         }
         dropped.empty = retain(&mut texts, &mut marks, &kept);
-        if o.drop_duplicates {
-            let kept = first_of_each(&texts, &marks);
-            dropped.duplicates = retain(&mut texts, &mut marks, &kept);
-        }
         let name = o.origin().name();
         if texts.is_empty() {
             return Err(Error::data(&name, None, "has no row with a text"));
         }
-        if dropped != Dropped::default() {
-            let Dropped { empty, duplicates } = dropped;
-            tracing::info!("{name}: {} rows; {empty} without text and {duplicates} duplicates left out", texts.len());
+        let (classes, labels) = marks.classes()?;
+        let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+        let keys = texts.iter().map(|text| Some(text.as_str()));
+        let mut contradicting = contradictions(keys, &labels, &classes.names, &|row| names[row].clone());
+        if o.drop_duplicates {
+            let kept = first_of_each(&texts, &marks);
+            dropped.duplicates = retain(&mut texts, &mut marks, &kept);
         }
         let records = Records::new(&tables, &marks)?;
         let labelled = marks.finish()?;
+        if let Some(found) = contradicting.as_mut().filter(|_| o.drop_duplicates) {
+            found.message += "; `drop_duplicates` keeps one of each, test rows before labelled ones before others, of those the first";
+        }
+        let findings = dropped.finding().into_iter().chain(contradicting).chain(labelled.findings.clone()).collect();
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         for text in &texts {
@@ -171,7 +170,7 @@ impl TextTable {
         let inputs = BTreeMap::from([(TEXT.to_owned(), Field::Text)]);
         let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
         let columns = Columns::Text { columns: o.text.clone(), missing: o.missing.clone() };
-        Ok(Self { name, texts, labelled, columns, records, inputs, hash, licence, dropped })
+        Ok(Self { name, texts, labelled, columns, records, inputs, hash, licence, dropped, findings })
     }
 
     /// How many rows there are, all roles together.
@@ -220,27 +219,6 @@ pub(super) fn text_of(table: &Table, row: usize, columns: &[String]) -> Result<S
         text.push_str(&word);
     }
     Ok(text)
-}
-
-/// Drops what is not kept from both, and says how much that is.
-fn retain(texts: &mut Vec<String>, marks: &mut Marks<'_>, kept: &[bool]) -> usize {
-    let before = texts.len();
-    let mut next = kept.iter();
-    texts.retain(|_| next.next().copied().unwrap_or(true));
-    marks.retain(kept);
-    before - texts.len()
-}
-
-/// Of rows with one text the most worthy, and of those the first.
-fn first_of_each(texts: &[String], marks: &Marks<'_>) -> Vec<bool> {
-    let mut best: HashMap<&str, usize> = HashMap::new();
-    for (row, text) in texts.iter().enumerate() {
-        let held = best.entry(text).or_insert(row);
-        if marks.worth(row) > marks.worth(*held) {
-            *held = row;
-        }
-    }
-    texts.iter().enumerate().map(|(row, text)| best.get(text.as_str()) == Some(&row)).collect()
 }
 
 impl Dataset for TextTable {
@@ -292,6 +270,10 @@ impl Dataset for TextTable {
         self.labelled.group_key(row)
     }
 
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
+    }
+
     fn columns(&self) -> Option<Columns> {
         Some(self.columns.clone())
     }
@@ -328,7 +310,7 @@ impl Component<dyn Dataset> for TextTable {
 mod tests {
     use super::*;
     use std::path::Path;
-    use transplant_core::Seeds;
+    use transplant_core::{FindingKind, Seeds};
 
     fn open(folder: &Path, o: &Options) -> Result<TextTable> {
         let plugins = Plugins::new();
@@ -377,6 +359,20 @@ mod tests {
         })?;
         assert_eq!(t.texts(), ["A\none", "zwei ü", "one", "five", "six"]);
         assert_eq!((&t.roles().pool[..], &t.roles().test[..]), (&[0, 1][..], &[2, 3, 4][..]));
+        Ok(())
+    }
+
+    #[test]
+    fn equal_texts_with_other_labels_are_told() -> Result<()> {
+        let rows = "title,text,y\n,one,a\n,two,b\n,one,b\n,two,b\n,three,a\n";
+        let told = |t: &TextTable| t.findings().into_iter().map(|f| (f.kind, f.message)).collect::<Vec<_>>();
+        let both = "2 rows equal another one that has a different label, of which nothing can learn both: \
+                    (line 2 is `a`, line 4 is `b`)";
+        assert_eq!(told(&with(rows, |_| ())?), [(FindingKind::ContradictingLabels, both.to_owned())]);
+        let told = told(&with(rows, |o| o.drop_duplicates = true)?);
+        assert_eq!(told[0], (FindingKind::UnusedRows, "left out: 2 duplicates".to_owned()));
+        assert_eq!(told[1].0, FindingKind::ContradictingLabels);
+        assert!(told[1].1.starts_with(both) && told[1].1.contains("`drop_duplicates` keeps one of each"), "{told:?}");
         Ok(())
     }
 

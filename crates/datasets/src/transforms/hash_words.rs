@@ -6,9 +6,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, Transform, TransformCx, words};
+use transplant_core::{
+    Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx, words,
+};
 
-use super::texts::{each_text, token_schema};
+use super::texts::{each_text, of_each_text, token_schema};
 
 /// Turns texts into numbers of words: a hash of each, without a vocabulary.
 ///
@@ -82,6 +84,14 @@ impl Transform for HashWords {
         token_schema(inputs, self.length(), self.0.buckets + 1)
     }
 
+    fn limit(&self) -> Option<TextLimit> {
+        Some(TextLimit { length: self.0.max_words, unit: "words", option: "max_words" })
+    }
+
+    fn lengths(&self, inputs: &Acts) -> Result<Vec<usize>> {
+        of_each_text(inputs, None, &|text| Ok(words(text, char::is_alphanumeric).len()))
+    }
+
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         each_text(inputs, cx, self.length(), &|text| Ok(self.numbers(text)))
     }
@@ -103,7 +113,7 @@ impl Component<dyn Transform> for HashWords {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{build, fault};
-    use super::super::texts::testing::apply;
+    use super::super::texts::testing::{apply, batch};
     use super::*;
     use serde_json::json;
 
@@ -145,6 +155,14 @@ mod tests {
         assert_eq!(out[0].0, [number("new"), number("york"), number("new york"), 0, 0]);
         assert_eq!(out[0].1, [1.0, 1.0, 1.0, 0.0, 0.0]);
         assert_eq!(out[1].0[3..], [number("new york"), number("york new")]);
+        Ok(())
+    }
+
+    #[test]
+    fn lengths_count_all_words() -> Result<()> {
+        let t = build::<HashWords>(json!({"max_words": 3, "ngrams": 2}))?;
+        assert_eq!(t.limit().map(|l| (l.length, l.unit, l.option)), Some((3, "words", "max_words")));
+        assert_eq!(t.lengths(&batch(&["", "a b, c", "New York new york"]))?, [0, 3, 4]);
         Ok(())
     }
 

@@ -159,7 +159,7 @@ mod tests {
     const NAN: f32 = f32::NAN;
 
     fn acts(rows: &[[f32; 4]]) -> Acts {
-        Acts::hidden(Tensor::new(rows, &Device::Cpu).unwrap())
+        Acts::hidden(Tensor::new(rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>(), &Device::Cpu).unwrap())
     }
 
     fn applied(t: &dyn Transform, rows: &[[f32; 4]]) -> Vec<Vec<f32>> {

@@ -25,14 +25,7 @@ pub(super) fn each_text(
 ) -> Result<Acts> {
     let texts = inputs.get(TEXT)?;
     let (device, (rows, _)) = (texts.device().clone(), texts.dims2()?);
-    let texts = texts.to_vec2::<u8>()?;
-    let numbers = parallel::map(texts.len(), &|i| {
-        let bytes = &texts[i];
-        let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-        let text = std::str::from_utf8(&bytes[..end]).map_err(|e| format!("it is not UTF-8: {e}"));
-        text.and_then(f).map_err(|m| Error::data(TEXT, cx.rows.get(i).copied(), m))
-    });
-    let numbers: Vec<Vec<u32>> = numbers.into_iter().collect::<Result<_>>()?;
+    let numbers = of_each_text(&inputs, Some(cx.rows), f)?;
     let (mut tokens, mut mask) = (vec![0u32; rows * length], vec![0f32; rows * length]);
     let filled = tokens.chunks_mut(length.max(1)).zip(mask.chunks_mut(length.max(1)));
     for (numbers, (tokens, mask)) in numbers.iter().zip(filled) {
@@ -44,6 +37,23 @@ pub(super) fn each_text(
     inputs.set(TOKENS, Tensor::from_vec(tokens, (rows, length), &device)?);
     inputs.set(MASK, Tensor::from_vec(mask, (rows, length), &device)?);
     Ok(inputs)
+}
+
+/// What `f` says of each text of a batch, an error about a text named by its row.
+pub(super) fn of_each_text<T: Send>(
+    inputs: &Acts,
+    rows: Option<&[u64]>,
+    f: &(dyn Fn(&str) -> Result<T, String> + Sync),
+) -> Result<Vec<T>> {
+    let texts = inputs.get(TEXT)?.to_vec2::<u8>()?;
+    let said = parallel::map(texts.len(), &|i| {
+        let bytes = &texts[i];
+        let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        let text = std::str::from_utf8(&bytes[..end]).map_err(|e| format!("it is not UTF-8: {e}"));
+        let row = rows.map_or(Some(i as u64), |rows| rows.get(i).copied());
+        text.and_then(f).map_err(|m| Error::data(TEXT, row, m))
+    });
+    said.into_iter().collect()
 }
 
 /// What the tests of these transforms share.

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use transplant_assets::{Role, Store, find};
 use transplant_codecs::tokens::Tokenizer;
 use transplant_core::{
-    Acts, BuildCx, Carried, Component, Error, Invalid, Plugins, Result, Schema, Transform, TransformCx,
+    Acts, BuildCx, Carried, Component, Error, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx,
 };
 
-use super::texts::{each_text, token_schema};
+use super::texts::{each_text, of_each_text, token_schema};
 
 /// Turns texts into numbers of pieces by the rules of a `tokenizer.json`.
 ///
@@ -71,6 +71,14 @@ impl Transform for Tokenise {
         Some(Carried { option: "path", name, content: self.content.clone() })
     }
 
+    fn limit(&self) -> Option<TextLimit> {
+        Some(TextLimit { length: self.max_tokens, unit: "tokens", option: "max_tokens" })
+    }
+
+    fn lengths(&self, inputs: &Acts) -> Result<Vec<usize>> {
+        of_each_text(inputs, None, &|text| self.rules.length(text))
+    }
+
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         each_text(inputs, cx, self.max_tokens, &|text| self.rules.encode(text))
     }
@@ -119,7 +127,7 @@ fn fetched(name: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{build, fault};
-    use super::super::texts::testing::apply;
+    use super::super::texts::testing::{apply, batch};
     use super::*;
     use serde_json::json;
 
@@ -153,6 +161,14 @@ mod tests {
             }
             let carried = t.carried().unwrap();
             assert_eq!((carried.option, carried.content), ("path", std::fs::read(own("tokenizer.json")).unwrap()));
+        }
+        let all = goldens["tokens"].as_object().unwrap().values();
+        let lengths =
+            all.map(|texts| texts.as_array().unwrap().iter().map(|t| t.as_array().unwrap().len()).collect::<Vec<_>>());
+        let whole = lengths.max_by_key(|lengths| lengths.iter().sum::<usize>()).unwrap();
+        for max_tokens in [4, 7] {
+            let t = build::<Tokenise>(json!({"path": own("tokenizer.json"), "max_tokens": max_tokens}))?;
+            assert_eq!(t.lengths(&batch(&texts))?, whole, "cut off at {max_tokens}, counted whole");
         }
         assert!(fault::<Tokenise>(json!({"path": own("expected.json")})).contains("no rules for tokens"));
         assert!(fault::<Tokenise>(json!({"asset": "efficientnet_lite0"})).contains("has no tokenizer"));

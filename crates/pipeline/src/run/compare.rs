@@ -54,6 +54,9 @@ pub struct Comparison {
     pub swept: BTreeMap<String, Value>,
     /// The metric.
     pub metric: String,
+    /// The class that the metric is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// The split.
     pub split: String,
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
@@ -93,6 +96,16 @@ pub struct AgainstPeer {
     pub ci95: Option<[f64; 2]>,
     /// Whether the strategy does worse: the whole interval says so, or, without one, the mean.
     pub worse: bool,
+}
+
+impl Comparison {
+    /// The metric, and the class that it is about.
+    pub(crate) fn metric_name(&self) -> String {
+        match &self.class {
+            Some(class) if !self.metric.ends_with(class.as_str()) => format!("{} of `{class}`", self.metric),
+            _ => self.metric.clone(),
+        }
+    }
 }
 
 /// The difference to the reference over the runs that both have.
@@ -234,6 +247,7 @@ impl Group<'_> {
             strategy: c.strategy.clone(),
             swept: c.swept.clone(),
             metric: name.to_owned(),
+            class: self.class(measure),
             split: TEST.to_owned(),
             mean: interval.mean,
             ci95: [interval.low, interval.high],
@@ -308,6 +322,14 @@ impl Group<'_> {
             p_holm: None,
             negative: control && worse(&*measure.metric, [interval.low, interval.high]),
         }))
+    }
+
+    /// The class that a metric is about.
+    fn class(&self, measure: &Measure) -> Option<String> {
+        match self.runs[0].predictions[TEST].tasks.get(&measure.task)? {
+            Predictions::Class { names, .. } => names.get(measure.metric.class(names)?).cloned(),
+            _ => None,
+        }
     }
 
     fn leaked(&self) -> usize {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use transplant_core::{
-    BuildCx, Dataset, Field, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train, Transform, rows_at_a_time,
+    BuildCx, Dataset, Error, Field, Finding, FindingKind, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train,
+    Transform, rows_at_a_time,
 };
 use transplant_datasets::{Chain, Draw, LoaderOptions, Parts, fit};
 
@@ -108,6 +109,15 @@ pub(crate) fn make(specs: &[Spec<dyn Transform>], key: &str, cx: &BuildCx<'_>) -
     specs.iter().enumerate().map(one).collect()
 }
 
+/// An error of a division; where classes are at fault, the finding about them.
+fn explained(e: Error, dataset: &dyn Dataset) -> Error {
+    let about_rows = |f: &Finding| matches!(f.kind, FindingKind::SingleRowClass | FindingKind::NumbersAsClasses);
+    match (e, dataset.findings().into_iter().find(about_rows)) {
+        (Error::Invalid(e), Some(found)) => Invalid { message: found.message, ..e }.into(),
+        (e, _) => e,
+    }
+}
+
 /// The rows of a cell.
 #[derive(Clone)]
 pub(crate) struct Drawn {
@@ -135,7 +145,8 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
     })?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(target))).transpose().map_err(at(""))?;
+    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(target))).transpose();
+    let divided = divided.map_err(|e| explained(e, open.dataset.as_ref()))?;
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
     let parts = draw.parts(dataset, target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {

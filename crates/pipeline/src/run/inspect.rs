@@ -33,7 +33,7 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
         if !seen.contains(&&ready.cell.dataset) {
             seen.push(&ready.cell.dataset);
             // Writing to a string cannot fail.
-            let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(ready, folder)?);
+            let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(run, ready, folder)?);
         }
     }
     out.push_str(&chains(run)?);
@@ -81,13 +81,14 @@ fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
     all.into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
 }
 
-fn of_cell(ready: &Ready, folder: &Path) -> Result<String> {
+fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
     let (name, dataset) = (&ready.cell.dataset, &ready.open.dataset);
     let parts = parts(ready);
     let all: Vec<u64> = parts.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
     let mut out = format!("data set {name}, as step {} sees it: {} rows\n", ready.cell.step, all.len());
     let line = |out: &mut String, text: String| out.push_str(&format!("  {text}\n"));
     line(&mut out, format!("the network is given {}", super::overview::fields(&ready.open.inputs)));
+    run.findings_of(name).for_each(|found| line(&mut out, found.line()));
     if let Some(groups) = dataset.groups() {
         let of =
             |rows: &[u64]| rows.iter().map(|r| groups[*r as usize]).collect::<std::collections::BTreeSet<_>>().len();
@@ -127,6 +128,7 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
         counts
     };
     let counts: Vec<Vec<usize>> = parts.iter().map(|(_, rows)| count(rows)).collect();
+    let names: Vec<String> = names.iter().map(|n| n.replace(char::is_control, " ")).collect();
     let wide = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).max(target.len()).max("no label".len());
     let mut out = format!("  {target:wide$}");
     parts.iter().for_each(|(part, _)| out.push_str(&format!("  {part:>10}")));

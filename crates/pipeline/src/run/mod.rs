@@ -15,6 +15,7 @@ mod earlier;
 mod evaluate;
 mod events;
 mod export;
+mod findings;
 mod folder;
 mod hash;
 mod hub;
@@ -45,6 +46,7 @@ pub use compare::{AgainstPeer, Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
 pub use export::{Written, export};
+pub use findings::DataFinding;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
 pub use labels::EarlierLabels;
@@ -94,6 +96,7 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
     let aside = replaces(run)?.then(|| folder.set_aside()).transpose()?;
     let mut log = Log::open(claim, aside.is_some(), listener)?;
     write_atomically(&files.pipeline(), run.pipeline.text.as_bytes())?;
+    run.findings.iter().for_each(|found| log.on(&found.event()));
     let session = Session {
         run,
         folder,
@@ -140,7 +143,7 @@ fn all_cells(session: &Session<'_>, log: &mut Log<'_>, done: &mut Vec<Finished>)
 fn write_summary(run: &Prepared<'_>, status: Status, done: &[Finished]) -> Result<()> {
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     lock::write(&run.folder, run, &records)?;
-    Summary::new(&run.pipeline.name, status, &records).write(&run.folder)
+    Summary { findings: run.findings.clone(), ..Summary::new(&run.pipeline.name, status, &records) }.write(&run.folder)
 }
 
 fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
@@ -148,7 +151,8 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
     let (comparison, baselines) = (compare(&all)?, compare::peers(&all)?);
-    let summary = Summary { comparison, baselines, ..Summary::new(name, Status::Finished, &records) };
+    let findings = run.findings.clone();
+    let summary = Summary { findings, comparison, baselines, ..Summary::new(name, Status::Finished, &records) };
     let main = Summary::main_metrics(&records);
     let tables = table::tables(&summary.comparison, &main, &summary.baselines, &summary.baselines_not_fitted);
     let files = run.folder.layout();

@@ -44,6 +44,9 @@ fn describe(run: &Prepared<'_>, leaks: &[Leak], out: &mut String) -> std::fmt::R
         )?;
         writeln!(out, "  the network is given {}", fields(&d.inputs))?;
         writeln!(out, "  targets: {}", fields(d.dataset.targets()))?;
+        for found in run.findings_of(name) {
+            writeln!(out, "  {}", found.line())?;
+        }
     }
     let mut shown = Vec::new();
     for ready in &run.cells {

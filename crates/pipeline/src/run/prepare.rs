@@ -2,17 +2,18 @@
 //! has been written or trained; what the user got wrong has been found.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Spec, Transform};
+use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Drawn, Opened};
 use super::device;
+use super::findings::{self, DataFinding};
 use super::folder::Folder;
 use super::hash;
 use super::parts::{self, Components};
@@ -42,6 +43,8 @@ pub struct Prepared<'a> {
     pub cells: Vec<Ready>,
     /// What the cells look like.
     pub shapes: Vec<Shape>,
+    /// What was found about the data, each thing once.
+    pub findings: Vec<DataFinding>,
     /// Hash of the code.
     pub code: String,
     /// Hash of the code that makes outputs of frozen stages.
@@ -116,6 +119,7 @@ pub fn prepare<'a>(
         weights,
         cells,
         shapes,
+        findings: Vec::new(),
         code,
         feature_code,
         base: base.clone(),
@@ -123,6 +127,8 @@ pub fn prepare<'a>(
     let mut known = Known::default();
     for cell in &pipeline.cells {
         let ready = prepared.ready(cell, &cx, &mut known)?;
+        let section = format!("datasets.{}", cell.dataset);
+        prepared.find(&ready, &mut known).map_err(|e| locate(e.under(&section)))?;
         prepared.cells.push(ready);
     }
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
@@ -143,6 +149,8 @@ struct Known {
     fitted: BTreeMap<(RowsOf, String), (Arc<Opened>, Option<String>)>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
+    /// Data sets whose rows were looked through, with their transforms.
+    looked_through: BTreeSet<String>,
 }
 
 /// What decides which rows a cell has: data set, seed, draw, fold and tasks.
@@ -267,6 +275,34 @@ impl Prepared<'_> {
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
         let key = self.key(cell, &spec, &open, started_from.as_deref()).map_err(here)?;
         Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, scales, components, shape })
+    }
+
+    /// Adds what there is to tell about a cell's data, once.
+    ///
+    /// # Errors
+    /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
+    fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<()> {
+        let mut all = Vec::new();
+        if known.looked_through.insert(json!([ready.cell.dataset, ready.spec.transforms]).to_string()) {
+            all = findings::of_data(&ready.open)?;
+        }
+        all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts)?);
+        for finding in all {
+            let severity = finding.severity();
+            if severity == Severity::Error && ready.components.tasks.len() == 1 {
+                return Err(Invalid::new(finding.message).into());
+            }
+            let found = DataFinding { dataset: ready.cell.dataset.clone(), severity, finding };
+            if !self.findings.contains(&found) {
+                self.findings.push(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found about a data set.
+    pub(crate) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s DataFinding> {
+        self.findings.iter().filter(move |f| f.dataset == dataset)
     }
 
     /// The pretrained weights that a cell starts from.

@@ -8,7 +8,7 @@ use transplant_metrics::confusion;
 use super::compare::{Comparison, Done, TEST, label};
 use super::record::Record;
 use super::summary::Summary;
-use super::table::{Table, number};
+use super::table::{Table, in_cell, number};
 use super::{labels, leaks};
 
 /// Confusion matrices with more classes than this are left to `predictions.csv`.
@@ -29,6 +29,7 @@ pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> 
     if tables.is_empty() {
         out.push_str("\nNo step was tested: no cell has `test = true` and a metric.\n");
     }
+    out.push_str(&data(summary));
     out.push_str(&cells(summary));
     Ok(out)
 }
@@ -69,8 +70,8 @@ fn others(comparison: &[Comparison], step: &str) -> String {
     if metrics.len() < 2 {
         return String::new();
     }
-    let mut rows =
-        vec![std::iter::once("strategy".to_owned()).chain(metrics.iter().map(|m| (*m).to_owned())).collect()];
+    let shown = |m: &str| here.iter().find(|c| c.metric == m).map_or_else(String::new, |c| c.metric_name());
+    let mut rows = vec![std::iter::once("strategy".to_owned()).chain(metrics.iter().map(|m| shown(m))).collect()];
     let mut seen = BTreeSet::new();
     for c in &here {
         let name = label(&c.strategy, &c.swept);
@@ -142,7 +143,7 @@ fn card(done: &[Done<'_>]) -> String {
         ("tuned", tuned.to_owned()),
         ("device", first.device.clone()),
     ];
-    let lines: String = lines.into_iter().map(|(k, v)| format!("| {k} | {v} |\n")).collect();
+    let lines: String = lines.into_iter().map(|(k, v)| format!("| {k} | {} |\n", in_cell(&v))).collect();
     format!("\n### Protocol card\n\n| | |\n|---|---|\n{lines}")
 }
 
@@ -175,6 +176,12 @@ fn confusions(done: &[Done<'_>]) -> Result<String> {
         out.push_str(&format!("\n### Confusion: {title}, summed over runs\n\n{table}"));
     }
     Ok(out)
+}
+
+/// What was found about the data.
+fn data(summary: &Summary) -> String {
+    let found: String = summary.findings.iter().map(|f| format!("- {}\n", f.sentence())).collect();
+    if found.is_empty() { found } else { format!("\n## Data\n\n{found}") }
 }
 
 fn cells(summary: &Summary) -> String {

@@ -8,6 +8,7 @@ use transplant_core::{Error, Invalid, Result};
 use transplant_trainer::Stopped;
 
 use super::compare::Comparison;
+use super::findings::DataFinding;
 use super::folder::Folder;
 use super::layout::RunLayout;
 use super::record::{Metrics, Record, read_json, write_json};
@@ -38,6 +39,9 @@ pub struct Summary {
     pub status: Status,
     /// The pipeline's name.
     pub name: String,
+    /// What was found about the data, each thing once.
+    #[serde(default)]
+    pub findings: Vec<DataFinding>,
     /// The finished cells.
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
@@ -95,8 +99,17 @@ impl Summary {
                 of_step.entry(baseline.clone()).or_insert_with(|| why.clone());
             }
         }
-        let (comparison, baselines) = Default::default();
-        Self { schema: SCHEMA, status, name: name.to_owned(), steps, comparison, baselines, baselines_not_fitted }
+        let (findings, comparison, baselines) = Default::default();
+        Self {
+            schema: SCHEMA,
+            status,
+            name: name.to_owned(),
+            findings,
+            steps,
+            comparison,
+            baselines,
+            baselines_not_fitted,
+        }
     }
 
     /// Reads the summary of a run.

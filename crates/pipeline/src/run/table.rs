@@ -40,7 +40,7 @@ pub(crate) fn tables(
 }
 
 fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)], not_fitted: &[(&String, &String)]) -> Table {
-    let metric = lines.first().map(|c| c.metric.clone()).unwrap_or_default();
+    let metric = lines.first().map(|c| c.metric_name()).unwrap_or_default();
     let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone());
     let mut head = vec!["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
     if let Some(against) = &against {
@@ -93,7 +93,8 @@ fn flags(c: &Comparison) -> String {
 impl Table {
     /// As Markdown.
     pub fn markdown(&self) -> String {
-        let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
+        let line =
+            |row: &Vec<String>| format!("| {} |\n", row.iter().map(|c| in_cell(c)).collect::<Vec<_>>().join(" | "));
         let mut out = String::new();
         for (i, row) in self.rows.iter().enumerate() {
             out.push_str(&line(row));
@@ -125,6 +126,11 @@ impl Table {
         }
         out
     }
+}
+
+/// A text as it stands in a cell of a Markdown table: what would end the cell or the row is escaped.
+pub(crate) fn in_cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r', '\t'], " ")
 }
 
 /// Three digits after the point.
@@ -173,6 +179,7 @@ mod tests {
             strategy: strategy.into(),
             swept: BTreeMap::new(),
             metric: "accuracy".into(),
+            class: None,
             split: "test".into(),
             mean,
             ci95: [mean - 0.02, mean + 0.02],
@@ -196,6 +203,21 @@ mod tests {
     fn peers(scores: &[(&str, f64)]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
         let one = |(name, m): &(&str, f64)| ((*name).to_owned(), Metrics::from([("accuracy".to_owned(), *m)]));
         BTreeMap::from([("transfer".to_owned(), scores.iter().map(one).collect())])
+    }
+
+    #[test]
+    fn names_do_not_break_a_table() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let table = Table { title: String::new(), rows: vec![row(["a|b", "c\nd"]), row(["<e>", "\"f\", g"])] };
+        assert_eq!(table.markdown(), "| a\\|b | c d |\n| --- | --: |\n| &lt;e> | \"f\", g |\n");
+    }
+
+    #[test]
+    fn a_metric_names_the_class_it_is_about() {
+        let mut c = Comparison { class: Some("defect".into()), ..line("feature", 0.5, None) };
+        assert_eq!(c.metric_name(), "accuracy of `defect`");
+        c.metric = "average_precision_defect".into();
+        assert_eq!(c.metric_name(), "average_precision_defect");
     }
 
     #[test]

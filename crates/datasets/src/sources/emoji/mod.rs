@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use transplant_assets::{Role, Store, find};
 use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
 
+use super::damaged::Damaged;
 use super::folder::one_path;
 use super::image_folder::{channels, memory_mb, white};
-use super::pictures::{Damaged, PictureSet, Pictures};
+use super::pictures::{PictureSet, Pictures};
 
 /// The same 1,852 emoji drawn by four vendors: each vendor is a domain, rows and classes are the same.
 ///

@@ -1,0 +1,92 @@
+//! [`Finding`]: what a user should know about a data set before believing what is measured on it.
+
+use serde::{Deserialize, Serialize};
+
+/// Something about a data set or its splits that is probably not meant, or that leaves data out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of thing it is.
+    pub kind: FindingKind,
+    /// The sentence for the user, a lowercase fragment without the data set's name: counts, names, and what helps.
+    pub message: String,
+}
+
+/// The kinds of findings. Programs go by these, never by the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// All labelled rows, or all training rows, are of one class.
+    OneClass,
+    /// No class of the test rows is a class of the training rows.
+    NothingLearnedIsTested,
+    /// Names of classes that are equal but for case, white space or Unicode form.
+    SimilarClassNames,
+    /// A class whose name means that the label is missing, such as `nan`.
+    MissingValueAsClass,
+    /// Classes named like splits, such as `train` and `test`.
+    SplitAsClass,
+    /// Labels that are numbers, most of them different: a regression, taken for classes.
+    NumbersAsClasses,
+    /// Labels that are one number, written in several ways, taken for one class.
+    MergedNumbers,
+    /// A class with a single row.
+    SingleRowClass,
+    /// A class of which there is no row at all.
+    ClassWithoutRows,
+    /// A class without training rows.
+    ClassWithoutTrainingRows,
+    /// A class without test rows.
+    ClassWithoutTestRows,
+    /// Equal rows with different labels.
+    ContradictingLabels,
+    /// Files that are not read.
+    UnusedFiles,
+    /// Folders of classes that are not used.
+    UnusedClasses,
+    /// Rows that are left out.
+    UnusedRows,
+    /// Rows without a label.
+    UnlabelledRows,
+    /// Texts of which only the start is used.
+    TruncatedTexts,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Legitimate, or what the file asked for.
+    Note,
+    /// Probably not meant.
+    Warning,
+    /// Nothing sensible can be trained or tested.
+    Error,
+}
+
+impl Finding {
+    /// A finding of this kind.
+    pub fn new(kind: FindingKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        self.kind.severity()
+    }
+}
+
+impl FindingKind {
+    /// How much findings of this kind matter.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::OneClass | Self::NothingLearnedIsTested => Severity::Error,
+            Self::MergedNumbers
+            | Self::ClassWithoutTestRows
+            | Self::UnusedClasses
+            | Self::UnusedRows
+            | Self::UnlabelledRows => Severity::Note,
+            _ => Severity::Warning,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What is wrong with data is told in the same sentence by `check`, `run`, `data`, the report and `summary.json`, or refused.
+
+use std::path::Path;
+
+use image::RgbImage;
+
+use super::{Bench, succeeded, summary, transplant};
+
+const PICTURES: &str = r#"schema = 1
+name = "pictures"
+
+[datasets.d]
+type = "image_folder"
+folder = "pictures"
+height = 8
+width = 8
+test = 0.25
+
+[backbones.net]
+type = "convnet"
+widths = [4]
+
+[steps.train]
+type = "train"
+dataset = "d"
+backbone = "net"
+strategy = "structure"
+trainer = { epochs = 1, batch_size = 8, optimiser = { type = "sgd", lr = 0.05 } }
+"#;
+
+const TEXTS: &str = r#"schema = 1
+name = "texts"
+
+[datasets.d]
+type = "text_table"
+path = "t.csv"
+text = ["text"]
+label = "label"
+test = 0.25
+
+[steps.words]
+type = "train"
+dataset = "d"
+backbone = "raw_text"
+strategy = { type = "feature", head = "tfidf_logistic_regression" }
+"#;
+
+/// A folder with `n` pictures in each of these, no two alike.
+fn pictures(file: &str, folders: &[&str], n: u32) -> Bench {
+    let bench = Bench::new(file);
+    for (f, folder) in (0..).zip(folders) {
+        let folder = bench.out("pictures").join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for i in 0..n {
+            let pixel = |x: u32, y: u32| image::Rgb([(f * 40) as u8, (i * 9 + x * 3) as u8, (x * y * (i + 1)) as u8]);
+            RgbImage::from_fn(8, 8, pixel).save(folder.join(format!("{i:02}.png"))).unwrap();
+        }
+    }
+    bench
+}
+
+/// A table of these labels, each beside some text of its own.
+fn texts<L: std::fmt::Display>(file: &str, labels: impl IntoIterator<Item = L>) -> Bench {
+    let bench = Bench::new(file);
+    let words = ["good", "bad", "fine", "poor", "plain"];
+    let rows = labels
+        .into_iter()
+        .enumerate()
+        .map(|(i, label)| format!("row {i} is {} and {},{label}\n", words[i % 5], words[(i * 7 + i / 5) % 5]));
+    std::fs::write(bench.out("t.csv"), "text,label\n".to_owned() + &rows.collect::<String>()).unwrap();
+    bench
+}
+
+fn said(bench: &Bench, verb: &str) -> String {
+    let mut c = transplant();
+    c.current_dir(bench.dir.path()).args([verb, "pipeline.toml", "--out", "shown"]);
+    succeeded(&c.output().unwrap())
+}
+
+/// Runs, and asks for these sentences wherever findings are shown. Returns the run folder.
+fn told(bench: &Bench, sentences: &[&str]) -> std::path::PathBuf {
+    let run = bench.command("out", &[]).output().unwrap();
+    succeeded(&run);
+    let read = |file: &str| std::fs::read_to_string(bench.out("out").join(file)).unwrap();
+    let found: Vec<String> = summary(&bench.out("out"))["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["message"].as_str().unwrap().to_owned())
+        .collect();
+    let shown = [
+        ("check", said(bench, "check")),
+        ("data", said(bench, "data")),
+        ("run", String::from_utf8_lossy(&run.stderr).into_owned()),
+        ("report", read("report.md")),
+        ("summary", found.join("\n")),
+    ];
+    for (place, text) in shown {
+        for sentence in sentences {
+            assert!(text.contains(sentence), "{place} does not say `{sentence}`:\n{text}");
+        }
+    }
+    bench.out("out")
+}
+
+/// Is refused with all of this, and writes nothing.
+fn refused(bench: &Bench, says: &[&str]) {
+    let o = bench.command("out", &[]).output().unwrap();
+    let message = String::from_utf8_lossy(&o.stderr).into_owned();
+    assert_eq!(o.status.code(), Some(2), "{message}");
+    says.iter().for_each(|s| assert!(message.contains(s), "`{s}` is not in:\n{message}"));
+    assert!(!bench.out("out").exists());
+}
+
+#[test]
+fn one_class_is_refused() {
+    refused(&pictures(PICTURES, &["across"], 8), &["all 6 training rows are of one class, `across`"]);
+    refused(&texts(TEXTS, [1; 12]), &["training rows are of one class, `1`"]);
+    let nested = pictures(PICTURES, &["textures/across", "textures/upright"], 8);
+    refused(&nested, &["all pictures are of one class, `textures`", "look like classes (`across`, `upright`)"]);
+}
+
+#[test]
+fn similar_names_are_told_everywhere() {
+    let bench = pictures(PICTURES, &["Across", "across", "across ", "upright"], 8);
+    told(
+        &bench,
+        &["3 classes have names that differ in nothing but case, white space or Unicode form: `Across` (8 rows)"],
+    );
+}
+
+#[test]
+fn parts_in_capitals_are_parts() {
+    let file = PICTURES.replace("test = 0.25\n", "");
+    let run = pictures(&file, &["Train/a", "Train/b", "Test/a", "Test/b"], 8).run("out", &[]);
+    assert_eq!(summary(&run)["steps"][0]["metrics"]["test"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn a_missing_label_is_no_class() {
+    let labels = (0..36).map(|i| ["a", "b", "nan"][i % 3]);
+    let bench = texts(TEXTS, labels.clone());
+    told(
+        &bench,
+        &[
+            "`nan` (12 rows) is a class whose name usually means that the label is missing; if so, add \"nan\" to `missing`",
+        ],
+    );
+    let mended = texts(&TEXTS.replace("label = \"label\"", "label = \"label\"\nmissing = [\"\", \"nan\"]"), labels);
+    told(&mended, &["12 of 36 rows have no label"]);
+}
+
+#[test]
+fn classes_without_training_rows_are_told() {
+    let split = TEXTS.replace("test = 0.25", "split = \"part\"").replace("label = \"label\"", "label = \"label\"");
+    let bench =
+        texts(&split, (0..32).map(|i| ["a,train", "b,train", "a,test", "b,test"][i % 4]).chain(["new,test"; 4]));
+    let table = std::fs::read_to_string(bench.out("t.csv")).unwrap().replacen("label", "label,part", 1);
+    std::fs::write(bench.out("t.csv"), table).unwrap();
+    told(&bench, &["1 of 3 classes has no training row: `new` (4 test or validation rows)"]);
+
+    let grouped = TEXTS.replace("test = 0.25", "test = 0.5\ngroup = \"label\"");
+    refused(
+        &texts(&grouped, (0..24).map(|i| ["good", "bad"][i % 2])),
+        &["are of one class", "no row of", "is trained on"],
+    );
+}
+
+#[test]
+fn a_test_part_may_lack_a_class() {
+    let file = PICTURES.replace("test = 0.25\n", "");
+    let bench = pictures(&file, &["train/a", "train/b", "train/c", "test/a", "test/b"], 6);
+    told(&bench, &["1 of 3 classes has no test row: `c`; nothing is measured of them"]);
+}
+
+#[test]
+fn numbers_and_single_rows_name_the_fault() {
+    let says = "30 of 30 classes have one row";
+    refused(&texts(TEXTS, (0..30).map(|i| format!("id{i}"))), &["datasets.d.test", says]);
+    let says = "the labels of 60 rows are numbers, all different";
+    refused(&texts(TEXTS, (0..60).map(|i| format!("{}.{i:02}", i % 7))), &["datasets.d.test", says, "regression"]);
+}
+
+#[test]
+fn numbers_are_compared_as_written() {
+    texts(TEXTS, (0..24).map(|i| format!("90000000000000000{}", i % 2))).run("out", &[]);
+    let run = told(&texts(TEXTS, (0..40).map(|i| ["0", "1", "0.0", "1.0"][i % 4])), &["`0.0` as `0`, `1.0` as `1`"]);
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+    assert!(report.contains("| right ↓ said → | 0 | 1 |"), "{report}");
+    let codes = |file: &str| texts(file, (0..40).map(|i| ["01", "1", "2", "3"][i % 4]));
+    refused(&codes(TEXTS), &["`1` and `01` are one number, written in two ways; `classes` says what they are"]);
+    for classes in [r#"["1", "2", "3"]"#, r#"["1", "01", "2", "3"]"#] {
+        codes(&TEXTS.replace("label = \"label\"", &format!("label = \"label\"\nclasses = {classes}"))).run("out", &[]);
+    }
+}
+
+#[test]
+fn data_that_is_not_used_is_counted() {
+    let bench = pictures(PICTURES, &["across", "upright"], 12);
+    for i in 0..8 {
+        let rename =
+            |to: &str| std::fs::rename(bench.out(&format!("pictures/across/{i:02}.png")), bench.out(to)).unwrap();
+        rename(&format!("pictures/across/{i:02}.{}", if i < 4 { "jfif" } else { "heic" }));
+    }
+    told(&bench, &["4 of 24 files in folders of classes are not read", "4 in `.heic`"]);
+
+    let bag = TEXTS.replace("test = 0.25", "test = 0.25\ntransforms = [{ type = \"hash_words\", max_words = 6 }]");
+    let bag = bag.split("[steps.words]").next().unwrap().to_owned()
+        + "[steps.bag]\ntype = \"train\"\ndataset = \"d\"\nbackbone = \"word_bag\"\nstrategy = \"structure\"\n\
+           trainer = { epochs = 1, batch_size = 16 }\n";
+    let bench = texts(&bag, (0..24).map(|i| ["a", "b"][i % 2]));
+    let long = std::fs::read_to_string(bench.out("t.csv")).unwrap().replacen("row 0", "row 0 one two three", 1);
+    std::fs::write(bench.out("t.csv"), long).unwrap();
+    told(&bench, &["1 of 24 texts is cut off after 6 words (the longest has 9); `max_words` sets the limit"]);
+}
+
+#[test]
+fn contradicting_rows_are_told() {
+    let bench = pictures(PICTURES, &["across", "upright"], 8);
+    for i in 0..8 {
+        let copy = |from: String, to: String| std::fs::copy(bench.out(&from), bench.out(&to)).unwrap();
+        copy(format!("pictures/across/{i:02}.png"), format!("pictures/upright/copy{i}.png"));
+    }
+    told(&bench, &["16 rows equal another one that has a different label", "across/00.png is `across`"]);
+}
+
+#[test]
+fn the_positive_class_is_named() {
+    let file = format!("{PICTURES}metrics = [\"average_precision\"]\n");
+    let report = |bench: &Bench| std::fs::read_to_string(bench.run("out", &[]).join("report.md")).unwrap();
+    let found = report(&pictures(&file, &["defect", "ok"], 12));
+    assert!(found.contains("average_precision of `ok`"), "{found}");
+    let ordered = file.replace("height = 8", "classes = [\"ok\", \"defect\"]\nheight = 8");
+    let found = report(&pictures(&ordered, &["defect", "ok"], 12));
+    assert!(found.contains("average_precision of `defect`"), "{found}");
+    let chosen = file.replace("[\"average_precision\"]", "[{ type = \"average_precision\", positive = \"defect\" }]");
+    let found = report(&pictures(&chosen, &["defect", "ok"], 12));
+    assert!(found.contains("average_precision_defect"), "{found}");
+}
+
+#[cfg(unix)]
+#[test]
+fn odd_names_leave_tables_whole() {
+    let run = pictures(PICTURES, &["a,b \"quoted\"", "pipe|name", "ünï 日本 👍"], 8).run("out", &[]);
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+    let lines: Vec<&str> =
+        report.lines().skip_while(|l| !l.starts_with("| right ↓")).take_while(|l| l.starts_with('|')).collect();
+    assert_eq!(lines.len(), 5, "{report}");
+    assert!(lines[0].contains(r"pipe\|name"), "{report}");
+    let columns = |l: &&str| l.replace(r"\|", "").matches('|').count();
+    assert!(lines.iter().all(|l| columns(l) == 5), "{report}");
+    assert!(Path::new(&run).join("predictions.csv").is_file());
+}
