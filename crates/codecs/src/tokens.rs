@@ -3,7 +3,11 @@
 use tokenizers::{Error, TruncationParams};
 
 /// The rules of a pretrained tokenizer, which cut a text off after a largest number of tokens.
-pub struct Tokenizer(tokenizers::Tokenizer);
+pub struct Tokenizer {
+    cutting: tokenizers::Tokenizer,
+    /// The same rules without an end.
+    whole: tokenizers::Tokenizer,
+}
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,16 +24,18 @@ impl Tokenizer {
     pub fn from_json(content: &[u8], max_tokens: usize) -> Result<Self, String> {
         let fault = |e: Error| format!("it holds no rules for tokens: {e}");
         let mut rules = tokenizers::Tokenizer::from_bytes(content).map_err(fault)?;
+        rules.with_truncation(None).map_err(fault)?;
+        rules.with_padding(None);
+        let whole = rules.clone();
         let cut = TruncationParams { max_length: max_tokens, ..Default::default() };
         rules.with_truncation(Some(cut)).map_err(fault)?;
-        rules.with_padding(None);
-        Ok(Self(rules))
+        Ok(Self { cutting: rules, whole })
     }
 
     /// One more than the largest number of a token.
     pub fn vocabulary(&self) -> usize {
         // Numbers may have gaps.
-        self.0.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
+        self.cutting.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
     }
 
     /// How many tokens all of a text has, those that mark start and end included.
@@ -37,10 +43,7 @@ impl Tokenizer {
     /// # Errors
     /// When the rules do not cover the text.
     pub fn length(&self, text: &str) -> Result<usize, String> {
-        let tokens = self.encoded(text)?;
-        // What was cut off has marks of its own, which the whole text would not have again.
-        let own = |part: &tokenizers::Encoding| part.get_special_tokens_mask().iter().filter(|m| **m == 0).count();
-        Ok(tokens.len() + tokens.get_overflowing().iter().map(own).sum::<usize>())
+        Ok(encoded(&self.whole, text)?.len())
     }
 
     /// The numbers of a text's tokens, with those that mark start and end.
@@ -48,10 +51,10 @@ impl Tokenizer {
     /// # Errors
     /// When the rules do not cover the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        Ok(self.encoded(text)?.get_ids().to_vec())
+        Ok(encoded(&self.cutting, text)?.get_ids().to_vec())
     }
+}
 
-    fn encoded(&self, text: &str) -> Result<tokenizers::Encoding, String> {
-        self.0.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))
-    }
+fn encoded(rules: &tokenizers::Tokenizer, text: &str) -> Result<tokenizers::Encoding, String> {
+    rules.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))
 }
