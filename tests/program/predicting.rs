@@ -56,7 +56,7 @@ fn rows() -> Vec<BTreeMap<&'static str, String>> {
             ("height", format!("{}.5", 20 + i * 3 % 7 + 9 * usize::from(dog))),
             ("weight", weight),
             ("colour", if i % 7 == 3 { "" } else { ["red", "blue", "green"][i % 3] }.to_owned()),
-            ("title", if i % 4 == 0 { "" } else { "an animal" }.to_owned()),
+            ("title", if i.is_multiple_of(4) { "" } else { "an animal" }.to_owned()),
             ("text", format!("it {sound} {}{word}", "quiet ".repeat(i % 6))),
             ("kind", if dog { "dog" } else { "cat" }.to_owned()),
             ("id", format!("k{i}")),
