@@ -4,12 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// How a row of a table becomes inputs. It is kept with a model, so that `predict` makes of a new table what the
 /// training made of its own: columns are found by name, in any order, and others are ignored.
-///
-/// ```
-/// use transplant_core::Columns;
-/// let read_by_training = Columns::Text { columns: vec!["title".into(), "text".into()], missing: vec!["".into()] };
-/// assert_eq!(read_by_training.names(), ["title", "text"]);
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -69,5 +63,16 @@ impl Columns {
     pub fn missing(&self) -> &[String] {
         let (Self::Text { missing, .. } | Self::Vector { missing, .. }) = self;
         missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_named_in_order() {
+        let read_by_training = Columns::Text { columns: vec!["title".into(), "text".into()], missing: vec!["".into()] };
+        assert_eq!(read_by_training.names(), ["title", "text"]);
     }
 }
