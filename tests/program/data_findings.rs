@@ -134,7 +134,9 @@ fn parts_in_capitals_are_parts() {
     let file = PICTURES.replace("test = 0.25\n", "");
     let bench = pictures(&file, &["Train/a", "Train/b", "Test/a", "Test/b"], 8);
     let run = bench.run("out", &[]);
-    assert_eq!(summary(&run)["steps"][0]["metrics"]["test"].as_object().unwrap().len(), 2);
+    assert!(summary(&run)["steps"][0]["metrics"]["test"]["accuracy"].is_f64());
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+    assert!(report.contains("| right ↓ said → | a | b |"), "{report}");
 }
 
 #[test]
