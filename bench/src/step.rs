@@ -127,7 +127,7 @@ fn timed(case: &Case, timing: &Timing, threads: usize) -> Result<Value> {
             if !momenta.contains_key(name) {
                 momenta.insert(name.to_owned(), value.zeros_like()?);
             }
-            update_in_place(&value, grad, &[&momenta[name]], &update)?;
+            update_in_place(&value, grad, &[&momenta[name]], |value, grad, slots| drop(update(value, grad, slots)))?;
         }
         count += 1;
         Ok(())

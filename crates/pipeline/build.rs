@@ -1,7 +1,13 @@
 //! Hashes the sources that decide what a run computes, so that a cell finished by other code, or what its
-//! frozen stages put out, is not taken for this one's.
+//! frozen stages put out, is not taken for this one's. Comments, documentation and tests compute nothing and do not count.
 
+#[path = "build/code.rs"]
+mod code;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use code::code;
 
 /// The crates whose code shapes weights and metrics. In a published package the siblings are not there; the version, which
 /// is part of the hash, then stands for them.
@@ -20,9 +26,29 @@ const CRATES: &[&str] = &[
 ];
 /// Those whose code makes the output of frozen stages, which is kept from run to run.
 const FEATURES: &[&str] = &["kernels", "codecs", "core", "ops", "trainer", "datasets", "backbones"];
+/// Beginnings of the names of packages whose version decides what is computed.
+const PACKAGES: &[&str] = &[
+    "candle",
+    "gemm",
+    "half",
+    "rand",
+    "image",
+    "png",
+    "jpeg",
+    "zune",
+    "fdeflate",
+    "tokenizers",
+    "unicode",
+    "csv",
+    "parquet",
+    "arrow",
+    "libm",
+    "num-traits",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rustc-env=TRANSPLANT_SOURCE_HASH={:016x}", hash_of(CRATES));
     println!("cargo::rustc-env=TRANSPLANT_FEATURE_HASH={:016x}", hash_of(FEATURES));
 }
@@ -40,12 +66,40 @@ fn hash_of(names: &[&str]) -> u64 {
     files.sort();
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     hash.add(env!("CARGO_PKG_VERSION").as_bytes());
+    let mut tests = BTreeSet::new();
+    let mut sources = Vec::new();
     for file in files {
+        let source = code(&std::fs::read_to_string(&file).unwrap_or_default());
+        let folder = module_folder(&file);
+        tests.extend(source.test_modules.iter().map(|name| folder.join(name)));
+        sources.push((file, source.text));
+    }
+    for (file, text) in sources {
+        if file.with_extension("").ancestors().any(|module| tests.contains(module)) {
+            continue;
+        }
         let name = file.strip_prefix(&crates).unwrap_or(&file).to_string_lossy().replace('\\', "/");
         hash.add(name.as_bytes());
-        hash.add(&std::fs::read(&file).unwrap_or_default());
+        hash.add(text.as_bytes());
+    }
+    let lock = crates.join("../Cargo.lock");
+    println!("cargo::rerun-if-changed={}", lock.display());
+    for package in std::fs::read_to_string(lock).unwrap_or_default().split("[[package]]") {
+        let mut lines = package.lines().filter_map(|line| line.split_once(" = "));
+        let mut value = |key: &str| lines.find(|(k, _)| *k == key).map(|(_, v)| v.trim_matches('"').to_owned());
+        let (Some(name), Some(version)) = (value("name"), value("version")) else { continue };
+        if PACKAGES.iter().any(|p| name.starts_with(p)) {
+            hash.add(format!("{name} {version}").as_bytes());
+        }
     }
     hash.0
+}
+
+/// Where the files of the modules that a file declares stand.
+fn module_folder(file: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default();
+    let folder = file.parent().unwrap_or(file);
+    if ["lib", "mod", "main"].iter().any(|own| stem == *own) { folder.to_owned() } else { folder.join(stem) }
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

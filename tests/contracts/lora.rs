@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Acts, Ctx, Field, HIDDEN, Schema, Seeds, Spec, Stage, Strategy};
+use transplant_core::{Acts, Ctx, Field, HIDDEN, Role, Schema, Seeds, Spec, Stage, Strategy};
 use transplant_datasets::Loader;
 use transplant_ops::{Conv2dGeometry, ScopeExt, global_avg_pool, relu};
 use transplant_tests::{Memory, Net, classify, loader, make, model, normal, recipe, tested, train};
@@ -63,8 +63,8 @@ fn adapters_learn_while_the_base_stays() {
     assert!(before < 0.8 && after > 0.9, "{before} -> {after}");
 
     let names = m.params().names();
-    let (adapters, base): (Vec<_>, Vec<_>) =
-        names.iter().filter(|n| n.starts_with("backbone.")).partition(|n| n.contains("lora"));
+    let is_adapter = |n: &&String| m.params().get(n).unwrap().role == Role::Adapter;
+    let (adapters, base): (Vec<_>, Vec<_>) = names.iter().filter(|n| n.starts_with("backbone.")).partition(is_adapter);
     assert!(adapters.len() >= 4, "{names:?}");
     for name in base {
         let bytes = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();

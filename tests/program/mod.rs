@@ -14,7 +14,9 @@ mod predicting;
 mod pretrained;
 mod resume;
 mod run;
+mod run_folder;
 mod same_bytes;
+mod streams;
 mod weights;
 
 use std::path::{Path, PathBuf};

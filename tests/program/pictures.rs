@@ -249,7 +249,7 @@ fn folds_test_every_row_once_and_are_read_as_one() {
     let cells: Vec<_> = summary["steps"].as_array().unwrap().iter().map(|s| s["cell"].as_str().unwrap()).collect();
     assert_eq!(cells[..4], ["train-seed0-fold0", "train-seed0-fold1", "train-seed0-fold2", "again-seed0-fold0"]);
     // Peers are judged by all rows together, as strategies are: always red is right for 16 of 28, folds having 10, 9 and 9.
-    let majority = summary["peers"]["again"]["majority class"]["accuracy"].as_f64().unwrap();
+    let majority = summary["baselines"]["again"]["majority class"]["accuracy"].as_f64().unwrap();
     assert!((majority - 16.0 / 28.0).abs() < 1e-9, "{majority}");
     let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
     let at = |name: &str| table.lines().next().unwrap().split(',').position(|h| h == name).unwrap();

@@ -63,7 +63,7 @@ fn what_is_not_finished_is_neither_predicted_with_nor_called_right() {
     let failed = bench.command("run", &["--set", "steps.transfer.trainer.optimiser.lr=1e30"]).output().unwrap();
     assert_eq!(failed.status.code(), Some(3), "training diverged");
     let told = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(told.contains("cell `transfer-0`, phase `") && told.contains("the loss `"), "{told}");
+    assert!(told.contains("cell `transfer-seed0`, phase `") && told.contains("the loss `"), "{told}");
     let refused = |verb: &str, more: &[&str]| {
         let out = transplant().arg(verb).arg(bench.out("run")).args(more).output().unwrap();
         assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stdout));

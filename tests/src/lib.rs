@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "this crate serves tests only")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this crate serves tests only")]
 
+mod spy;
 mod torch;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use transplant_core::{
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
 
+pub use spy::{Calls, Spy};
 pub use torch::save_torch;
 
 /// A data set in memory. With `whole`, a batch holds all rows and selects those asked about, as a graph does.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Architecture, Boundary, Field, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo, Modules, Needs, Origin,
-    Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS, Term, Until, Update, Use,
+    Acts, Architecture, Boundary, Field, Finish, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo, Modules, Needs,
+    Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS, Term, Until, Update,
+    Use,
 };
 use transplant_datasets::Loader;
 use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
@@ -59,6 +60,10 @@ impl Strategy for Spy {
     }
     fn at(&self, b: Boundary, p: &mut dyn Pass) -> Result<()> {
         self.inner.at(b, p)
+    }
+    fn finish(&self) -> Finish {
+        // What it keeps for itself is looked at, too.
+        Finish::default()
     }
 }
 
@@ -133,7 +138,7 @@ fn step(
         if m.params().find(name).is_some() {
             m.params().set(name, value).unwrap();
         } else {
-            m.params().insert(name, value, Role::Weight, Origin::Fresh).unwrap();
+            m.params().insert(name, value, Role::Adapter, Origin::Fresh).unwrap();
         }
     }
     train(&mut m, &recipe(1, "sgd", lr), &Data::target(Loader::train(&data.train(), loader(8)).unwrap()));
@@ -219,9 +224,10 @@ fn check(wanted: fn(&str, &str) -> bool) {
             // The state before the step, adapters and modules included: a step with rate 0.
             let (_, before, _) = step(backbone, tag, &source, 0.0, &BTreeMap::new());
             // Fresh low-rank adapters have one factor at zero, so the other's gradient vanishes: shake all adapters.
-            let mut start = before.params().snapshot(|n| before.params().get(n).unwrap().role == Role::Weight).unwrap();
+            let mut start = before.params().snapshot(|n| before.params().get(n).unwrap().role.learned()).unwrap();
+            let is_adapter = |n: &str| before.params().get(n).unwrap().role == Role::Adapter;
             let mut rng = Seeds::new(2).stream("shake", &[]);
-            for (_, t) in start.iter_mut().filter(|(n, _)| n.contains("lora") || n.starts_with("modules.")) {
+            for (_, t) in start.iter_mut().filter(|(n, _)| is_adapter(n) || n.starts_with("modules.")) {
                 let noise: Vec<f32> = (0..t.elem_count()).map(|_| 0.1 * normal(&mut rng)).collect();
                 *t = (&*t + Tensor::from_vec(noise, t.shape(), &Device::Cpu).unwrap()).unwrap();
             }

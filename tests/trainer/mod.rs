@@ -1,9 +1,13 @@
 //! The trainer's invariants, over the strategies and backbones of the catalogue.
 
+mod accumulated;
 mod averaging;
 mod cache;
 mod every_pair;
+mod life_cycle;
 mod mixing;
+mod phases;
 mod prefix;
 mod resume;
+mod streams;
 mod texts;

@@ -18,14 +18,30 @@ pub(crate) fn data() -> Arc<Memory> {
 }
 
 pub(crate) fn fresh(data: &Memory) -> Model {
-    let net = Net::new(8).stage(Stage { random: true, ..Stage::new("mlp") }, |s| {
+    fresh_under(data, Arc::from(make(Spec::<dyn Strategy>::new("structure"))))
+}
+
+/// A layer and dropout.
+pub(crate) fn network() -> Net {
+    Net::new(8).stage(Stage { random: true, ..Stage::new("mlp") }, |s| {
         let layer = s.pp("fc").linear(4, 8)?;
         Ok(move |acts: Acts, cx: &mut Ctx| {
             Ok(Acts::hidden(dropout_rows(&relu(&layer.forward(acts.get(HIDDEN)?)?)?, 0.2, "mlp", cx)?))
         })
-    });
-    let strategy: Arc<dyn Strategy> = Arc::from(make(Spec::<dyn Strategy>::new("structure")));
-    model(net, data, &[("class", classify("class"))], strategy)
+    })
+}
+
+/// A layer alone.
+pub(crate) fn plain_network() -> Net {
+    Net::new(8).stage(Stage::new("mlp"), |s| {
+        let layer = s.pp("fc").linear(4, 8)?;
+        Ok(move |acts: Acts, _: &mut Ctx| Ok(Acts::hidden(relu(&layer.forward(acts.get(HIDDEN)?)?)?)))
+    })
+}
+
+/// The same network under another strategy.
+pub(crate) fn fresh_under(data: &Memory, strategy: Arc<dyn Strategy>) -> Model {
+    model(network(), data, &[("class", classify("class"))], strategy)
 }
 
 struct Go<'a> {

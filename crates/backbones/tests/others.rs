@@ -1,5 +1,5 @@
-//! Checkpoints as others write them: read right, or refused with the tensor's name and what to do. Those of PyTorch are written by
-//! `tests/goldens/generate_checkpoints.py`; the others here.
+//! Checkpoints as others write them: read right, or refused with the tensor's name and what to do. Those of PyTorch are
+//! written by `tests/goldens/generate_checkpoints.py`; the others here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -280,7 +280,8 @@ fn shards_are_read_through_their_index() {
 
 #[test]
 fn numbers_of_the_other_byte_order_are_turned() {
-    // The archive of a machine with the other order: its entry `byteorder` says so, and each number stands the other way round.
+    // The archive of a machine with the other order: its entry `byteorder` says so, and each number stands the other
+    // way round.
     let folder = tempfile::tempdir().unwrap();
     let turned = folder.path().join("big.pth");
     let mut from = zip::ZipArchive::new(std::fs::File::open(path("module")).unwrap()).unwrap();

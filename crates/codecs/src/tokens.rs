@@ -1,9 +1,15 @@
 //! [`Tokenizer`]: texts to the numbers of their tokens, by the rules of a `tokenizer.json`.
 
+use std::sync::OnceLock;
+
 use tokenizers::{Error, TruncationParams};
 
 /// The rules of a pretrained tokenizer, which cut a text off after a largest number of tokens.
-pub struct Tokenizer(tokenizers::Tokenizer);
+pub struct Tokenizer {
+    rules: tokenizers::Tokenizer,
+    /// The same without a limit, made when a length is asked for: with one, what is cut off is not cut into tokens at all.
+    whole: OnceLock<tokenizers::Tokenizer>,
+}
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,13 +29,13 @@ impl Tokenizer {
         let cut = TruncationParams { max_length: max_tokens, ..Default::default() };
         rules.with_truncation(Some(cut)).map_err(fault)?;
         rules.with_padding(None);
-        Ok(Self(rules))
+        Ok(Self { rules, whole: OnceLock::new() })
     }
 
     /// One more than the largest number of a token.
     pub fn vocabulary(&self) -> usize {
         // Numbers may have gaps.
-        self.0.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
+        self.rules.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
     }
 
     /// How many tokens all of a text has, those that mark start and end included.
@@ -37,10 +43,13 @@ impl Tokenizer {
     /// # Errors
     /// When the rules do not cover the text.
     pub fn length(&self, text: &str) -> Result<usize, String> {
-        let tokens = self.encoded(text)?;
-        // What was cut off has marks of its own, which the whole text would not have again.
-        let own = |part: &tokenizers::Encoding| part.get_special_tokens_mask().iter().filter(|m| **m == 0).count();
-        Ok(tokens.len() + tokens.get_overflowing().iter().map(own).sum::<usize>())
+        let unlimited = || {
+            let mut rules = self.rules.clone();
+            // Taking a limit away cannot fail.
+            let _ = rules.with_truncation(None);
+            rules
+        };
+        Ok(encoded(self.whole.get_or_init(unlimited), text)?.len())
     }
 
     /// The numbers of a text's tokens, with those that mark start and end.
@@ -48,10 +57,10 @@ impl Tokenizer {
     /// # Errors
     /// When the rules do not cover the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        Ok(self.encoded(text)?.get_ids().to_vec())
+        Ok(encoded(&self.rules, text)?.get_ids().to_vec())
     }
+}
 
-    fn encoded(&self, text: &str) -> Result<tokenizers::Encoding, String> {
-        self.0.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))
-    }
+fn encoded(rules: &tokenizers::Tokenizer, text: &str) -> Result<tokenizers::Encoding, String> {
+    rules.encode_fast(text, true).map_err(|e| format!("it cannot be cut into tokens: {e}"))
 }

@@ -45,7 +45,9 @@ pub struct Site {
 
 /// Makes a [`Delta`] for a layer.
 pub trait Adapter: std::fmt::Debug + Send + Sync {
-    /// Builds the adapter of one layer. `scope` stands below the layer's name; parameters made there are trained.
+    /// Builds the adapter of one layer. `scope` stands below the layer's name; parameters made there are trained, and
+    /// have [`Role::Adapter`](crate::Role::Adapter). Called whenever the network is built, and once more when it is
+    /// merged.
     ///
     /// # Errors
     /// When a parameter cannot be made. `Ok(None)` leaves the layer as it is.
@@ -60,7 +62,8 @@ pub trait Delta: Send + Sync {
     /// When an operation fails.
     fn forward(&self, x: &Tensor, y: Tensor) -> Result<Tensor>;
 
-    /// The weight that alone computes the adapted layer, for merging before deployment; `None` when there is none.
+    /// The weight that alone computes the adapted layer; `None` when there is none. Called by the trainer at the end of
+    /// a fit for layers that [`Finish::merge`](crate::Finish) names; `weight` is the layer's own, and is not changed.
     ///
     /// # Errors
     /// When an operation fails.

@@ -58,6 +58,15 @@ pub enum Event {
         /// Stages whose output is computed once.
         cached_stages: usize,
     },
+    /// A phase that made steps ended.
+    PhaseEnded {
+        /// Its name.
+        phase: String,
+        /// Epochs it made.
+        epochs: u64,
+        /// Why a policy ended it earlier than planned; `None`: it took all of its epochs.
+        stopped: Option<String>,
+    },
     /// An optimiser step was made.
     Stepped {
         /// Steps made in this phase.

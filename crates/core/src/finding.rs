@@ -1,9 +1,9 @@
 //! [`Finding`]: what a user should know about a data set before believing what is measured on it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Something about a data set or its splits that is probably not meant, or that leaves data out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind of thing it is.
     pub kind: FindingKind,
@@ -12,7 +12,7 @@ pub struct Finding {
 }
 
 /// The kinds of findings. Programs go by these, never by the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
@@ -53,7 +53,7 @@ pub enum FindingKind {
 }
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Legitimate, or what the file asked for.

@@ -7,10 +7,22 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{Tensor, TensorId};
+use candle_core::{DType, Tensor, TensorId};
 
 use crate::add::add;
 use crate::{Params, Result, tape};
+
+/// The value of a scalar of any float type. It becomes `f64` on the host only: some devices have no such numbers.
+///
+/// # Errors
+/// When it is no scalar.
+pub fn scalar(t: &Tensor) -> Result<f64> {
+    Ok(match t.dtype() {
+        DType::F64 => t.to_scalar::<f64>()?,
+        DType::F32 => f64::from(t.to_scalar::<f32>()?),
+        _ => f64::from(t.to_dtype(DType::F32)?.to_scalar::<f32>()?),
+    })
+}
 
 /// Gradients by full parameter name, in order.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +99,7 @@ impl Gradients {
         let mut sum = 0.0;
         for (name, g) in self.iter() {
             if let Some(h) = other.get(name) {
-                sum += (g * h)?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+                sum += scalar(&(g * h)?.sum_all()?)?;
             }
         }
         Ok(sum)

@@ -8,11 +8,16 @@
 //! This crate knows no data set, no network and no strategy.
 #![forbid(unsafe_code)]
 
+// The example of a strategy names this crate as its users do.
+#[cfg(test)]
+extern crate self as transplant_core;
+
 mod acts;
 mod adapter;
 mod add;
 mod backbone;
 mod batch;
+mod budget;
 mod caches;
 mod columns;
 mod component;
@@ -37,15 +42,23 @@ mod seeds;
 mod spec;
 mod step;
 mod strategy;
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "written as its users write it")]
+mod strategy_example;
 mod tape;
 mod task;
 mod transform;
 mod weights;
+mod words;
+
+/// Tensors, as every crate here has them: whoever depends on candle by itself may get those of another version.
+pub use candle_core;
 
 pub use acts::{Acts, HIDDEN, MASK, TEXT, TOKENS};
 pub use adapter::{Adapter, Delta, Site, SiteKind};
 pub use backbone::{Architecture, Backbone, Ctx, Mode, Module, Stage};
 pub use batch::{Batch, Target, Targets};
+pub use budget::epochs_of;
 pub use caches::cache_folder;
 pub use columns::{CategoryColumn, Columns, NumberColumn};
 pub use component::{BuildCx, Component, Entry, Kind, Plugins, key_without};
@@ -55,7 +68,7 @@ pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, Known, RowRole, rows_at_a_time};
 pub use finding::{Finding, FindingKind, Severity};
 pub use frame::{Filter, Fit, Frame};
-pub use gradients::{Gradients, backward, backward_last};
+pub use gradients::{Gradients, backward, backward_last, scalar};
 pub use memory::Memory;
 pub use metric::{Metric, Predictions};
 pub use names::{Pattern, nearest};
@@ -69,8 +82,11 @@ pub use scope::{Buffer, Init, Scope};
 pub use seeds::{Seeds, Stream};
 pub use spec::Spec;
 pub use step::{Features, Forward, Mixed, Pass, Step, Term};
-pub use strategy::{Boundary, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update};
+pub use strategy::{
+    Boundary, Finish, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update,
+};
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, TextLimit, Transform, TransformCx};
 pub use weights::{SafetensorsFile, load_safetensors, read_safetensors, save_safetensors, write_atomically};
+pub use words::{is_unspaced, words};

@@ -38,6 +38,14 @@ impl Predictions {
         self.len() == 0
     }
 
+    /// Number of rows that have a label.
+    pub fn known(&self) -> usize {
+        match self {
+            Self::Class { labels, .. } => labels.iter().flatten().count(),
+            Self::Number { labels, .. } => labels.iter().flatten().count(),
+        }
+    }
+
     /// The rows at these positions, which may repeat (a bootstrap sample).
     #[must_use]
     pub fn take(&self, at: &[usize]) -> Self {

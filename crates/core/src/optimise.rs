@@ -15,8 +15,8 @@ pub struct UpdateAt {
     pub step: u64,
 }
 
-/// Updates matching parts of value, gradient and slots.
-pub type InPlace = Box<dyn Fn(&mut [f32], &[f32], &mut [&mut [f32]]) + Send + Sync>;
+/// Updates matching parts of value, gradient and slots. It fails when there are other slots than [`Optimiser::slots`].
+pub type InPlace = Box<dyn Fn(&mut [f32], &[f32], &mut [&mut [f32]]) -> Result<()> + Send + Sync>;
 
 /// Computes updates. All state stands in named slots that the trainer keeps, saves and restores.
 pub trait Optimiser: Send + Sync {
@@ -32,7 +32,7 @@ pub trait Optimiser: Send + Sync {
     /// The new value of a tensor; `slots` are replaced by their new values.
     ///
     /// # Errors
-    /// When shapes differ.
+    /// When shapes differ, or there are other slots than [`slots`](Self::slots).
     fn update(&self, at: UpdateAt, value: &Tensor, grad: &Tensor, slots: &mut [Tensor]) -> Result<Tensor>;
 
     /// The same update of f32 values on the CPU in one pass, where they stand: the function of matching parts of value,

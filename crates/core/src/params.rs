@@ -15,8 +15,17 @@ use crate::{Error, Result};
 pub enum Role {
     /// Learned by gradients.
     Weight,
+    /// Learned by gradients, and made by an [`Adapter`](crate::Adapter) beside a layer whose weight stands apart.
+    Adapter,
     /// State that is not learned by gradients: running statistics, memory banks, fitted projections.
     Buffer,
+}
+
+impl Role {
+    /// Whether it is learned by gradients.
+    pub fn learned(self) -> bool {
+        self != Self::Buffer
+    }
 }
 
 /// Where a tensor's first value came from.
@@ -46,7 +55,7 @@ pub enum Origin {
 #[derive(Debug, Clone)]
 pub struct Param {
     var: Var,
-    /// Weight or buffer.
+    /// What it is for.
     pub role: Role,
     /// Where its first value came from.
     pub origin: Origin,

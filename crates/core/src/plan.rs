@@ -41,6 +41,9 @@ pub struct Plan {
     pub uses: BTreeMap<String, Use>,
     /// Adapters and where they attach; an adapted weight's own use still decides whether it is trained.
     pub adapters: Vec<(Pattern, Arc<dyn Adapter>)>,
+    /// Layers to whose weights their adapters have been added ([`Finish::merge`](crate::Finish)): none is attached
+    /// there.
+    pub merged: Vec<Pattern>,
     /// By stage name; stages not named use [`NormPolicy::Batch`], wholly frozen ones [`NormPolicy::Frozen`].
     pub norms: BTreeMap<String, NormPolicy>,
     /// Parameters drawn afresh when the phase begins.
@@ -86,6 +89,7 @@ impl Plan {
             }
         }
         self.adapters.extend(other.adapters);
+        self.merged.extend(other.merged);
         self.resets.extend(other.resets);
         Ok(())
     }

@@ -11,6 +11,9 @@ use crate::Result;
 pub struct Report {
     /// The epoch just finished, from 0, counted over all phases.
     pub epoch: u64,
+    /// The name of its phase.
+    #[serde(default)]
+    pub phase: String,
     /// Mean training loss of the epoch.
     pub train_loss: f64,
     /// The chosen validation metric, turned so that larger is better; `None` without a validation part.
@@ -22,7 +25,7 @@ pub struct Report {
 /// What a policy asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// End this fit.
+    /// End this phase; those that follow still run.
     Stop {
         /// Why, for the log.
         why: String,
@@ -49,9 +52,15 @@ pub enum Action {
     },
 }
 
-/// Decides, after each epoch and at the end.
+/// Decides, after each epoch and at the end of each phase.
+///
+/// Each phase that makes steps is a training of its own: what a policy saw in one says nothing about the next, which
+/// trains other weights.
 pub trait Policy: Send {
-    /// After an epoch.
+    /// Called before the first step of each phase that makes steps, not when a run resumes within it.
+    fn phase_start(&mut self) {}
+
+    /// Called after each epoch.
     fn decide(&mut self, report: &Report) -> Vec<Action>;
 
     /// Whether it can do nothing without a validation part.
@@ -59,8 +68,9 @@ pub trait Policy: Send {
         true
     }
 
-    /// When training has ended, whoever ended it.
-    fn at_end(&mut self) -> Vec<Action> {
+    /// Called after the last step of each phase that makes steps, however the phase ended, and before the strategy's
+    /// [`Boundary::PhaseEnd`](crate::Boundary::PhaseEnd). An average of weights has become the weights by then.
+    fn phase_end(&mut self) -> Vec<Action> {
         Vec::new()
     }
 

@@ -1,6 +1,6 @@
 //! [`Scope`]: the only way in which networks make their parameters.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
@@ -64,12 +64,17 @@ pub struct Scope {
     dtype: DType,
     prefix: String,
     norm: NormPolicy,
+    /// What weights made here are: those of an adapter, below [`Scope::attach`].
+    role: Role,
+    /// Layers that the plan adapts, which were made in this scope or below it; shared with all of its clones.
+    adapted: Arc<Mutex<Vec<Site>>>,
 }
 
 impl Scope {
     /// The root scope. Fresh weights come from the streams `init/<name>` of `seeds`.
     pub fn new(params: &Params, plan: Arc<Plan>, seeds: Seeds, dtype: DType) -> Self {
-        Self { params: params.clone(), plan, seeds, dtype, prefix: String::new(), norm: NormPolicy::Batch }
+        let (params, prefix, norm) = (params.clone(), String::new(), NormPolicy::Batch);
+        Self { params, plan, seeds, dtype, prefix, norm, role: Role::Weight, adapted: Arc::default() }
     }
 
     /// The scope below a name.
@@ -114,7 +119,7 @@ impl Scope {
     /// When it exists with another shape.
     pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let full = self.full(name);
-        let var = self.ensure(&full, shape.into(), Role::Weight, init)?;
+        let var = self.ensure(&full, shape.into(), self.role, init)?;
         Ok(match self.plan.use_of(&full) {
             Use::Frozen => var.as_tensor().detach(),
             Use::Trained { .. } => var.as_tensor().clone(),
@@ -140,8 +145,31 @@ impl Scope {
     /// When an adapter cannot be made.
     pub fn adapters(&self, kind: crate::SiteKind) -> Result<Vec<Box<dyn Delta>>> {
         let site = Site { name: self.prefix.clone(), kind };
+        let attached = self.attach(&site)?;
+        if !attached.is_empty() {
+            self.adapted.lock().unwrap_or_else(PoisonError::into_inner).push(site);
+        }
+        Ok(attached)
+    }
+
+    /// The adapters that the plan attaches to a layer, whose parent this scope or any other of the network may be. What
+    /// they make has [`Role::Adapter`].
+    ///
+    /// # Errors
+    /// When an adapter cannot be made.
+    pub fn attach(&self, site: &Site) -> Result<Vec<Box<dyn Delta>>> {
+        if self.plan.merged.iter().any(|p| p.matches(&site.name)) {
+            return Ok(Vec::new());
+        }
+        let below = Self { prefix: site.name.clone(), role: Role::Adapter, ..self.clone() };
         let here = self.plan.adapters.iter().filter(|(p, _)| p.matches(&site.name));
-        here.filter_map(|(_, a)| a.attach(&site, self).transpose()).collect()
+        here.filter_map(|(_, a)| a.attach(site, &below).transpose()).collect()
+    }
+
+    /// Layers made in this scope, or in one that came from the same [`new`](Self::new), to which adapters were
+    /// attached.
+    pub fn adapted(&self) -> Vec<Site> {
+        self.adapted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A bridge for borrowed candle modules: a `VarBuilder` whose weights are made here.

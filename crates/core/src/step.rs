@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use candle_core::{DType, Tensor};
 
-use crate::{Acts, Batch, Ctx, Error, ModelInfo, Params, Progress, Result, Seeds, Targets};
+use crate::{Acts, Batch, Ctx, Error, ModelInfo, Params, Phase, Progress, Result, Seeds, Targets};
 
 /// The outcome of running the model on a batch.
 #[derive(Debug, Clone)]
@@ -77,6 +77,9 @@ pub trait Step {
     /// The loss of every task that has a target in the stream's batch, averaged over the rows where it is known: one term
     /// a task, named as the task. Where the strategy mixes batches ([`crate::Strategy::mix`]), it is the loss of the mixed one.
     ///
+    /// Where the trainer accumulates several batches for one step, each counts by its share of the rows that are known
+    /// in all of them, so that the gradient is that of one large batch; other terms count alike in every batch.
+    ///
     /// # Errors
     /// When the model fails or no task has a target.
     fn supervised(&mut self, stream: &str) -> Result<Vec<Term>>;
@@ -139,7 +142,10 @@ pub trait Pass {
     /// Its tensors.
     fn params(&self) -> &Params;
 
-    /// Features of a stream's rows.
+    /// The phases of this fit, as [`Strategy::phases`](crate::Strategy::phases) gave them.
+    fn phases(&self) -> &[Phase];
+
+    /// Features of a stream's rows, with their targets unless the stream is one without labels.
     ///
     /// # Errors
     /// When there is no such stream or the model fails.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::{
-    Features, Field, Gradients, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope,
-    Stage, Step, Term,
+    Features, Field, Gradients, Invalid, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role,
+    Schema, Scope, Stage, Step, Term,
 };
 
 /// One tensor of the model.
@@ -17,7 +17,7 @@ pub struct ParamInfo {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Weight or buffer.
+    /// What it is for.
     pub role: Role,
     /// Number of the backbone stage it belongs to; `None` for heads and modules.
     pub stage: Option<usize>,
@@ -40,10 +40,12 @@ pub struct ModelInfo {
     pub has_source: bool,
     /// Tasks whose head came from the source: those whose labels are the same there.
     pub kept_heads: Vec<String>,
+    /// Epochs of the fit, which all of its phases share: see [`epochs_of`](crate::epochs_of).
+    pub epochs: u64,
 }
 
 impl ModelInfo {
-    /// Weights, in order.
+    /// Weights of the network, its heads and modules, in order; those of adapters are not among them.
     pub fn weights(&self) -> impl Iterator<Item = &ParamInfo> {
         self.params.iter().filter(|p| p.role == Role::Weight)
     }
@@ -64,7 +66,7 @@ impl ModelInfo {
             let near = crate::nearest(name, names.iter().copied());
             let help =
                 near.map_or_else(|| format!("there are: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
-            crate::Invalid::new(format!("the backbone has no stage `{name}`")).help(help).into()
+            Invalid::new(format!("the backbone has no stage `{name}`")).help(help).into()
         })
     }
 }
@@ -92,7 +94,7 @@ pub struct Needs {
     pub fresh: bool,
     /// Names of labelled streams, the first of which counts the epochs. Empty: `target`.
     pub labelled: Vec<String>,
-    /// Names of streams without labels.
+    /// Names of streams without labels. All streams have names of their own: none is labelled and unlabelled at once.
     pub unlabelled: Vec<String>,
     /// Stages whose outputs it looks at.
     pub taps: Vec<String>,
@@ -103,16 +105,37 @@ impl Needs {
     pub fn labelled_streams(&self) -> Vec<String> {
         if self.labelled.is_empty() { vec!["target".to_owned()] } else { self.labelled.clone() }
     }
+
+    /// Checks that every stream has a name of its own.
+    ///
+    /// # Errors
+    /// When a name stands there twice; the error names it.
+    pub fn check_streams(&self) -> Result<(), Invalid> {
+        let (labelled, unlabelled) = (self.labelled_streams(), &self.unlabelled);
+        if let Some(name) = unlabelled.iter().find(|n| labelled.contains(n)) {
+            let e = Invalid::new(format!("the strategy needs the stream `{name}` with labels and without"));
+            return Err(e.help("give the unlabelled stream a name of its own"));
+        }
+        let twice =
+            |names: &[String]| names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map(|(_, n)| n.clone());
+        match twice(&labelled).or_else(|| twice(unlabelled)) {
+            Some(name) => Err(Invalid::new(format!("the strategy needs the stream `{name}` twice"))),
+            None => Ok(()),
+        }
+    }
 }
 
-/// When a phase ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a phase ends. All phases of a fit share its epochs, [`ModelInfo::epochs`], as [`epochs_of`](crate::epochs_of)
+/// says; a policy may end a phase earlier.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Until {
-    /// After as many epochs as the trainer was told.
+    /// After the epochs that other phases leave; several phases of this kind divide them evenly.
     Budget,
+    /// After this share of the fit's epochs, above 0 and at most 1.
+    Share(f64),
     /// After this many epochs.
     Epochs(u64),
-    /// At once: a phase in which something is fitted in closed form.
+    /// At once, without a step: a phase in which something is fitted in closed form.
     Now,
 }
 
@@ -146,13 +169,25 @@ pub struct Phase {
     pub until: Until,
     /// The updates of a step, in order; empty: one that moves all trained weights.
     pub updates: Vec<Update>,
+    /// Of composed strategies, the one whose phase this is; all others live through it as through part of their one
+    /// phase.
+    pub owner: Option<String>,
 }
 
 impl Phase {
-    /// A phase with one update, as long as the trainer was told.
+    /// A phase with one update that takes the epochs which other phases leave.
     pub fn new(name: &str, plan: Plan) -> Self {
-        Self { name: name.to_owned(), plan, until: Until::Budget, updates: Vec::new() }
+        Self { name: name.to_owned(), plan, until: Until::Budget, updates: Vec::new(), owner: None }
     }
+}
+
+/// What becomes of a model when its fit has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Finish {
+    /// Layers whose adapters are added to the layer's weight and removed; adapters of other layers stay beside theirs.
+    pub merge: Vec<Pattern>,
+    /// Tensors that training alone needed, by full name: copies, memories, a discriminator.
+    pub remove: Vec<Pattern>,
 }
 
 /// Modules of a strategy by name; module `d` makes its parameters below `modules.d`.
@@ -165,8 +200,20 @@ pub enum Boundary {
     PhaseStart(usize),
     /// After an epoch of this phase.
     EpochEnd(usize, u64),
-    /// After the last step of this phase.
+    /// After the last step of this phase, whether it took all of its epochs or a policy ended it: an average of weights
+    /// has become the weights, and the best ones are restored where a policy wants that.
     PhaseEnd(usize),
+}
+
+impl Boundary {
+    /// The name of its streams of random numbers: `PhaseStart(0)`, `EpochEnd(0, 3)`.
+    pub fn stream(self) -> String {
+        match self {
+            Self::PhaseStart(phase) => format!("PhaseStart({phase})"),
+            Self::EpochEnd(phase, epoch) => format!("EpochEnd({phase}, {epoch})"),
+            Self::PhaseEnd(phase) => format!("PhaseEnd({phase})"),
+        }
+    }
 }
 
 /// A head that is fitted in closed form or to convergence instead of trained step by step.
@@ -196,6 +243,17 @@ pub trait HeadFit: Send + Sync {
 
 /// How what one network learned is moved to a new task. A strategy decides; the trainer acts. It opens no file and owns no
 /// loop. Only [`phases`](Self::phases) has no default.
+///
+/// The trainer calls, in this order: [`needs`](Self::needs) whenever it likes; [`phases`](Self::phases) once; for each
+/// phase [`at`](Self::at) its start, [`terms`](Self::terms) for every update, [`at`](Self::at) the end of every epoch,
+/// and [`at`](Self::at) its end; [`finish`](Self::finish) once. A fit that resumes from a checkpoint asks for the
+/// phases again, of a model in the state in which they were asked for first, and goes on in the middle of that list.
+/// Whatever a strategy has to remember until then it therefore keeps among the tensors of [`Pass::params`], which are
+/// part of every checkpoint, and not in a field of its own.
+///
+/// A strategy of two phases, the head first and then all weights, of which the second remembers where it started:
+///
+#[doc = concat!("```rust,ignore\n", include_str!("strategy_example.rs"), "\n```")]
 pub trait Strategy: Send + Sync {
     /// What it needs.
     fn needs(&self) -> Needs {
@@ -203,6 +261,12 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Its phases, each a plan and how long.
+    ///
+    /// Called once in a fit, before anything is trained and before a checkpoint is read; the trainer keeps the answer.
+    /// `model` has the tensors of the network, of its heads and of the strategy's modules, with the values of the
+    /// source where [`Needs::load`] asks for them, and no adapter. `check` calls it for the same model with values that
+    /// mean nothing, and whoever opens a model that has adapters calls it to attach them. It must be pure: the same
+    /// model gives the same phases.
     ///
     /// # Errors
     /// When the model does not suit it, or an option names what is not there.
@@ -213,7 +277,7 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Its own modules; called again whenever the plan changes.
+    /// Its own modules; called again whenever the network is built, as it is when the plan changes.
     ///
     /// # Errors
     /// When a module cannot be made.
@@ -271,10 +335,60 @@ pub trait Strategy: Send + Sync {
 
     /// What happens at a boundary: a fit in closed form, pseudo-labels, averaging.
     ///
+    /// Called once for each boundary of a fit: every [`Boundary::PhaseStart`] has its [`Boundary::PhaseEnd`], also when
+    /// a policy stopped the phase. A fit that resumes does not call it again for boundaries that lie before the
+    /// checkpoint.
+    ///
     /// # Errors
     /// What it meets.
     fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
         let _ = (boundary, pass);
         Ok(())
+    }
+
+    /// What becomes of the strategy's adapters and of its own tensors in the finished model: by default all of them
+    /// stay.
+    ///
+    /// Called once in a fit, after the last phase's end, however it ended; also by `check` and by whoever opens the
+    /// model, who must come to the same one. It must be pure. Afterwards the model runs under the last phase's
+    /// adapters, less those merged.
+    fn finish(&self) -> Finish {
+        Finish::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_plans_two_phases() -> Result<()> {
+        use crate::strategy_example::HeadFirst;
+        let model = ModelInfo { epochs: 10, ..ModelInfo::default() };
+        assert_eq!(crate::epochs_of(&HeadFirst.phases(&model)?, model.epochs)?, [2, 8]);
+        assert!(HeadFirst.needs().source_required && HeadFirst.finish().merge.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn boundaries_keep_their_streams() {
+        // Part of what runs with these seeds have computed: never changed.
+        for b in [Boundary::PhaseStart(0), Boundary::EpochEnd(1, 12), Boundary::PhaseEnd(3)] {
+            assert_eq!(b.stream(), format!("{b:?}"));
+        }
+        assert_eq!(Boundary::EpochEnd(1, 12).stream(), "EpochEnd(1, 12)");
+    }
+
+    #[test]
+    fn streams_share_one_namespace() {
+        let needs = |labelled: &[&str], unlabelled: &[&str]| {
+            let names = |n: &[&str]| n.iter().map(|s| (*s).to_owned()).collect();
+            Needs { labelled: names(labelled), unlabelled: names(unlabelled), ..Needs::default() }
+        };
+        assert!(needs(&[], &["other"]).check_streams().is_ok());
+        let e = needs(&[], &["target"]).check_streams().unwrap_err().to_string();
+        assert!(e.contains("`target` with labels and without"), "{e}");
+        assert!(needs(&["a", "a"], &[]).check_streams().unwrap_err().to_string().contains("`a` twice"));
+        assert!(needs(&["a"], &["b", "b"]).check_streams().unwrap_err().to_string().contains("`b` twice"));
     }
 }

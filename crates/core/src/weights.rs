@@ -10,8 +10,8 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use crate::params::bytes_of;
 use crate::{Error, Result};
 
-/// Writes a file through a temporary one beside it, synced and renamed, so that a reader sees the old file or the new one
-/// whole.
+/// Writes a file through a temporary one beside it, synced and renamed, so that a reader sees the old file or the new
+/// one whole.
 ///
 /// # Errors
 /// When the folder cannot be written or the disk is full; the old file is then still there.

@@ -1,7 +1,7 @@
 //! Independent tasks on all threads of the current rayon pool.
 //!
-//! The functions take closures behind `dyn`, so that rayon's machinery is compiled once for all callers. A task should take
-//! microseconds or more. Results never depend on the number of threads: each task has its own places to write to.
+//! The functions take closures behind `dyn`, so that rayon's machinery is compiled once for all callers. A task should
+//! take microseconds or more. Results never depend on the number of threads: each task has its own places to write to.
 #![allow(unsafe_code, reason = "tasks write to disjoint places of one buffer")]
 
 use std::mem::MaybeUninit;
@@ -29,8 +29,8 @@ pub fn map<R: Send>(tasks: usize, task: &(dyn Fn(usize) -> R + Sync)) -> Vec<R> 
     chunks_mut(&mut results, 1, &|i, place| {
         place[0].write(task(i));
     });
-    // SAFETY: every place was written by its task; `MaybeUninit<R>` has the layout of `R`. Where a task panics, this is not
-    // reached, and finished results are leaked.
+    // SAFETY: every place was written by its task; `MaybeUninit<R>` has the layout of `R`. Where a task panics, this is
+    // not reached, and finished results are leaked.
     results.into_iter().map(|r| unsafe { r.assume_init() }).collect()
 }
 
@@ -51,16 +51,13 @@ pub fn chunks_mut<T: Send>(values: &mut [T], size: usize, task: &(dyn Fn(usize, 
 /// Work that is done before another thread has woken up.
 const SMALL: usize = 1 << 15;
 
-/// As [`chunks_mut`], on one thread where all tasks together are no more than some ten thousand multiplications (`work`).
-///
-/// # Panics
-/// When `size` is 0 and there are values.
+/// As [`chunks_mut`], on one thread where all tasks together are no more than some ten thousand multiplications
+/// (`work`). Chunks of no values are of one.
 pub fn chunks_of_work(values: &mut [f64], size: usize, work: usize, task: &(dyn Fn(usize, &mut [f64]) + Sync)) {
-    if values.is_empty() {
-    } else if work <= SMALL {
-        values.chunks_mut(size).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    if work <= SMALL {
+        values.chunks_mut(size.max(1)).enumerate().for_each(|(i, chunk)| task(i, chunk));
     } else {
-        chunks_mut(values, size, task);
+        chunks_mut(values, size.max(1), task);
     }
 }
 

@@ -57,8 +57,8 @@ impl FromStr for Level {
 /// The highest level to use; above all levels where nobody has set one.
 static LIMIT: AtomicU8 = AtomicU8::new(u8::MAX);
 
-/// Caps the level of all kernels of this process, to measure or test a processor with narrower vectors. To be called while no
-/// kernel runs: what is packed for one width cannot be used at another.
+/// Caps the level of all kernels of this process, to measure or test a processor with narrower vectors. To be called
+/// while no kernel runs: what is packed for one width cannot be used at another.
 pub fn limit(level: Level) {
     LIMIT.store(level as u8, Ordering::Relaxed);
 }
@@ -139,8 +139,8 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Vectors side by side, of which the last may have lanes that do not count. A masked access is slow, so it is only made
-/// where it must be.
+/// Vectors side by side, of which the last may have lanes that do not count. A masked access is slow, so it is only
+/// made where it must be.
 pub(crate) struct Side<S: Simd> {
     s: S,
     last: usize,

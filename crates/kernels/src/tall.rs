@@ -1,7 +1,7 @@
 //! Products of a tall matrix with a few vectors, in `f64`, over all threads.
 //!
-//! Every sum is made in one fixed order, so the number of threads does not change a bit; nor do the machine's vectors, which
-//! hold sums that stand side by side.
+//! Every sum is made in one fixed order, so the number of threads does not change a bit; nor do the machine's vectors,
+//! which hold sums that stand side by side.
 
 use std::ops::Range;
 

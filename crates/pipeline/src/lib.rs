@@ -6,6 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+/// Run at build time; here for its tests.
+#[cfg(test)]
+#[path = "../build/code.rs"]
+mod code;
 #[cfg(test)]
 mod fakes;
 pub mod file;

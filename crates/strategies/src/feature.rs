@@ -154,7 +154,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
     use std::collections::BTreeMap;
     use std::path::Path;
-    use transplant_core::{Module, Params, Schema, Scope, Seeds, Target};
+    use transplant_core::{Error, Module, Params, Schema, Scope, Seeds, Target};
 
     /// Keeps how many rows it saw, and the prior's names.
     struct Count;
@@ -201,6 +201,9 @@ mod tests {
         }
         fn params(&self) -> &Params {
             &self.params
+        }
+        fn phases(&self) -> &[Phase] {
+            &[]
         }
         fn features(&mut self, stream: &str) -> Result<Features> {
             assert_eq!(stream, "target");

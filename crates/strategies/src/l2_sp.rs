@@ -9,12 +9,12 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Boundary, BuildCx, Component, Invalid, Load, ModelInfo, Needs, Params, Pass, Phase, Plan, Plugins, Result, Role,
-    Step, Strategy, Term, Update,
+    Boundary, BuildCx, Component, Finish, Invalid, Load, ModelInfo, Needs, Params, Pass, Pattern, Phase, Plan, Plugins,
+    Result, Role, Step, Strategy, Term, Update,
 };
 
-/// Where the loaded values are kept while the phase lasts.
-const START: &str = "modules.l2_sp.";
+/// Where the loaded values are kept while it trains.
+const START: &str = "modules.l2_sp";
 
 /// L2-SP: pulls weights towards the source's while they are trained.
 ///
@@ -90,13 +90,13 @@ impl Strategy for L2Sp {
 
     fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
         match boundary {
-            Boundary::PhaseStart(_) => remember(pass.info(), pass.params()),
-            Boundary::PhaseEnd(_) => {
-                pass.params().remove_where(|n| n.starts_with(START));
-                Ok(())
-            }
-            Boundary::EpochEnd(..) => Ok(()),
+            Boundary::PhaseStart(0) => remember(pass.info(), pass.params()),
+            _ => Ok(()),
         }
+    }
+
+    fn finish(&self) -> Finish {
+        Finish { remove: vec![Pattern::new(START)], ..Finish::default() }
     }
 }
 
@@ -104,7 +104,7 @@ impl Strategy for L2Sp {
 fn remember(model: &ModelInfo, params: &Params) -> Result<()> {
     for info in model.weights().filter(|p| p.loaded) {
         let p = params.get(&info.name)?;
-        params.insert(&format!("{START}{}", info.name), &p.view(), Role::Buffer, p.origin)?;
+        params.insert(&format!("{START}.{}", info.name), &p.view(), Role::Buffer, p.origin)?;
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn penalties(params: &Params) -> Result<(Option<Tensor>, Option<Tensor>)> {
     let (mut apart, mut size) = (None, None);
     for (name, p) in params.all() {
         let w = p.var().as_tensor();
-        if let Some(start) = params.find(&format!("{START}{name}")) {
+        if let Some(start) = params.find(&format!("{START}.{name}")) {
             add(&mut apart, (w - start.view())?.sqr()?.sum_all()?)?;
         } else if p.role == Role::Weight && name.starts_with("heads.") && w.rank() > 1 {
             add(&mut size, w.sqr()?.sum_all()?)?;

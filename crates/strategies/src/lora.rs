@@ -15,12 +15,12 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Adapter, Boundary, BuildCx, Component, Delta, Init, Invalid, Load, ModelInfo, Needs, NormPolicy, Params, Pass,
-    Pattern, Phase, Plugins, Result, Scope, Site, SiteKind, Strategy, Use,
+    Adapter, BuildCx, Component, Delta, Finish, Init, Invalid, Load, ModelInfo, Needs, NormPolicy, Pattern, Phase,
+    Plugins, Result, Scope, Site, SiteKind, Strategy, Use,
 };
 use transplant_ops::{Conv2dGeometry, conv2d, linear};
 
-use crate::weights::{all_match, is_adapter, is_backbone, is_head, norms, plan, trained};
+use crate::weights::{all_match, is_backbone, is_head, norms, plan, trained};
 
 /// LoRA: trains low-rank updates beside frozen weights.
 ///
@@ -70,7 +70,7 @@ impl Lora {
 
     /// The layers that are adapted: linear and convolution layers of the backbone that a target matches.
     fn layers<'a>(&self, model: &'a ModelInfo) -> Result<BTreeSet<&'a str>, Invalid> {
-        let weights = model.weights().filter(|p| is_backbone(p) && !is_adapter(p) && matches!(p.shape.len(), 2 | 4));
+        let weights = model.weights().filter(|p| is_backbone(p) && matches!(p.shape.len(), 2 | 4));
         let layers: BTreeSet<&str> = weights.filter_map(|p| p.name.strip_suffix(".weight")).collect();
         all_match("targets", &self.0.targets, layers.iter().copied())?;
         Ok(layers.into_iter().filter(|l| self.0.targets.iter().any(|t| t.matches(l))).collect())
@@ -104,24 +104,9 @@ impl Strategy for Lora {
         Ok(vec![Phase::new("train adapters", plan)])
     }
 
-    fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
-        if self.0.merge && matches!(boundary, Boundary::PhaseEnd(_)) {
-            let layers = self.layers(pass.info())?;
-            return layers.into_iter().try_for_each(|l| merge(l, self.0.alpha / self.0.rank as f64, pass.params()));
-        }
-        Ok(())
+    fn finish(&self) -> Finish {
+        Finish { merge: if self.0.merge { self.0.targets.clone() } else { Vec::new() }, ..Finish::default() }
     }
-}
-
-/// Adds a layer's update to its weight and forgets the update.
-fn merge(layer: &str, scale: f64, params: &Params) -> Result<()> {
-    let part = |name: &str| params.find(&format!("{layer}.lora.{name}")).map(|p| p.view());
-    let (Some(down), Some(up)) = (part("down"), part("up")) else { return Ok(()) };
-    let name = format!("{layer}.weight");
-    let weight = params.get(&name)?.view();
-    params.set(&name, &(&weight + (product(&up, &down, &weight)? * scale)?)?)?;
-    params.remove_where(|n| n.strip_prefix(layer).is_some_and(|n| n.starts_with(".lora.")));
-    Ok(())
 }
 
 /// `up · down` in the shape of the layer's weight, for linear layers and convolutions alike.
@@ -198,7 +183,7 @@ mod tests {
     use super::*;
     use crate::weights::tests::model;
     use candle_core::{DType, Device};
-    use transplant_core::{Gradients, Origin, Role, Seeds, backward};
+    use transplant_core::{Gradients, Params, Seeds, backward};
 
     fn of(targets: &[&str]) -> LoraOptions {
         LoraOptions { rank: 2, targets: targets.iter().copied().map(Pattern::new).collect(), ..Default::default() }
@@ -213,6 +198,9 @@ mod tests {
         assert_eq!(plan.use_of("backbone.block1.conv.weight"), Use::Frozen);
         assert_eq!(plan.use_of("backbone.block1.conv.lora.up"), Use::TRAINED);
         assert_eq!(plan.use_of("heads.class.weight"), Use::TRAINED);
+        assert_eq!(lora.finish(), Finish::default());
+        let merged = Lora::new(LoraOptions { merge: true, ..of(&["backbone"]) })?.finish();
+        assert_eq!(merged.merge, [Pattern::new("backbone")]);
         let e = Lora::new(of(&["backbone.block9"]))?.phases(&model()).unwrap_err().to_string();
         assert!(e.contains("targets.0: `backbone.block9` matches nothing"), "{e}");
         assert!(Lora::new(LoraOptions { rank: 0, ..Default::default() }).is_err());
@@ -221,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_starts_at_zero_learns_and_merges() -> Result<()> {
+    fn an_update_starts_at_zero_learns_and_has_a_weight() -> Result<()> {
         let linear_site = SiteKind::Linear { inputs: 3, outputs: 4 };
         let conv_site = SiteKind::Conv2d {
             inputs: 3,
@@ -255,10 +243,6 @@ mod tests {
             let merged = delta.merged(&w)?.unwrap();
             assert!(apart(&delta.forward(&x, y.clone())?, &y)? > 0.1);
             assert!(apart(&delta.forward(&x, y)?, &layer(&merged)?)? < 1e-4);
-            params.insert("layer.weight", &w, Role::Weight, Origin::Fresh)?;
-            merge("layer", 0.5, &params)?;
-            assert_eq!(apart(&params.get("layer.weight")?.view(), &merged)?, 0.0);
-            assert!(params.find("layer.lora.up").is_none() && params.find("layer.lora.down").is_none());
         }
         Ok(())
     }

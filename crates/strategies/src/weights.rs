@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use transplant_core::{Invalid, ModelInfo, NormPolicy, ParamInfo, Pattern, Plan, Use, nearest};
 
-/// A use for every weight of the backbone and the heads; modules of other strategies are left to them.
+/// A use for every weight of the backbone and the heads; modules and adapters of other strategies are left to them.
 ///
 /// Every weight is named, also those that are trained as usual: a stage counts as frozen only when all of it is.
 pub(crate) fn plan(model: &ModelInfo, mut use_of: impl FnMut(&ParamInfo) -> Use) -> Plan {
-    let own = model.weights().filter(|p| is_backbone(p) || is_head(p)).filter(|p| !is_adapter(p));
+    let own = model.weights().filter(|p| is_backbone(p) || is_head(p));
     Plan { uses: own.map(|p| (p.name.clone(), use_of(p))).collect(), ..Plan::default() }
 }
 
@@ -18,11 +18,6 @@ pub(crate) fn is_backbone(p: &ParamInfo) -> bool {
 
 pub(crate) fn is_head(p: &ParamInfo) -> bool {
     p.name.starts_with("heads.")
-}
-
-/// Adapters' weights stand below the layer that they adapt, and belong to the strategy that attached them.
-pub(crate) fn is_adapter(p: &ParamInfo) -> bool {
-    p.name.contains(".lora.")
 }
 
 /// Trained at this factor of the learning rate. Biases and the scales of normalisation layers do not decay: pulling them to
@@ -85,6 +80,7 @@ pub(crate) mod tests {
             targets: [("class".to_owned(), "class".to_owned())].into(),
             has_source: true,
             kept_heads: vec!["class".to_owned()],
+            epochs: 10,
         }
     }
 

@@ -168,7 +168,7 @@ pub(crate) fn make_metrics(metrics: &[Spec<dyn Metric>], cx: &BuildCx<'_>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use transplant_core::{Params, Seeds};
+    use transplant_core::{Error, Params, Seeds};
 
     fn task(label_smoothing: f64, class_weights: &[f64]) -> Result<Classification, Invalid> {
         let class_weights = class_weights.to_vec();

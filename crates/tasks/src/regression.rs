@@ -101,6 +101,7 @@ impl Task for Regression {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use transplant_core::Error;
 
     #[test]
     fn the_loss_is_the_squared_error_of_each_row() -> Result<()> {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transplant_core::{Class, Error, Origin, Params, Report, Result, Role, load_safetensors, save_safetensors};
 
+use crate::fit::Stopped;
+
 /// Where a fit stands. Positions, not histories: a resumed run goes to them at once.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Position {
@@ -34,6 +36,7 @@ pub(crate) struct State {
     pub(crate) counts: BTreeMap<String, u64>,
     pub(crate) policies: Vec<serde_json::Value>,
     pub(crate) history: Vec<Report>,
+    pub(crate) stopped: Vec<Stopped>,
     params: BTreeMap<String, (Role, Origin)>,
 }
 
@@ -47,7 +50,7 @@ impl State {
         params: &Params,
     ) -> Self {
         let params = params.all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
-        Self { position, counts, policies, history, params }
+        Self { position, counts, policies, history, stopped: Vec::new(), params }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cache::Cache;
 /// How training goes, whatever the strategy.
 #[derive(Clone)]
 pub struct Recipe {
-    /// Passes over the first labelled stream, for phases that do not say otherwise.
+    /// Passes over the first labelled stream, which the phases share: see [`epochs_of`](transplant_core::epochs_of).
     pub epochs: u64,
     /// The optimiser.
     pub optimiser: Arc<dyn Optimiser>,
@@ -25,7 +25,7 @@ pub struct Recipe {
     pub averaging: Option<Arc<dyn Averaging>>,
     /// Largest Euclidean norm of all gradients of an update; `None`: unlimited.
     pub clip_norm: Option<f64>,
-    /// Batches whose gradients are averaged for one optimiser step; at least 1.
+    /// Batches that make one optimiser step together, as one large batch would; at least 1.
     pub accumulate: u64,
     /// The precision of all products while it trains, those of frozen stages and of validation rows, too. Weights, gradients
     /// and the optimiser stay in the type of the parameters.
@@ -37,7 +37,7 @@ pub struct Recipe {
 /// The streams of a fit. Test rows have no place here.
 #[derive(Clone, Default)]
 pub struct Data {
-    /// Labelled streams by name; the usual one is `target`.
+    /// Labelled streams by name; the usual one is `target`. No other stream has the name of one of them.
     pub labelled: BTreeMap<String, Fed<Train>>,
     /// Unlabelled streams by name.
     pub unlabelled: BTreeMap<String, Fed<Unlabelled>>,
@@ -58,8 +58,12 @@ impl Data {
         self
     }
 
-    /// The streams a strategy needs are all there.
+    /// The streams a strategy needs are all there, and each has a name of its own.
     pub(crate) fn check(&self, needs: &Needs) -> Result<()> {
+        needs.check_streams()?;
+        if let Some(name) = self.unlabelled.keys().find(|n| self.labelled.contains_key(*n)) {
+            return Err(Invalid::new(format!("there is a labelled and an unlabelled stream `{name}`")).into());
+        }
         let labelled = needs.labelled_streams().into_iter().map(|s| (self.labelled.contains_key(&s), "labelled", s));
         let unlabelled = needs.unlabelled.iter().cloned().map(|s| (self.unlabelled.contains_key(&s), "unlabelled", s));
         match labelled.chain(unlabelled).find(|(there, ..)| !there) {

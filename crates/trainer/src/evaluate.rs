@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use transplant_core::{Batch, Fed, Feed, Forward, Predictions, Result, RowRole, Target, rows_at_a_time};
 
 use crate::data::Io;
@@ -102,11 +102,10 @@ fn predictions(
 
 /// Puts the known targets beside predictions.
 fn label(p: &mut Predictions, target: &Target) -> Result<()> {
-    let values: Vec<f64> = target.values.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-    let present: Vec<f64> = match &target.present {
-        None => vec![1.0; values.len()],
-        Some(t) => t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
-    };
+    // On the host: some devices have no such numbers.
+    let numbers = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let values = numbers(&target.values)?;
+    let present = target.present.as_ref().map_or_else(|| Ok(vec![1.0; values.len()]), numbers)?;
     let known = values.iter().zip(&present).map(|(v, p)| (*p > 0.0).then_some(*v));
     match p {
         Predictions::Class { labels, .. } => *labels = known.map(|v| v.map(|v| v as u32)).collect(),
@@ -131,14 +130,33 @@ pub fn metrics_of(model: &Model, evaluation: &Evaluation) -> Result<BTreeMap<Str
     Ok(out)
 }
 
-/// The score by which models are chosen: the first metric of each task, larger is better, averaged over the tasks.
-pub(crate) fn score_of(model: &Model, evaluation: &Evaluation) -> Result<Option<f64>> {
-    let mut scores = Vec::new();
+/// The score by which models are chosen.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Score {
+    /// The first metric of each task, larger is better, averaged over the tasks that have one; `None` when none has.
+    pub(crate) value: Option<f64>,
+    /// Tasks that are left out because no row has a target of theirs.
+    pub(crate) without_targets: Vec<String>,
+    /// Tasks that are left out because their metric is not defined for these rows.
+    pub(crate) undefined: Vec<String>,
+}
+
+/// The score of what a model said.
+pub(crate) fn score_of(model: &Model, evaluation: &Evaluation) -> Result<Score> {
+    let (mut score, mut values) = (Score::default(), Vec::new());
     for (name, task) in model.tasks() {
-        if let Some(m) = task.metrics().first() {
-            let value = m.compute(&evaluation.predictions[name])?;
-            scores.push(if m.higher_is_better() { value } else { -value });
+        let Some(m) = task.metrics().into_iter().next() else { continue };
+        let predictions = &evaluation.predictions[name];
+        if predictions.known() == 0 {
+            score.without_targets.push(name.clone());
+            continue;
+        }
+        let value = m.compute(predictions)?;
+        match value.is_nan() {
+            true => score.undefined.push(name.clone()),
+            false => values.push(if m.higher_is_better() { value } else { -value }),
         }
     }
-    Ok((!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64))
+    score.value = (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    Ok(score)
 }

@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use transplant_core::{Acts, Batch, Feed, Result, Targets};
+use candle_core::{DType, Device, Tensor};
+use transplant_core::{Acts, Batch, Feed, Result, Target, Targets, scalar};
 
 use crate::ahead::{Ahead, At};
 use crate::data::Data;
@@ -35,6 +35,14 @@ impl Stream<'_> {
             batch.targets.clear();
         }
         Ok(batch)
+    }
+}
+
+/// The number of rows, of so many, whose target is known.
+pub(crate) fn known_rows(target: &Target, rows: usize) -> Result<f64> {
+    match &target.present {
+        None => Ok(rows as f64),
+        Some(present) => scalar(&present.to_dtype(DType::F32)?.sum_all()?),
     }
 }
 
@@ -80,6 +88,12 @@ impl<'a> Fetched<'a> {
 
     pub(crate) fn targets(&self) -> &Targets {
         &self.labels.targets
+    }
+
+    /// Rows whose target of this name is known; 0 when there is none.
+    pub(crate) fn known(&self, target: &str) -> Result<f64> {
+        let rows = self.rows().len();
+        self.targets().get(target).map_or(Ok(0.0), |t| known_rows(t, rows))
     }
 
     pub(crate) fn select(&self) -> Option<&Tensor> {

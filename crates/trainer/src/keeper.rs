@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use transplant_core::{
     Acts, Batch, Error, Event, Feed, KeptIn, Known, Listener, Mode, Result, Target, Targets, rows_at_a_time,
 };
@@ -40,7 +40,7 @@ pub(crate) fn keep(
         }
     }
     if let Some(feed) = &data.validation {
-        all.validation = keeper.keep("validation", &**feed, 0..1, &model.eval_tiles(prefix)?)?;
+        all.validation = keeper.keep("validation", &**feed, 0..1, &model.eval_tiles(prefix))?;
     }
     // Others may use the file from now on.
     keeper.store.iter().flatten().for_each(|s| s.borrow_mut().settle());
@@ -50,7 +50,7 @@ pub(crate) fn keep(
 /// What a backbone of which nothing is trained makes of all rows of a feed in an evaluation. `None` when some of it is trained, or
 /// it is not worth a file: such a pass is made once in a run, and what it makes serves others only.
 pub(crate) fn keep_features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Result<Option<Kept>> {
-    let Some(tiles) = model.frozen_tiles()? else { return Ok(None) };
+    let Some(tiles) = model.frozen_tiles() else { return Ok(None) };
     let (cache, listener, stop) = (&io.cache, &mut *io.listener, io.stop);
     let (prefix, memory_left) = (tiles.prefix, cache.memory_bytes);
     let mut keeper = Keeper { model, prefix, cache, listener, stop, memory_left, store: None };
@@ -93,11 +93,14 @@ impl Keeper<'_> {
             parts: Vec::new(),
             keys: Vec::new(),
             targets: Vec::new(),
+            first_view: None,
+            seen: 0,
             computed: 0,
         };
         for epoch in seen.clone() {
             // A first tile alone tells how much room the output takes.
             let first = if epoch == seen.start { TILE.min(feed.rows().len()) } else { 0 };
+            filling.seen = 0;
             let (first, others) = feed.rows().split_at(first);
             for rows in first.chunks(TILE).chain(others.chunks(rows_at_a_time(feed.inputs()))) {
                 if self.stop.load(Ordering::Relaxed) {
@@ -165,7 +168,12 @@ struct Filling<'a> {
     place: Option<(KeptIn, Layout)>,
     parts: Vec<Acts>,
     keys: Vec<RowKey>,
+    /// Of the first view.
     targets: Vec<Targets>,
+    /// The same in one, once another view is there.
+    first_view: Option<Targets>,
+    /// Rows that were taken of the present view.
+    seen: usize,
     computed: usize,
 }
 
@@ -222,13 +230,37 @@ impl Filling<'_> {
         }
         if with_targets {
             self.targets.push(batch.targets);
+        } else if !self.agrees(&batch.targets, n)? {
+            // Transforms have no access to targets; a feed that changes them with the view all the same is not kept.
+            return Ok(false);
         }
+        self.seen += n;
         match (place, computed) {
             (KeptIn::File, _) => self.keys.extend(keys),
             (KeptIn::Memory, Some(acts)) if missing.len() == n => self.parts.push(acts),
             (KeptIn::Memory, _) => self.parts.push(layout.decode(&values, &self.device)?),
         }
         Ok(true)
+    }
+
+    /// Whether the targets of the next `n` rows are those that they had in the first view: only these are kept.
+    fn agrees(&mut self, targets: &Targets, n: usize) -> Result<bool> {
+        let first = match &self.first_view {
+            Some(first) => first,
+            None => self.first_view.insert(joined_targets(std::mem::take(&mut self.targets))?),
+        };
+        let numbers = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        for (name, target) in targets {
+            let Some(before) = first.get(name) else { return Ok(false) };
+            let rows = |t: &Tensor| numbers(&t.narrow(0, self.seen, n)?);
+            let known = |t: Option<&Tensor>| t.map(&numbers).transpose();
+            let before_known = before.present.as_ref().map(rows).transpose()?.unwrap_or_else(|| vec![1.0; n]);
+            let now_known = known(target.present.as_ref())?.unwrap_or_else(|| vec![1.0; n]);
+            if rows(&before.values)? != numbers(&target.values)? || before_known != now_known {
+                return Ok(false);
+            }
+        }
+        Ok(targets.len() == first.len())
     }
 
     fn compute(&self, batch: &Batch, missing: &[usize]) -> Result<Acts> {
@@ -264,12 +296,10 @@ impl Filling<'_> {
     }
 
     fn end(self) -> Result<(Place, Targets)> {
-        let mut targets = BTreeMap::<String, Vec<Target>>::new();
-        for (name, t) in self.targets.into_iter().flatten() {
-            targets.entry(name).or_default().push(t);
-        }
-        let targets = targets.into_iter().map(|(name, parts)| Ok((name, Target::joined(&parts)?)));
-        let targets = targets.collect::<Result<_>>()?;
+        let targets = match self.first_view {
+            Some(targets) => targets,
+            None => joined_targets(self.targets)?,
+        };
         let place = match (self.place, self.store) {
             (Some((KeptIn::File, layout)), Some(store)) => {
                 Place::File { store, layout, keys: self.keys, device: self.device }
@@ -282,4 +312,13 @@ impl Filling<'_> {
         };
         Ok((place, targets))
     }
+}
+
+/// Targets of rows, one batch after another.
+fn joined_targets(batches: Vec<Targets>) -> Result<Targets> {
+    let mut targets = BTreeMap::<String, Vec<Target>>::new();
+    for (name, t) in batches.into_iter().flatten() {
+        targets.entry(name).or_default().push(t);
+    }
+    targets.into_iter().map(|(name, parts)| Ok((name, Target::joined(&parts)?))).collect()
 }

@@ -1,5 +1,7 @@
 //! The transfer ledger: tensor by tensor, where it came from and what was done with it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use transplant_core::{ModelInfo, NormPolicy, Origin, Params, Phase, Role, Use};
 
@@ -10,21 +12,28 @@ pub struct LedgerRow {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Weight or buffer.
+    /// What it is for.
     pub role: Role,
     /// Where its first value came from.
     pub origin: Origin,
-    /// `trained`, `trained ×0.1`, `frozen`; for buffers `updated`, `kept` or `fitted`.
+    /// `trained`, `trained ×0.1`, `frozen`, `merged` where an adapter was added to it; for buffers `updated`, `kept` or
+    /// `fitted`.
     pub used: String,
 }
 
-/// The ledger of a model under a phase.
-pub(crate) fn ledger(params: &Params, info: &ModelInfo, phase: Option<&Phase>) -> Vec<LedgerRow> {
+/// The ledger of a model under a phase; adapters were merged into the weights `merged`.
+pub(crate) fn ledger(
+    params: &Params,
+    info: &ModelInfo,
+    phase: Option<&Phase>,
+    merged: &BTreeSet<String>,
+) -> Vec<LedgerRow> {
     let row = |(name, p): (String, transplant_core::Param)| {
         let used = match (&p.origin, p.role, phase) {
             (Origin::Fitted { .. }, ..) => "fitted".to_owned(),
             (_, Role::Buffer, Some(phase)) => buffer_use(&name, info, phase).to_owned(),
-            (_, Role::Weight, Some(phase)) => match phase.plan.use_of(&name) {
+            _ if merged.contains(&name) => "merged".to_owned(),
+            (_, Role::Weight | Role::Adapter, Some(phase)) => match phase.plan.use_of(&name) {
                 Use::Frozen => "frozen".to_owned(),
                 Use::Trained { lr_scale: 1.0, .. } => "trained".to_owned(),
                 Use::Trained { lr_scale, .. } => format!("trained ×{lr_scale}"),

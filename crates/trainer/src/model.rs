@@ -6,12 +6,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
     Acts, Architecture, Backbone, Batch, Ctx, Error, Feed, Field, Forward, Invalid, Load, Mode, ModelInfo, Module,
-    Modules, Origin, ParamInfo, Params, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task, Within,
+    Modules, Origin, ParamInfo, Params, Phase, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task, Within,
     rows_in_words,
 };
 
 use crate::kept::Kept;
-use crate::prefix::{Tiles, adapted, all_stay, in_tiles};
+use crate::prefix::{Tiles, all_stay, in_tiles};
 
 /// What a model is made of.
 #[derive(Clone)]
@@ -66,6 +66,14 @@ pub struct Model {
     pub(crate) eval: Network,
     kept_heads: Vec<String>,
     has_source: bool,
+    /// Epochs of the fit it was planned for.
+    epochs: u64,
+    /// What the strategy answered for that fit.
+    phases: Vec<Phase>,
+    /// The phase it is in, or was in last.
+    phase: usize,
+    /// The adapters that stand beside its layers now.
+    pub(crate) adapters: Plan,
 }
 
 impl Model {
@@ -76,8 +84,9 @@ impl Model {
     pub fn new(parts: Parts) -> Result<Self> {
         let info = ModelInfo { stages: parts.architecture.stages(), tasks: fields(&parts)?, ..ModelInfo::default() };
         network(&parts, &info, Arc::default())?;
-        let eval = network(&parts, &info, Arc::new(untracked(&parts.params, None)))?;
-        Ok(Self { parts, eval, kept_heads: Vec::new(), has_source: false })
+        let eval = network(&parts, &info, Arc::new(untracked(&parts.params, &Plan::default())))?;
+        let (kept_heads, phases, adapters) = Default::default();
+        Ok(Self { parts, eval, kept_heads, has_source: false, epochs: 0, phases, phase: 0, adapters })
     }
 
     /// The store of all its tensors.
@@ -112,7 +121,50 @@ impl Model {
             targets: self.parts.tasks.iter().map(|(n, t)| (n.clone(), t.target().to_owned())).collect(),
             has_source: self.has_source,
             kept_heads: self.kept_heads.clone(),
+            epochs: self.epochs,
         }
+    }
+
+    /// Asks the strategy for the phases of a fit of so many epochs, and keeps them. Called once in a fit, before
+    /// anything is trained or a checkpoint is read.
+    ///
+    /// # Errors
+    /// When the strategy does not suit the model.
+    pub fn plan(&mut self, epochs: u64) -> Result<()> {
+        self.epochs = epochs;
+        (self.phases, self.phase) = (self.parts.strategy.phases(&self.info())?, 0);
+        self.adapters = Plan::default();
+        self.rebuild()
+    }
+
+    /// The phases of its fit; none before [`plan`](Self::plan).
+    pub fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+
+    /// The plan of the phase it is in or was in last.
+    fn present_plan(&self) -> Option<&Plan> {
+        self.phases.get(self.phase).map(|p| &p.plan)
+    }
+
+    /// Begins a phase: draws afresh what its plan resets, and makes its adapters. [`fit`](crate::fit) does so; without
+    /// it, this and [`finish`](Self::finish) tell what tensors a fit would leave.
+    ///
+    /// # Errors
+    /// When the network cannot be built under the phase's plan.
+    pub fn start_phase(&mut self, index: usize) -> Result<()> {
+        let plan = self.phases[index].plan.clone();
+        self.params().remove_where(|n| plan.resets.iter().any(|p| p.matches(n)));
+        self.network(plan)?;
+        self.resume_phase(index)
+    }
+
+    /// Goes on within a phase, all of whose tensors are there.
+    pub(crate) fn resume_phase(&mut self, index: usize) -> Result<()> {
+        self.phase = index;
+        let adapters = self.phases.get(index).map(|p| p.plan.adapters.clone()).unwrap_or_default();
+        self.adapters = Plan { adapters, ..Plan::default() };
+        self.rebuild()
     }
 
     /// Takes from a source network what the strategy asks for. `from` names the source in the ledger; `same_labels` are the
@@ -191,13 +243,13 @@ impl Model {
         Ok(keep)
     }
 
-    /// Builds the evaluating network again, after parameters were inserted or a head was fitted.
+    /// Builds the evaluating network again, after parameters were inserted or a head was fitted. Its adapters stay
+    /// those of the phase that the model is in.
     ///
     /// # Errors
     /// When a parameter has the wrong shape.
     pub fn rebuild(&mut self) -> Result<()> {
-        let last = self.parts.strategy.phases(&self.info())?.pop().map(|p| p.plan);
-        self.eval = self.network(untracked(self.params(), last))?;
+        self.eval = self.network(untracked(self.params(), &self.adapters))?;
         Ok(())
     }
 
@@ -270,19 +322,19 @@ impl Model {
         network(&self.parts, &self.info(), Arc::new(plan))
     }
 
-    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the end.
-    pub(crate) fn frozen_tiles(&self) -> Result<Option<Tiles<'_>>> {
-        let Some(last) = self.parts.strategy.phases(&self.info())?.pop() else { return Ok(None) };
+    /// How the whole backbone runs in an evaluation, where nothing of it is trained in the present phase, or there is
+    /// none.
+    pub(crate) fn frozen_tiles(&self) -> Option<Tiles<'_>> {
         let stages = self.eval.backbone.stages().len();
-        let all = stages > 0 && all_stay(&self.info(), &last.plan);
-        Ok(all.then_some(Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval }))
+        let untrained = || untracked(self.params(), &self.adapters);
+        let plan = self.present_plan().cloned().unwrap_or_else(untrained);
+        let all = stages > 0 && all_stay(&self.info(), &plan);
+        all.then_some(Tiles { network: &self.eval, prefix: stages, mode: Mode::Eval })
     }
 
-    /// How a prefix that is frozen in a phase runs in an evaluation; of no stages when the evaluating network adapts one.
-    pub(crate) fn eval_tiles(&self, prefix: usize) -> Result<Tiles<'_>> {
-        let (info, last) = (self.info(), self.parts.strategy.phases(&self.info())?.pop());
-        let adapted = last.is_some_and(|p| (0..prefix).any(|i| adapted(&info, &p.plan, i)));
-        Ok(Tiles { network: &self.eval, prefix: if adapted { 0 } else { prefix }, mode: Mode::Eval })
+    /// How a prefix that is frozen in the present phase runs in an evaluation.
+    pub(crate) fn eval_tiles(&self, prefix: usize) -> Tiles<'_> {
+        Tiles { network: &self.eval, prefix, mode: Mode::Eval }
     }
 }
 
@@ -300,7 +352,11 @@ fn fields(parts: &Parts) -> Result<BTreeMap<String, Field>> {
 }
 
 fn network(parts: &Parts, info: &ModelInfo, plan: Arc<Plan>) -> Result<Network> {
-    let root = Scope::new(&parts.params, plan, parts.seeds, DType::F32);
+    network_in(&Scope::new(&parts.params, plan, parts.seeds, DType::F32), parts, info)
+}
+
+/// Builds the network in a scope, which knows afterwards what layers were adapted.
+pub(crate) fn network_in(root: &Scope, parts: &Parts, info: &ModelInfo) -> Result<Network> {
     let backbone = parts.architecture.build(&parts.inputs, &root.pp("backbone"))?;
     let features = parts.architecture.features(&parts.inputs)?;
     let fitted = parts.strategy.head();
@@ -317,11 +373,10 @@ fn network(parts: &Parts, info: &ModelInfo, plan: Arc<Plan>) -> Result<Network> 
     Ok(Network { backbone, features, heads, modules })
 }
 
-/// A plan that tracks nothing, with the adapters of `last`.
-fn untracked(params: &Params, last: Option<Plan>) -> Plan {
-    let adapters = last.map(|p| p.adapters).unwrap_or_default();
+/// A plan that tracks nothing, with these adapters.
+pub(crate) fn untracked(params: &Params, adapters: &Plan) -> Plan {
     let names = params.names();
-    Plan { adapters, ..Plan::frozen(names.iter().map(String::as_str)) }
+    Plan { uses: Plan::frozen(names.iter().map(String::as_str)).uses, ..adapters.clone() }
 }
 
 /// Moves a batch to a device.

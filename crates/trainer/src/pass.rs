@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use transplant_core::{
-    Error, Event, Features, Feed, HIDDEN, ModelInfo, Params, Pass, Result, Seeds, Target, Targets, rows_at_a_time,
+    Error, Event, Features, Feed, HIDDEN, ModelInfo, Params, Pass, Phase, Result, Seeds, Target, Targets,
+    rows_at_a_time,
 };
 
 use crate::data::{Data, Io};
@@ -29,13 +30,18 @@ impl Pass for BoundaryPass<'_, '_> {
         self.model.params()
     }
 
+    fn phases(&self) -> &[Phase] {
+        self.model.phases()
+    }
+
     fn features(&mut self, stream: &str) -> Result<Features> {
         if let Some(feed) = self.data.labelled.get(stream) {
             return features(self.model, stream, &**feed, self.io);
         }
         let feed = self.data.unlabelled.get(stream);
         let feed = feed.ok_or_else(|| Error::contract(format!("there is no stream `{stream}`")))?;
-        features(self.model, stream, &**feed, self.io)
+        // Whatever the feed hands out, labels of this stream are not for the strategy.
+        Ok(Features { targets: Targets::new(), ..features(self.model, stream, &**feed, self.io)? })
     }
 
     fn seeds(&self) -> Seeds {

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use transplant_core::{
     Acts, Batch, Ctx, Error, Forward, Mixed, Mode, Params, Progress, Result, Seeds, Step, Strategy, Target, Targets,
     Task, Term,
 };
 
-use crate::fetched::Fetched;
+use crate::fetched::{Fetched, known_rows};
 use crate::model::Network;
+
+/// Factors on supervised losses, by stream and task; 1 for those that are not named.
+pub(crate) type Shares = BTreeMap<(String, String), f64>;
 
 /// One update over one batch of every stream.
 pub(crate) struct TrainStep<'a> {
@@ -19,6 +22,7 @@ pub(crate) struct TrainStep<'a> {
     pub(crate) tasks: &'a BTreeMap<String, std::sync::Arc<dyn Task>>,
     pub(crate) params: &'a Params,
     pub(crate) streams: &'a BTreeMap<String, Fetched<'a>>,
+    pub(crate) shares: &'a Shares,
     pub(crate) prefix: usize,
     pub(crate) taps: &'a BTreeSet<String>,
     pub(crate) progress: Progress,
@@ -91,7 +95,7 @@ impl Step for TrainStep<'_> {
 
     fn supervised(&mut self, stream: &str) -> Result<Vec<Term>> {
         let strategy = self.strategy;
-        let terms = if let Some(mixed) = strategy.mix(stream, self)? {
+        let mut terms = if let Some(mixed) = strategy.mix(stream, self)? {
             self.mixed(mixed, stream)?
         } else {
             let forward = self.forward(stream)?;
@@ -99,6 +103,12 @@ impl Step for TrainStep<'_> {
         };
         if terms.is_empty() {
             return Err(Error::contract(format!("stream `{stream}` has no target that a task learns")));
+        }
+        for term in &mut terms {
+            let share = self.shares.get(&(stream.to_owned(), term.name.clone())).copied().unwrap_or(1.0);
+            if share != 1.0 {
+                term.value = (&term.value * share)?;
+            }
         }
         Ok(terms)
     }
@@ -134,15 +144,14 @@ impl Step for TrainStep<'_> {
 /// The mean of a loss over the rows whose target is known; 0 when none is.
 fn mean_over_known(rows: &Tensor, target: &Target) -> Result<Tensor> {
     let Some(present) = &target.present else { return Ok(rows.mean_all()?) };
-    let present = present.to_dtype(rows.dtype())?;
-    let known = present.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.max(1.0);
-    Ok(((rows * present)?.sum_all()? / known)?)
+    let known = known_rows(target, 0)?.max(1.0);
+    Ok(((rows * present.to_dtype(rows.dtype())?)?.sum_all()? / known)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     #[test]
     fn missing_targets_do_not_count() -> Result<()> {

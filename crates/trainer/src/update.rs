@@ -1,6 +1,7 @@
 //! Applying gradients: clipping, parameter groups, and the optimiser's state.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use candle_core::Tensor;
 use transplant_core::{Gradients, Optimiser, Origin, Params, Plan, Result, Role, UpdateAt, Use};
@@ -44,8 +45,16 @@ impl Applied<'_> {
             if can_update_in_place(&together)
                 && let Some(step) = self.optimiser.in_place(at)
             {
-                update_in_place(&value, grad, &together[2..], step)?;
-                continue;
+                let failed = OnceLock::new();
+                update_in_place(&value, grad, &together[2..], |value, grad, slots| {
+                    if let Err(e) = step(value, grad, slots) {
+                        failed.set(e).ok();
+                    }
+                })?;
+                match failed.into_inner() {
+                    Some(e) => return Err(e),
+                    None => continue,
+                }
             }
             let new = self.optimiser.update(at, &value, grad, &mut slots)?;
             self.params.set(name, &new)?;

@@ -19,7 +19,8 @@ pub struct Fitted {
     pub tensors: BTreeMap<String, Tensor>,
     /// Names of the network for which no file has a tensor (a learned pooling): they keep what they start with.
     pub fresh: Vec<String>,
-    /// The layer that turned features into classes, `weight [classes, width]` and `bias [classes]`, where the file has one.
+    /// The layer that turned features into classes, `weight [classes, width]` and `bias [classes]`, where the file has
+    /// one.
     pub head: BTreeMap<String, Tensor>,
     /// What was changed on the way, by the network's names.
     pub changed: BTreeMap<String, String>,
@@ -53,15 +54,15 @@ impl<'a> Ours<'a> {
     }
 }
 
-/// Finds the place of every tensor of a file in a network, whose names and shapes are `ours`. Numbers come out in single
-/// precision. What wrappers put before names is taken off. A first convolution over other colour channels is adapted: summed for
-/// one channel, so that a grey image gives what it gave in three equal channels, otherwise repeated and scaled. A vision
-/// transformer's grid of positions is resized when it has another size, and of a text's positions the first are taken when the
-/// network has fewer.
+/// Finds the place of every tensor of a file in a network, whose names and shapes are `ours`. Numbers come out in
+/// single precision. What wrappers put before names is taken off. A first convolution over other colour channels is
+/// adapted: summed for one channel, so that a grey image gives what it gave in three equal channels, otherwise repeated
+/// and scaled. A vision transformer's grid of positions is resized when it has another size, and of a text's positions
+/// the first are taken when the network has fewer.
 ///
 /// # Errors
-/// When a tensor of the network has no counterpart, one of the file no place, a shape differs, or values cannot be weights: whole
-/// numbers, values that are not finite, variances below 0.
+/// When a tensor of the network has no counterpart, one of the file no place, a shape differs, or values cannot be
+/// weights: whole numbers, values that are not finite, variances below 0.
 pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) -> Result<Fitted> {
     let network = Ours::new(ours);
     let Unwrapped { file, head: beside, prefix } = unwrap(file.into(), &network)?;

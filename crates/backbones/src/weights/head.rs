@@ -18,9 +18,9 @@ pub struct HeadRows {
     pub names: Vec<String>,
 }
 
-/// The rows of `head`, whose classes are called `theirs`, for those of `ours` that have the same name but for case and what
-/// stands between words (`_`, `-`, spaces). A name that stands for two classes stands for none. All other rows are for the
-/// caller to make.
+/// The rows of `head`, whose classes are called `theirs`, for those of `ours` that have the same name but for case and
+/// what stands between words (`_`, `-`, spaces). A name that stands for two classes stands for none. All other rows are
+/// for the caller to make.
 ///
 /// # Errors
 /// When a tensor of the head has not one row a class, or values that are not finite.

@@ -1,8 +1,8 @@
 //! Pretrained weights from files: [`read`], [`fit`] and [`head_rows`].
 //!
-//! A file is safetensors or what `torch.save` wrote, which is read without running it. Its names are translated by tables
-//! (`naming.rs`), and every tensor must find its place: what is missing, left over or of another shape is an error. What wrappers
-//! put before all names is taken off (`prefix.rs`).
+//! A file is safetensors or what `torch.save` wrote, which is read without running it. Its names are translated by
+//! tables (`naming.rs`), and every tensor must find its place: what is missing, left over or of another shape is an
+//! error. What wrappers put before all names is taken off (`prefix.rs`).
 
 mod fit;
 mod head;
@@ -30,12 +30,13 @@ pub use tensors::WeightsFile;
 use shards::Index;
 use tensors::{Tensors, of_safetensors};
 
-/// The tensors of a safetensors or PyTorch file, or of all files that an index names, on the CPU. `key` names which of several
-/// sets of weights is taken: a dictionary of the file with dots between its keys, or the beginning of names; without one it is the
-/// likeliest, and weights that are averaged over steps only where there are no others.
+/// The tensors of a safetensors or PyTorch file, or of all files that an index names, on the CPU. `key` names which of
+/// several sets of weights is taken: a dictionary of the file with dots between its keys, or the beginning of names;
+/// without one it is the likeliest, and weights that are averaged over steps only where there are no others.
 ///
 /// # Errors
-/// When the file is missing, cut off, of another kind, lies about its lengths, names code to be run, or has nothing under `key`.
+/// When the file is missing, cut off, of another kind, lies about its lengths, names code to be run, or has nothing
+/// under `key`.
 pub fn read(path: &Path, key: Option<&str>) -> Result<WeightsFile> {
     let wrong = |e: String| Error::data(path, None, e);
     if path.is_dir() {

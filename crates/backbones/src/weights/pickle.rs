@@ -1,9 +1,9 @@
-//! Reads Python's pickles without running them. Tensors, plain containers and text are understood; whatever else a pickle makes is
-//! an object of which the class, the items and the state are known, and none of its code. A pickle that names a function which
-//! runs commands is refused.
+//! Reads Python's pickles without running them. Tensors, plain containers and text are understood; whatever else a
+//! pickle makes is an object of which the class, the items and the state are known, and none of its code. A pickle that
+//! names a function which runs commands is refused.
 //!
-//! Values live in one list and refer to each other by number, so that a hostile file can neither loop nor nest deep enough to
-//! overflow the stack.
+//! Values live in one list and refer to each other by number, so that a hostile file can neither loop nor nest deep
+//! enough to overflow the stack.
 
 use super::machine;
 

@@ -1,5 +1,5 @@
-//! Names of a network that is wrapped in others: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.` of a
-//! Lightning module, `backbone.` of a detector.
+//! Names of a network that is wrapped in others: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.`
+//! of a Lightning module, `backbone.` of a detector.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +23,8 @@ pub(super) struct Unwrapped {
     pub(super) prefix: String,
 }
 
-/// Takes off the beginning under which most of the network's names are found; what has another beginning is left out, and the
-/// notes tell of it.
+/// Takes off the beginning under which most of the network's names are found; what has another beginning is left out,
+/// and the notes tell of it.
 ///
 /// # Errors
 /// When two beginnings do equally well.

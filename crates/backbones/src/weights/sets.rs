@@ -1,5 +1,5 @@
-//! Which weights of a checkpoint are taken: a file may hold several dictionaries of tensors, such as averaged weights beside those
-//! of the last step, or names of two networks in one dictionary.
+//! Which weights of a checkpoint are taken: a file may hold several dictionaries of tensors, such as averaged weights
+//! beside those of the last step, or names of two networks in one dictionary.
 
 use super::pickle::{Id, Pickle, Value};
 
@@ -92,7 +92,8 @@ fn collect(pickle: &Pickle, id: Id, path: &str, depth: usize, seen: &mut usize, 
     }
 }
 
-/// The tensors of a module that was saved whole, by the names that its `state_dict` would have; none where it is no module.
+/// The tensors of a module that was saved whole, by the names that its `state_dict` would have; none where it is no
+/// module.
 fn module(pickle: &Pickle, id: Id) -> Vec<(String, Id)> {
     let (mut out, mut open, mut seen) = (Vec::new(), vec![(String::new(), id)], 0);
     while let Some((path, id)) = open.pop() {
@@ -155,8 +156,8 @@ pub(super) fn choose<'a>(sets: &'a [Set], top: &[&str]) -> Result<(&'a Set, Opti
     Ok((found, Some(note)))
 }
 
-/// What `key` stands for: one of these dictionaries, and the beginning of names in it; or the beginning of names in the one that
-/// is taken without a key.
+/// What `key` stands for: one of these dictionaries, and the beginning of names in it; or the beginning of names in the
+/// one that is taken without a key.
 pub(super) fn named<'a>(sets: &'a [Set], key: &str, top: &[&str]) -> Option<(&'a Set, String)> {
     let below = |s: &'a Set| match key.strip_prefix(s.path.as_str())? {
         "" => Some((s, String::new())),

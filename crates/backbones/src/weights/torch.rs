@@ -1,5 +1,5 @@
-//! Files that `torch.save` wrote: an archive with one entry a storage, or, before PyTorch 1.6, one pickle after another and the
-//! storages at the end.
+//! Files that `torch.save` wrote: an archive with one entry a storage, or, before PyTorch 1.6, one pickle after another
+//! and the storages at the end.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};

@@ -9,7 +9,8 @@ use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError
 /// No picture takes more memory when it is decoded; a small file can announce any size.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// No side is longer in pixels. A JPEG cannot say more, and a line of pixels would grow beyond all bounds when it is scaled.
+/// No side is longer in pixels. A JPEG cannot say more, and a line of pixels would grow beyond all bounds when it is
+/// scaled.
 const LONGEST_SIDE: u32 = 65_535;
 
 /// Shares of red, green and blue in grey, in 65536ths (ITU-R BT.601, as Pillow rounds them).
@@ -106,8 +107,8 @@ fn highest(image: &DynamicImage) -> Option<u16> {
     }
 }
 
-/// Whether the marker that ends a JPEG follows its pixels; the decoder fills up with grey where it does not. A preview in the
-/// header has an end of its own.
+/// Whether the marker that ends a JPEG follows its pixels; the decoder fills up with grey where it does not. A preview
+/// in the header has an end of its own.
 fn has_end(content: &[u8]) -> bool {
     let mut at = 2;
     while let Some([0xff, marker, high, low]) = content.get(at..at + 4) {

@@ -265,8 +265,8 @@ mod tests {
 
     #[test]
     fn words_for_missing_offer_the_option() {
-        let said = one(&[("NaN", 9), ("a", 2), ("n/a", 1)], Naming::Folders, FindingKind::MissingValueAsClass);
-        assert!(said.contains("`NaN` (9 rows), `n/a` (1 row) are classes"), "{said}");
+        let said = one(&[("NaN", 9), ("a", 2), ("n/a", 2)], Naming::Folders, FindingKind::MissingValueAsClass);
+        assert!(said.contains("`NaN` (9 rows), `n/a` (2 rows) are classes"), "{said}");
     }
 
     #[test]

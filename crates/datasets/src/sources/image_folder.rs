@@ -2,7 +2,7 @@
 //! torchvision's `ImageFolder`. Use it for pictures of one's own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,6 @@ impl Component<dyn Dataset> for ImageFolder {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
     use tempfile::TempDir;
     use transplant_core::{Field, FindingKind};
 
@@ -316,8 +315,8 @@ mod tests {
         assert_eq!((names(&pictures), labels(&pictures)), (vec!["ok".into(), "bad".into()], vec![1, 1, 0, 0]));
         assert_eq!(kinds(&pictures), [FindingKind::UnusedClasses]);
         assert_eq!(pictures.findings()[0].message, "folders that `classes` leaves out: `empty`, `rest`");
-        let e = with(&["ok", "bda"]).unwrap_err().to_string();
-        assert_eq!(e, "classes: names `bda`, and there is no folder of that name (did you mean `bad`?)");
+        let e = with(&["ok", "badd"]).unwrap_err().to_string();
+        assert_eq!(e, "classes: names `badd`, and there is no folder of that name (did you mean `bad`?)");
         assert!(with(&[]).unwrap_err().to_string().starts_with("classes: must not be empty"));
         assert!(with(&["ok", "ok"]).unwrap_err().to_string().starts_with("classes: names `ok` twice"));
         Ok(())

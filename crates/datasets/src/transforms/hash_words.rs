@@ -5,14 +5,16 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx};
+use transplant_core::{
+    Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx, words,
+};
 
 use super::texts::{each_text, of_each_text, token_schema};
 
 /// Turns texts into numbers of words: a hash of each, without a vocabulary.
 ///
 /// Weinberger et al. 2009. A word is a run of letters and digits (Unicode), in lower case; its number is
-/// `1 + fnv1a_64(word) % buckets`.
+/// `1 + fnv1a_64(word) % buckets`. In scripts without blanks between words (Chinese, Japanese, Thai, …) each character is a word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -58,7 +60,8 @@ impl HashWords {
     }
 
     fn numbers(&self, text: &str) -> Vec<u32> {
-        let words: Vec<String> = words(text).take(self.0.max_words).map(str::to_lowercase).collect();
+        let words = words(text, char::is_alphanumeric).into_iter();
+        let words: Vec<String> = words.take(self.0.max_words).map(str::to_lowercase).collect();
         // Below 2^24.
         let number = |text: &str| 1 + (fnv1a(text.as_bytes()) % self.0.buckets as u64) as u32;
         let mut out: Vec<u32> = words.iter().map(|w| number(w)).collect();
@@ -67,11 +70,6 @@ impl HashWords {
         }
         out
     }
-}
-
-/// Runs of letters and digits.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty())
 }
 
 /// FNV-1a with 64 bits.
@@ -89,7 +87,7 @@ impl Transform for HashWords {
     }
 
     fn lengths(&self, inputs: &Acts) -> Result<Vec<usize>> {
-        of_each_text(inputs, None, &|text| Ok(words(text).count()))
+        of_each_text(inputs, None, &|text| Ok(words(text, char::is_alphanumeric).len()))
     }
 
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
@@ -135,6 +133,15 @@ mod tests {
         assert_eq!(out[1], (vec![997, 969, number("no")], vec![1.0; 3]));
         assert_eq!(out[2], (vec![number("élan"), number("2x"), 0], vec![1.0, 1.0, 0.0]));
         assert_eq!(out[3].0, [997; 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn chinese_characters_are_words() -> Result<()> {
+        let t = build::<HashWords>(json!({"max_words": 4}))?;
+        let number = |w: &str| 1 + (fnv1a(w.as_bytes()) % 30_000) as u32;
+        let out = apply(t.as_ref(), &["好吃，AI店"]);
+        assert_eq!(out[0].0, [number("好"), number("吃"), number("ai"), number("店")]);
         Ok(())
     }
 

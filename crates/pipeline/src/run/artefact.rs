@@ -16,7 +16,12 @@ use transplant_trainer::{Model, Parts};
 
 use super::data;
 use super::hash;
-use super::record::{SCHEMA, write_json};
+use super::layout::ModelLayout;
+use super::record::{read_json, write_json};
+use super::source::BACKBONE;
+
+/// Version of `model.json`.
+pub(crate) const SCHEMA: u32 = 1;
 
 /// What is in `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +38,9 @@ pub struct Manifest {
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
     /// The strategies, which may have replaced heads or attached adapters.
     pub strategies: Vec<Spec<dyn Strategy>>,
+    /// Epochs for which the strategies planned.
+    #[serde(default)]
+    pub epochs: u64,
     /// What a row is before the transforms.
     pub raw_inputs: Schema,
     /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a transform.
@@ -88,30 +96,30 @@ pub struct Artefact {
 /// Saves a model with the files that its `transforms`, those of the manifest, cannot do without; loads it again and compares
 /// every tensor and the outputs for `rows`, bit by bit.
 pub(crate) fn save(
-    folder: &Path,
+    folder: &ModelLayout,
     mut manifest: Manifest,
     model: &Model,
     transforms: &[Arc<dyn Transform>],
     (inputs, rows): (Acts, &[u64]),
     plugins: &Plugins,
 ) -> Result<()> {
-    super::folder::remove(folder)?;
-    super::folder::make(folder)?;
-    let weights = folder.join("model.safetensors");
+    super::folder::remove(folder.root())?;
+    super::folder::make(folder.root())?;
+    let weights = folder.weights();
     save_safetensors(&weights, &model.params().snapshot(|_| true)?, &BTreeMap::new())?;
     manifest.tensors = model.params().all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
     manifest.sha256 = hash::of_file(&weights)?;
     for (spec, transform) in manifest.transforms.iter_mut().zip(transforms) {
         let Some(file) = transform.carried() else { continue };
-        let path = folder.join(&file.name);
+        let path = folder.carried(&file.name);
         write_atomically(&path, &file.content)?;
         manifest.files.insert(file.name.clone(), hash::of_file(&path)?);
         // The model stands alone: neither the catalogue nor the place where the file was is needed any more.
         spec.options.retain(|key, _| key != "asset");
         spec.options.insert(file.option.to_owned(), file.name.into());
     }
-    write_json(&folder.join("model.json"), &manifest)?;
-    let back = load(folder, plugins, model.params().device())?;
+    write_json(&folder.manifest(), &manifest)?;
+    let back = load(folder.root(), plugins, model.params().device())?;
     if back.model.params().hash(|_| true)? != model.params().hash(|_| true)? {
         return Err(Error::contract("the model loaded again has other weights than the one that was saved"));
     }
@@ -126,19 +134,14 @@ pub(crate) fn save(
 /// # Errors
 /// When a file is missing or damaged, or a component is not registered.
 pub fn load(folder: &Path, plugins: &Plugins, device: &Device) -> Result<Artefact> {
-    let path = folder.join("model.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let manifest: Manifest = serde_json::from_str(&text).map_err(|e| Error::data(&path, None, e.to_string()))?;
-    if manifest.schema != SCHEMA {
-        let message = format!("the artefact's version is {}, this program reads version {SCHEMA}", manifest.schema);
-        return Err(Error::data(&path, None, message));
-    }
-    let weights = folder.join("model.safetensors");
+    let files = ModelLayout::new(folder);
+    let manifest: Manifest = read_json(&files.manifest(), SCHEMA)?;
+    let weights = files.weights();
     if hash::of_file(&weights)? != manifest.sha256 {
         return Err(Error::data(&weights, None, "the weights are not those that were saved: their hash differs"));
     }
     for (name, sha256) in &manifest.files {
-        let path = folder.join(name);
+        let path = files.carried(name);
         if hash::of_file(&path)? != *sha256 {
             return Err(Error::data(&path, None, "is not the file that was saved: its hash differs"));
         }
@@ -169,19 +172,32 @@ pub(super) fn fresh(m: &Manifest, device: &Device, cx: &BuildCx<'_>) -> Result<M
 fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx: &BuildCx<'_>) -> Result<Model> {
     let mut model = fresh(m, device, cx)?;
     if let Some(source) = &m.source {
-        // Strategies plan by what was there to start from; the tensors themselves are replaced below. Adapters were not
-        // there then.
+        // Strategies plan by what was there to start from; the tensors themselves are replaced below.
         let mut start = tensors.clone();
         start.retain(|n, _| !n.starts_with("backbone.") || model.params().find(n).is_some());
         model.load_source(&start, &source.step, &source.same_labels)?;
     }
     let params = model.params().clone();
+    let adapter = |name: &String| matches!(m.tensors.get(name), Some((Role::Adapter, _)));
+    let stray = |n: &&String| n.starts_with(BACKBONE) && !adapter(n) && params.find(n).is_none();
+    if let Some(name) = tensors.keys().find(stray) {
+        let why = format!("the network has no place for it; version {} of this program wrote the model", m.transplant);
+        return Err(Error::param(name, why));
+    }
+    let adapted = tensors.keys().any(adapter);
+    if adapted {
+        model.plan(m.epochs)?;
+    }
     params.remove_where(|n| !tensors.contains_key(n));
     for (name, value) in tensors {
         let (role, origin) = m.tensors.get(name).cloned().unwrap_or((Role::Buffer, Origin::Fresh));
         params.insert(name, value, role, origin)?;
     }
-    model.rebuild()?;
+    if adapted {
+        model.attach_finished()?
+    } else {
+        model.rebuild()?
+    }
     Ok(model)
 }
 

@@ -14,8 +14,10 @@ use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
+use super::baselines::{self, Baselines};
 use super::compare::{Done, Measure, TEST};
-use super::folder::{Begun, Folder};
+use super::folder::{Folder, Left, SetAside};
+use super::layout::{BASELINES, MANIFEST, PREDICTIONS, WEIGHTS};
 use super::leaks::{Because, Leak, Leaks};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
@@ -23,26 +25,20 @@ use super::record::{Metrics, Record, SCHEMA};
 use super::source::Source;
 use super::usage::peak_rss_mb;
 use super::vectors::Shared;
-use super::{cache, hash, labels, leaks, parts, peers, shape};
+use super::{cache, hash, labels, leaks, parts, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
 const VALIDATION: &str = "validation";
 /// Rows for which a saved model is compared with the one in memory.
 const COMPARED_ROWS: usize = 8;
-/// Files of a cell, below its folder.
-const WEIGHTS: &str = "model/model.safetensors";
-const MANIFEST: &str = "model/model.json";
-const PREDICTIONS: &str = "predictions.safetensors";
-/// What peers predict for the test rows, where there are any.
-const PEERS: &str = "peers.safetensors";
 
 /// A finished cell.
 pub(crate) struct Finished {
     pub(crate) record: Record,
     pub(crate) predictions: CellPredictions,
-    /// What peers without a network predict for the test rows, by peer.
-    pub(crate) peers: CellPredictions,
+    /// What baselines without a network predict for the test rows, by baseline.
+    pub(crate) baselines: CellPredictions,
 }
 
 /// The labelled rows a cell sees: data set, rows and tasks.
@@ -56,10 +52,12 @@ pub(crate) struct Session<'a> {
     pub(crate) stop: &'a AtomicBool,
     /// Finds test rows that were learned from.
     pub(crate) leaks: RefCell<Leaks>,
-    /// Peers that were computed.
-    pub(crate) peers: RefCell<BTreeMap<Rows, CellPredictions>>,
-    /// Rows as peers see them, by data set and its transforms.
+    /// Baselines that were fitted.
+    pub(crate) baselines: RefCell<BTreeMap<Rows, Baselines>>,
+    /// Rows as baselines see them, by data set and its transforms.
     pub(crate) vectors: RefCell<BTreeMap<String, Shared>>,
+    /// Where cells go that this run replaces, once there is one.
+    pub(crate) aside: RefCell<Option<SetAside>>,
 }
 
 impl Session<'_> {
@@ -67,23 +65,50 @@ impl Session<'_> {
     pub(crate) fn cell(&self, index: usize, listener: &mut dyn Listener) -> Result<Finished> {
         let ready = &self.run.cells[index];
         let id = ready.cell.id.clone();
-        if let Some(record) = self.folder.finished(&id, &ready.key) {
+        let left = self.folder.left(&id, &ready.key)?;
+        if let Left::Finished(record) = left {
             listener.on(&Event::CellReused { cell: id.clone() });
-            let load = |file: &str| predictions::load(&self.folder.cell(&id).join(file));
-            let peers = if record.peers.is_empty() { CellPredictions::new() } else { load(PEERS)? };
-            return Ok(Finished { record, predictions: load(PREDICTIONS)?, peers });
+            let load = |file: &str| predictions::load(&self.folder.cell(&id).named(file));
+            let baselines = if record.baselines.is_empty() { CellPredictions::new() } else { load(BASELINES)? };
+            return Ok(Finished { record: *record, predictions: load(PREDICTIONS)?, baselines });
         }
         listener.on(&Event::CellStarted { cell: id.clone(), index, of: self.run.cells.len() });
-        let begun = self.folder.begin(&id, &ready.key, self.resume)?;
-        if begun == Begun::Changed {
-            let text =
-                format!("{id} begins anew: what it was begun with (options, data, weights or code) has changed since");
-            listener.on(&Event::Warning { text });
+        let goes_on = matches!(&left, Left::Begun { key, .. } if self.resume && *key == ready.key);
+        if !goes_on {
+            if let Some(why) = self.why_set_aside(ready, &left) {
+                self.set_aside(&id, &why, listener)?;
+            }
+            self.folder.begin(&id, &ready.key)?;
         }
-        let finished = self.train(ready, begun == Begun::GoesOn, listener).within(|| format!("cell `{id}`"))?;
+        let finished = self.train(ready, goes_on, listener).within(|| format!("cell `{id}`"))?;
         let (seconds, metrics) = (finished.record.seconds, finished.record.metrics.clone());
         listener.on(&Event::CellFinished { cell: id, seconds, metrics });
         Ok(finished)
+    }
+
+    /// Why what is left of a cell is set aside; `None` when nothing was trained there.
+    fn why_set_aside(&self, ready: &Ready, left: &Left) -> Option<String> {
+        match left {
+            Left::Other(record) => Some(format!("was finished with {}", difference(record, ready))),
+            Left::Damaged(why) => Some(format!("is not whole: {why}")),
+            Left::Begun { checkpoint: false, .. } | Left::Nothing | Left::Finished(_) => None,
+            Left::Begun { key, .. } if *key == ready.key => {
+                Some("was begun by a run that did not end, which `--resume` would have gone on with".to_owned())
+            }
+            Left::Begun { .. } => Some("was begun with other options, data, weights or code".to_owned()),
+        }
+    }
+
+    /// Moves what is left of a cell to where nothing replaces it, and says so.
+    fn set_aside(&self, id: &str, why: &str, listener: &mut dyn Listener) -> Result<()> {
+        let mut aside = self.aside.borrow_mut();
+        let place = match &mut *aside {
+            Some(place) => place,
+            none => none.insert(self.folder.set_aside()?),
+        };
+        let moved = place.cell(id)?;
+        listener.on(&Event::Warning { text: format!("{id} begins anew: it {why}; {moved}") });
+        Ok(())
     }
 
     fn train(&self, ready: &Ready, resume: bool, listener: &mut dyn Listener) -> Result<Finished> {
@@ -109,7 +134,7 @@ impl Session<'_> {
         for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec.folds.is_some()) {
             listener.on(&if because == Because::Chance { Event::Note { text } } else { Event::Warning { text } });
         }
-        let checkpoints = Some(folder.join("checkpoints"));
+        let checkpoints = Some(folder.checkpoints());
         let cache = cache::settings(self.run, cell)?;
         let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies, cache };
         let outcome = fit(&mut model, &ready.components.recipe, &data, &mut io)?;
@@ -120,18 +145,18 @@ impl Session<'_> {
         }
         if cell.test {
             let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
-            let feed = peers::observed(ready, feed, &self.vectors(ready))?;
+            let feed = baselines::observed(ready, feed, &self.vectors(ready))?;
             predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
         }
         self.save(ready, &model, &data)?;
-        predictions::save(&folder.join(PREDICTIONS), &predictions)?;
-        let peers = predictions.get(TEST).map(|p| self.peers(ready, p)).transpose()?.unwrap_or_default();
-        if !peers.is_empty() {
-            predictions::save(&folder.join(PEERS), &peers)?;
+        predictions::save(&folder.named(PREDICTIONS), &predictions)?;
+        let baselines = predictions.get(TEST).map(|p| self.baselines(ready, p)).unwrap_or_default();
+        if !baselines.predictions.is_empty() {
+            predictions::save(&folder.named(BASELINES), &baselines.predictions)?;
         }
-        let record = self.record(ready, outcome, leak, (&predictions, &peers), started)?;
+        let record = self.record(ready, outcome, leak, (&predictions, &baselines), started)?;
         self.folder.end(&record)?;
-        Ok(Finished { record, predictions, peers })
+        Ok(Finished { record, predictions, baselines: baselines.predictions })
     }
 
     /// A cell and those it builds on, the nearest first.
@@ -146,7 +171,7 @@ impl Session<'_> {
         let parts = shape::parts(&ready.components, inputs, open.dataset.targets(), params, seeds(&ready.cell));
         let mut model = Model::new(parts)?;
         if let Some(upstream) = ready.from.map(|i| &self.run.cells[i].cell) {
-            let weights = self.folder.cell(&upstream.id).join(WEIGHTS);
+            let weights = self.folder.cell(&upstream.id).model().weights();
             let (tensors, _) = load_safetensors(&weights, &self.run.device)?;
             let (step, same_labels) = (upstream.step.as_str(), ready.same_labels.as_slice());
             let source = Source::Cell { step, tensors: Cow::Owned(tensors), same_labels };
@@ -168,7 +193,10 @@ impl Session<'_> {
         let mut data = Data::target(Loader::train(&parts.train, self.loader(ready))?);
         data.validation = parts.validation.as_ref().map(|v| Loader::validation(v, self.loader(ready))).transpose()?;
         for stream in ready.components.strategy.needs().unlabelled {
-            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, self.loader(ready))?);
+            // Streams with as many rows as another are not shuffled alike. The labelled one has the seeds of the cell.
+            let seeds = seeds(&ready.cell).child(&format!("stream/{stream}"));
+            let options = LoaderOptions { seeds, ..self.loader(ready) };
+            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, options)?);
         }
         Ok(data)
     }
@@ -194,12 +222,13 @@ impl Session<'_> {
         let source = self.run.source_name(ready);
         let source = source.map(|s| SourceNote { step: s.to_owned(), same_labels: ready.same_labels.clone() });
         let manifest = Manifest {
-            schema: SCHEMA,
+            schema: artefact::SCHEMA,
             cell: cell.id.clone(),
             transplant: env!("CARGO_PKG_VERSION").to_owned(),
             architecture: cell.backbone.clone(),
             tasks: cell.tasks.clone(),
             strategies: cell.strategies.clone(),
+            epochs: cell.trainer.epochs,
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
             columns: open.dataset.columns(),
@@ -214,26 +243,28 @@ impl Session<'_> {
             tensors: BTreeMap::new(),
             sha256: String::new(),
         };
-        let feed = &data.labelled["target"];
+        let feed = &data.labelled[shape::TARGET];
         let rows: Vec<u64> = feed.rows().iter().copied().take(COMPARED_ROWS).collect();
-        let folder = self.folder.cell(&cell.id).join("model");
+        let folder = self.folder.cell(&cell.id).model();
         artefact::save(&folder, manifest, model, &open.transforms, (feed.plain(&rows)?.inputs, &rows), self.run.plugins)
     }
 
-    /// The peers of a cell: the same for all strategies that see the same rows, and so computed once for them.
-    fn peers(&self, ready: &Ready, test: &SplitPredictions) -> Result<CellPredictions> {
+    /// The baselines of a cell: the same for all strategies that see the same rows, and so fitted once for them.
+    fn baselines(&self, ready: &Ready, test: &SplitPredictions) -> Baselines {
         let tasks: Vec<_> = ready.cell.tasks.keys().cloned().collect();
         let rows = (ready.cell.dataset.clone(), ready.parts.train.rows().to_vec(), tasks);
-        if let Some(known) = self.peers.borrow().get(&rows) {
-            return Ok(known.clone());
+        if let Some(known) = self.baselines.borrow().get(&rows) {
+            return known.clone();
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
-        let peers = peers::peers(ready, &ready.open, test, &self.vectors(ready), &cx)?;
-        self.peers.borrow_mut().insert(rows, peers.clone());
-        Ok(peers)
+        let measures = &ready.components.measures;
+        let baselines = baselines::baselines(ready, &ready.open, test, &self.vectors(ready), &cx);
+        let baselines = baselines.measurable(|p| metrics(measures, &p.tasks).map(drop));
+        self.baselines.borrow_mut().insert(rows, baselines.clone());
+        baselines
     }
 
-    /// What peers saw of rows of the data set of a cell under its transforms.
+    /// What baselines saw of rows of the data set of a cell under its transforms.
     fn vectors(&self, ready: &Ready) -> Shared {
         let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
         self.vectors.borrow_mut().entry(chain).or_default().clone()
@@ -244,7 +275,7 @@ impl Session<'_> {
         ready: &Ready,
         fit: Fit,
         leak: Leak,
-        (p, peers): (&CellPredictions, &CellPredictions),
+        (p, baselines): (&CellPredictions, &Baselines),
         started: Instant,
     ) -> Result<Record> {
         let (cell, parts) = (&ready.cell, &ready.parts);
@@ -264,8 +295,9 @@ impl Session<'_> {
         let measured = |p: &CellPredictions| -> Result<BTreeMap<String, Metrics>> {
             p.iter().map(|(name, p)| Ok((name.clone(), metrics(measures, &p.tasks)?))).collect()
         };
-        let files = [WEIGHTS, MANIFEST, PREDICTIONS].into_iter().chain((!peers.is_empty()).then_some(PEERS));
-        let files = files.map(|f| Ok((f.to_owned(), hash::of_file(&folder.join(f))?)));
+        let some = !baselines.predictions.is_empty();
+        let files = [WEIGHTS, MANIFEST, PREDICTIONS].into_iter().chain(some.then_some(BASELINES));
+        let files = files.map(|f| Ok((f.to_owned(), hash::of_file(&folder.named(f))?)));
         Ok(Record {
             schema: SCHEMA,
             key: ready.key.clone(),
@@ -280,11 +312,13 @@ impl Session<'_> {
             trainable_parameters: fit.trainable,
             steps: fit.steps,
             epochs: fit.epochs,
+            stopped: fit.stopped,
             rows: rows.map(|(k, v)| (k.to_owned(), v)).into(),
             labels: parts.train.rows().len() + validation,
             unlabelled,
             metrics: measured(p)?,
-            peers: measured(peers)?,
+            baselines: measured(&baselines.predictions)?,
+            baselines_not_fitted: baselines.not_fitted.clone(),
             chosen_by: tags.filter(|_| validation > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
@@ -301,7 +335,31 @@ impl Finished {
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
         let control = !ready.takes_weights();
-        Done { record: &self.record, predictions: &self.predictions, peers: &self.peers, control, measures }
+        Done { record: &self.record, predictions: &self.predictions, peers: &self.baselines, control, measures }
+    }
+}
+
+/// What of a finished cell is not what it would be made of now.
+fn difference(record: &Record, ready: &Ready) -> String {
+    let (was, is) = (&record.cell, &ready.cell);
+    let mut trainer = was.trainer.clone();
+    trainer.checkpoint_every_secs = is.trainer.checkpoint_every_secs;
+    let options = [
+        ("backbone", was.backbone == is.backbone),
+        ("tasks", was.tasks == is.tasks),
+        ("strategy", was.strategies == is.strategies),
+        ("trainer", trainer == is.trainer),
+        ("metrics", was.metrics == is.metrics),
+        ("test", was.test == is.test && was.test_views == is.test_views),
+        ("dataset", was.dataset == is.dataset && record.dataset == ready.spec),
+    ];
+    let mut other: Vec<String> = options.into_iter().filter(|(_, same)| !same).map(|(k, _)| format!("`{k}`")).collect();
+    if record.data_hash != ready.open.hash {
+        other.push("data".to_owned());
+    }
+    match other.is_empty() {
+        true => "other code, on another device, or from another start".to_owned(),
+        false => format!("other {}", other.join(", ")),
     }
 }
 

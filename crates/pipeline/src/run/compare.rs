@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
 use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 
 use super::predictions::CellPredictions;
-use super::record::{Metrics, Record};
+use super::record::{Metrics, Record, nan_for_null, nans_for_nulls};
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
 const REPLICATES: usize = 1000;
@@ -43,25 +43,27 @@ pub(crate) struct Done<'a> {
 }
 
 /// One line of the comparison: a strategy of a step, over all its runs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The step.
     pub step: String,
     /// The strategy.
     pub strategy: String,
     /// Other swept keys and their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub swept: BTreeMap<String, Value>,
     /// The metric.
     pub metric: String,
     /// The class that the metric is about, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// The split.
     pub split: String,
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
+    #[serde(deserialize_with = "nan_for_null")]
     pub mean: f64,
     /// Its 95 % interval over source seeds, draws and test rows.
+    #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of runs.
     pub runs: usize,
@@ -70,19 +72,21 @@ pub struct Comparison {
     /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of them.
     pub leaked: usize,
     /// How it differs from the reference; none for the reference itself, and where the two are tested on other rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paired: Option<Paired>,
     /// How it differs from peers without a network, by the metric that judges the step.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, rename = "baselines", skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<AgainstPeer>,
 }
 
 /// The difference to what a peer without a network predicts for the same test rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgainstPeer {
     /// The peer.
+    #[serde(rename = "baseline")]
     pub peer: String,
     /// Mean difference, the strategy's value minus the peer's.
+    #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
     /// Its paired 95 % interval over source seeds, draws and test rows; none where the peer is not there for all runs.
     pub ci95: Option<[f64; 2]>,
@@ -101,15 +105,17 @@ impl Comparison {
 }
 
 /// The difference to the reference over the runs that both have.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// The reference: a control, which takes nothing from the source, where there is one, otherwise the first.
     pub against: String,
     /// Whether the reference is a control.
     pub control: bool,
     /// Mean difference, this minus the reference.
+    #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
     /// Its paired 95 % interval over source seeds, draws and test rows.
+    #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of pairs.
     pub runs: usize,

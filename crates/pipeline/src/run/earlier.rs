@@ -8,6 +8,7 @@ use transplant_core::{BuildCx, Load, Plugins, Result, Seeds};
 use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
+use super::layout::CellLayout;
 use super::parts::{self, Components};
 use super::record::Record;
 
@@ -60,8 +61,8 @@ pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> 
     let mut out = Earlier::default();
     let unknown = |why: &str| Some(format!("the rows that the weights `{name}` learned from: {why}"));
     // RUN/cells/CELL/model/model.safetensors
-    let mut folder = path.and_then(Path::parent).and_then(Path::parent).map(Path::to_owned);
-    if !folder.as_ref().is_some_and(|f| f.join("cell.json").is_file()) {
+    let mut folder = path.and_then(Path::parent).and_then(Path::parent).map(CellLayout::new);
+    if !folder.as_ref().is_some_and(|cell| cell.record().is_file()) {
         out.not_looked = unknown("no record of a run lies beside their file");
         return out;
     }
@@ -95,7 +96,7 @@ pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> 
             out.not_looked = unknown(&format!("those before them, `{weights}`, are not followed any further"));
         }
         let upstream = record.cell.from.as_ref();
-        folder = cell.parent().and_then(|cells| upstream.map(|id| cells.join(id)));
+        folder = cell.root().parent().and_then(|cells| upstream.map(|id| CellLayout::new(cells.join(id))));
     }
     out
 }

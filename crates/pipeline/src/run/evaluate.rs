@@ -8,8 +8,8 @@ use transplant_trainer::evaluate_views;
 use super::compare::TEST;
 use super::earlier::Reopened;
 use super::folder::Folder;
-use super::predict::{finished, read_summary};
 use super::record::{Metrics, Record};
+use super::summary::Summary;
 use super::{artefact, cells};
 use crate::at;
 
@@ -35,12 +35,9 @@ pub fn check_run(
     plugins: &Plugins,
     (device, device_name): (&Device, &str),
 ) -> Result<Vec<Checked>> {
-    let summary = read_summary(folder.root())?;
-    finished(folder.root(), &summary).map_err(|e| e.help("finish it with `--resume`"))?;
-    let tested = summary["steps"].as_array().into_iter().flatten().filter_map(|step| {
-        let told = step["metrics"].get(TEST)?.as_object()?;
-        Some((step["cell"].as_str()?, told))
-    });
+    let summary = Summary::read(folder.layout())?;
+    summary.check_finished(folder.layout()).map_err(|e| e.help("finish it with `--resume`"))?;
+    let tested = summary.steps.iter().filter_map(|step| Some((step.cell.as_str(), step.metrics.get(TEST)?)));
     let tested: Vec<_> = tested.collect();
     if let Some(id) = only.filter(|only| tested.iter().all(|(id, _)| id != only)) {
         let there = tested.iter().map(|(id, _)| *id);
@@ -59,7 +56,7 @@ pub fn check_run(
         let mut same = metrics.len() == told.len();
         let mut lines = String::new();
         for (name, value) in &metrics {
-            let before = told.get(name).and_then(|v| v.as_f64()).unwrap_or(f64::NAN);
+            let before = told.get(name).copied().unwrap_or(f64::NAN);
             let agrees = (value - before).abs() <= allowed;
             same &= agrees;
             let verdict = if agrees { "as before".to_owned() } else { format!("summary.json says {before}") };
@@ -76,7 +73,7 @@ fn measure(folder: &Folder, record: &Record, plugins: &Plugins, device: &Device)
         let message = "the content is not what the run was made with: its hash differs";
         return Err(Error::data(&cell.dataset, None, message));
     };
-    let artefact = artefact::load(&folder.cell(&cell.id).join("model"), plugins, device)?;
+    let artefact = artefact::load(folder.cell(&cell.id).model().root(), plugins, device)?;
     let loader = open.loader(cell.trainer.batch_size, cells::seeds(cell));
     let feed = Loader::test(&parts.test, loader).map_err(at("test"))?;
     let said = evaluate_views(&artefact.model, &feed, cell.test_views)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
-use transplant_core::{Error, Field, Invalid, Result, save_safetensors};
+use transplant_core::{Error, Field, Invalid, Result, Role, save_safetensors};
 
 use super::artefact::Artefact;
 use super::source::BACKBONE;
@@ -36,6 +36,10 @@ pub fn export(artefact: &Artefact, to: &Path) -> Result<()> {
         return Err(refused(format!("it has {} heads, and the network has a place for one", m.tasks.len())));
     };
     let below = format!("heads.{task}.");
+    if let Some((name, _)) = artefact.model.params().all().iter().find(|(_, p)| p.role == Role::Adapter) {
+        let how = "train with what merges them, such as `merge = true` of `lora`";
+        return Err(refused(format!("its adapters are not merged into the weights (`{name}`); {how}")));
+    }
     let mut tensors = BTreeMap::<String, Tensor>::new();
     for (name, value) in artefact.model.params().snapshot(|_| true)? {
         if let Some(name) = name.strip_prefix(BACKBONE) {
@@ -50,9 +54,6 @@ pub fn export(artefact: &Artefact, to: &Path) -> Result<()> {
             };
             return Err(refused(format!("{what} (`{name}`)")));
         }
-    }
-    if tensors.keys().any(|name| name.contains("lora")) {
-        return Err(refused("its adapters are not merged; train with `merge = true` of `lora`".to_owned()));
     }
     let text = |value: serde_json::Value| value.to_string();
     let names = m.targets.values().find_map(|f| match f {

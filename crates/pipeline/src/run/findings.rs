@@ -1,7 +1,7 @@
 //! [`DataFinding`]: what there is to tell about the data of a pipeline. `check`, `run`, `data`, the report and `summary.json` show
 //! the same sentences.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use transplant_core::{Event, Finding, FindingKind, Result, Severity};
 use transplant_datasets::{Chain, Parts, split_findings};
 
@@ -10,7 +10,7 @@ use super::parts::Components;
 use crate::resolved::{Cell, DatasetSpec};
 
 /// A finding and the data set that it is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFinding {
     /// The data set's name in the file.
     pub dataset: String,

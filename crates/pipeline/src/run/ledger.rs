@@ -40,6 +40,7 @@ fn line(row: &LedgerRow) -> String {
     let shape = row.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
     let role = match row.role {
         Role::Weight => "weight",
+        Role::Adapter => "adapter",
         Role::Buffer => "buffer",
     };
     format!("| `{}` | {shape} | {role} | {} | {} |\n", row.name, origin(&row.origin), row.used)

@@ -7,8 +7,12 @@ use serde::Serialize;
 use transplant_core::Result;
 
 use super::folder::Folder;
+use super::layout::WEIGHTS;
 use super::prepare::Prepared;
-use super::record::{Record, SCHEMA, write_json};
+use super::record::{Record, write_json};
+
+/// Version of this file's form.
+const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
 struct Lock<'a> {
@@ -43,7 +47,7 @@ struct Code<'a> {
 /// Writes the lock file for the cells finished so far.
 pub(crate) fn write(folder: &Folder, run: &Prepared<'_>, records: &[&Record]) -> Result<()> {
     let file = std::path::absolute(&run.pipeline.file).unwrap_or_else(|_| run.pipeline.file.clone());
-    let weights = |r: &&'_ Record| Some((r.cell.id.clone(), r.files.get("model/model.safetensors")?.clone()));
+    let weights = |r: &&'_ Record| Some((r.cell.id.clone(), r.files.get(WEIGHTS)?.clone()));
     let weights: BTreeMap<String, String> = records.iter().filter_map(weights).collect();
     let lock = Lock {
         schema: SCHEMA,
@@ -60,5 +64,5 @@ pub(crate) fn write(folder: &Folder, run: &Prepared<'_>, records: &[&Record]) ->
         seeds: run.cells.iter().map(|c| c.cell.seed).collect(),
         device: &run.device_name,
     };
-    write_json(&folder.file("lock.json"), &lock)
+    write_json(&folder.layout().lock(), &lock)
 }

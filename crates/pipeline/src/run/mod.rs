@@ -4,6 +4,7 @@
 
 mod artefact;
 pub mod assets;
+mod baselines;
 mod cache;
 mod cells;
 mod compare;
@@ -19,12 +20,12 @@ mod hash;
 mod hub;
 mod inspect;
 mod labels;
+mod layout;
 mod leaks;
 mod ledger;
 mod lock;
 mod overview;
 mod parts;
-mod peers;
 mod predict;
 mod predictions;
 mod prepare;
@@ -48,6 +49,7 @@ pub use findings::DataFinding;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
 pub use labels::EarlierLabels;
+pub use layout::{CellLayout, ModelLayout, RunLayout};
 pub use leaks::{Because, By, Found, Leak};
 pub use overview::overview;
 pub use predict::{Asked, Choice, Format, Predicted, choose, model_of, predict};
@@ -63,11 +65,12 @@ pub use usage::{cpu_seconds, peak_rss_mb};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use transplant_core::{Error, Listener, Result};
+use transplant_core::{Error, Listener, Result, write_atomically};
 
 use cells::{Finished, Session};
 use compare::{Done, compare};
-use events::Log;
+use events::{Claim, Log};
+use folder::Left;
 
 /// A finished run.
 pub struct Outcome {
@@ -78,15 +81,20 @@ pub struct Outcome {
 }
 
 /// Runs a prepared pipeline. Finished cells in the run folder are taken as they are; with `resume` a cell that was begun
-/// goes on from its newest checkpoint, otherwise it begins anew. When `stop` is set, the state is saved.
+/// goes on from its newest checkpoint, otherwise it begins anew. What was finished with other options, data or code is set
+/// aside below `superseded`, and a warning tells so. When `stop` is set, the state is saved.
 ///
 /// # Errors
 /// [`Error::Interrupted`] when it was stopped; otherwise what data, networks or the disk met. `summary.json` says so.
 pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: &AtomicBool) -> Result<Outcome> {
     let folder = &run.folder;
-    folder.create()?;
-    let mut log = Log::open(&folder.file("events.jsonl"), resume, listener)?;
-    folder.write("pipeline.toml", &run.pipeline.text)?;
+    let files = folder.layout();
+    folder::make(files.root())?;
+    let claim = Claim::take(&files.events())?;
+    folder.remove_half_written()?;
+    let aside = replaces(run)?.then(|| folder.set_aside()).transpose()?;
+    let mut log = Log::open(claim, aside.is_some(), listener)?;
+    write_atomically(&files.pipeline(), run.pipeline.text.as_bytes())?;
     run.findings.iter().for_each(|found| log.on(&found.event()));
     let session = Session {
         run,
@@ -94,8 +102,9 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
         resume,
         stop,
         leaks: RefCell::default(),
-        peers: RefCell::default(),
+        baselines: RefCell::default(),
         vectors: RefCell::default(),
+        aside: RefCell::new(aside),
     };
     let mut done = Vec::new();
     let outcome = all_cells(&session, &mut log, &mut done).and_then(|()| finish(run, &done));
@@ -106,6 +115,16 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
         written.unwrap_or_else(|e| tracing::warn!("cannot write the summary: {e}"));
     }
     outcome
+}
+
+/// Whether a cell was finished with something else than this run has, so that the files about all cells are of another run.
+fn replaces(run: &Prepared<'_>) -> Result<bool> {
+    for ready in &run.cells {
+        if matches!(run.folder.recorded(&ready.cell.id, &ready.key)?, Left::Other(_) | Left::Damaged(_)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn all_cells(session: &Session<'_>, log: &mut Log<'_>, done: &mut Vec<Finished>) -> Result<()> {
@@ -129,15 +148,16 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let name = &run.pipeline.name;
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
-    let (comparison, peers) = (compare(&all)?, compare::peers(&all)?);
+    let (comparison, baselines) = (compare(&all)?, compare::peers(&all)?);
     let findings = run.findings.clone();
-    let summary = Summary { findings, comparison, peers, ..Summary::new(name, Status::Finished, &records) };
+    let summary = Summary { findings, comparison, baselines, ..Summary::new(name, Status::Finished, &records) };
     let main = Summary::main_metrics(&records);
-    let tables = table::tables(&summary.comparison, &main, &summary.peers);
-    run.folder.write(folder::REPORT, &report::report(&summary, &tables, &all)?)?;
-    run.folder.write(folder::LEDGER, &ledger::ledger(name, &records))?;
+    let tables = table::tables(&summary.comparison, &main, &summary.baselines, &summary.baselines_not_fitted);
+    let files = run.folder.layout();
+    write_atomically(&files.report(), report::report(&summary, &tables, &all)?.as_bytes())?;
+    write_atomically(&files.ledger(), ledger::ledger(name, &records).as_bytes())?;
     let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();
-    predictions::write_csv(&run.folder.file(folder::TABLE), &cells)?;
+    predictions::write_csv(&files.predictions(), &cells)?;
     lock::write(&run.folder, run, &records)?;
     summary.write(&run.folder)?;
     Ok(Outcome { summary, tables })

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use transplant_core::Result;
 
 use super::compare::label;
+use super::folder::Left;
 use super::leaks::{Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
@@ -28,7 +29,8 @@ fn describe(run: &Prepared<'_>, leaks: &[Leak], out: &mut String) -> std::fmt::R
     let (name, cells) = (&run.pipeline.name, run.cells.len());
     let folder = run.folder.root().display();
     writeln!(out, "{name}: {cells} cells on {}, run folder {folder}", run.device_name)?;
-    let finished = run.cells.iter().filter(|c| run.folder.finished(&c.cell.id, &c.key).is_some()).count();
+    let is_finished = |c: &&Ready| matches!(run.folder.left(&c.cell.id, &c.key), Ok(Left::Finished(_)));
+    let finished = run.cells.iter().filter(is_finished).count();
     if finished > 0 {
         writeln!(out, "{finished} of them are finished there and will not be run again")?;
     }

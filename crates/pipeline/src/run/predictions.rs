@@ -6,6 +6,9 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{Error, Predictions, Result, load_safetensors, save_safetensors, write_atomically};
 
+/// Version of these files' form, in their metadata.
+const SCHEMA: &str = "1";
+
 /// The predictions of one split.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SplitPredictions {
@@ -23,7 +26,7 @@ pub(crate) type CellPredictions = BTreeMap<String, SplitPredictions>;
 /// Saves a cell's predictions; the bytes depend on the values alone.
 pub(crate) fn save(path: &Path, cell: &CellPredictions) -> Result<()> {
     let mut tensors = BTreeMap::new();
-    let mut meta = BTreeMap::new();
+    let mut meta = BTreeMap::from([("schema".to_owned(), SCHEMA.to_owned())]);
     for (split, p) in cell {
         tensors.insert(format!("{split}/rows"), integers(p.rows.iter().map(|r| *r as i64))?);
         if !p.groups.is_empty() {

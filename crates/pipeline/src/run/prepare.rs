@@ -201,6 +201,7 @@ impl Prepared<'_> {
         };
         known.parts.insert(draw, parts.clone());
         check_roles(cell, spec, &parts, cx).map_err(here)?;
+        check_unlabelled(cell, &components, &parts).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
         let upstream = from.map(|i| &self.cells[i]);
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
@@ -225,12 +226,16 @@ impl Prepared<'_> {
             cell.backbone,
             cell.tasks,
             cell.strategies,
+            cell.trainer.epochs,
             upstream.map(|u| u.shape),
             cell.weights
         ]);
         let shape = match known.shapes.get(&kind.to_string()) {
             Some(shape) => *shape,
             None => {
+                if let Some(upstream) = upstream.filter(|_| components.strategy.needs().load != Load::Nothing) {
+                    check_merged(upstream, &self.shapes[upstream.shape]).map_err(here)?;
+                }
                 let of_cell = upstream.map(|u| {
                     let (step, tensors) = (u.cell.step.as_str(), Cow::Borrowed(&self.shapes[u.shape].tensors));
                     Source::Cell { step, tensors, same_labels: &same_labels }
@@ -300,13 +305,35 @@ impl Prepared<'_> {
             map.remove("checkpoint_every_secs");
         }
         let all = json!({
-            "schema": super::record::SCHEMA, "code": self.code, "device": self.device_name, "step": cell.step,
+            "code": self.code, "device": self.device_name, "step": cell.step,
             "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
             "metrics": cell.metrics, "test": cell.test,
             "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all)
+    }
+}
+
+/// The step that a cell starts from leaves weights alone.
+fn check_merged(upstream: &Ready, shape: &Shape) -> Result<()> {
+    let Some(name) = &shape.adapter else { return Ok(()) };
+    let step = &upstream.cell.step;
+    let e = Invalid::key("from", format!("step `{step}` leaves adapters beside its weights (`{name}`)"));
+    Err(e.help(format!("have `{step}` merge them into the weights, such as by `merge = true` of `lora`")).into())
+}
+
+/// There are rows for the streams without labels that a strategy needs.
+fn check_unlabelled(cell: &Cell, components: &Components, parts: &Parts) -> Result<()> {
+    let needs = components.strategy.needs();
+    match needs.unlabelled.first().filter(|_| parts.unlabelled.rows().is_empty()) {
+        Some(stream) => {
+            let message = format!("needs rows without labels for the stream `{stream}`, and there are none");
+            let help =
+                format!("with `datasets.{}.labels_per_class` all rows beyond are used without labels", cell.dataset);
+            Err(Invalid::key("strategy", message).help(help).into())
+        }
+        None => Ok(()),
     }
 }
 

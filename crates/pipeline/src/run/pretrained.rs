@@ -48,6 +48,7 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
         architecture: plugins.check(architecture)?,
         tasks: BTreeMap::from([(CLASS.to_owned(), plugins.check(&Spec::new("classification"))?)]),
         strategies: vec![plugins.check(&Spec::new("structure"))?],
+        epochs: 0,
         raw_inputs: inputs.clone(),
         frame: Some(frame),
         columns: None,

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use transplant_core::{Error, Result, write_atomically};
-use transplant_trainer::LedgerRow;
+use transplant_trainer::{LedgerRow, Stopped};
 
 use super::labels::EarlierLabels;
+use super::layout::CellLayout;
 use super::leaks::Leak;
 use crate::resolved::{Cell, DatasetSpec};
 
-/// Version of `cell.json`, `model.json` and `summary.json`.
-pub(crate) const SCHEMA: u32 = 1;
+/// Version of `cell.json`. 2: what was `peers` is `baselines`, and may be missing for a reason.
+pub(crate) const SCHEMA: u32 = 2;
 
 /// Values of metrics by name.
 pub type Metrics = BTreeMap<String, f64>;
@@ -47,6 +50,9 @@ pub struct Record {
     pub steps: u64,
     /// Epochs made.
     pub epochs: u64,
+    /// Phases that a policy ended before they had all of their epochs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
     /// Rows of each part.
     pub rows: BTreeMap<String, usize>,
     /// Labels used for training and for choosing together.
@@ -55,8 +61,12 @@ pub struct Record {
     pub unlabelled: bool,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
-    /// What peers without a network score on the test rows, by peer.
-    pub peers: BTreeMap<String, Metrics>,
+    /// What baselines without a network score on the test rows, by baseline.
+    #[serde(default, alias = "peers")]
+    pub baselines: BTreeMap<String, Metrics>,
+    /// Baselines that could not be fitted, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines_not_fitted: BTreeMap<String, String>,
     /// Whether early stopping, the best checkpoint or the like chose on the validation part.
     pub chosen_by: Vec<String>,
     /// The metric by which the cell is judged: the first of its first task.
@@ -80,24 +90,47 @@ impl Record {
     /// Reads the record of a cell.
     ///
     /// # Errors
-    /// When there is none, or it is of another version.
-    pub fn read(cell: &Path) -> Result<Self> {
-        let path = cell.join("cell.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-        let record: Self = serde_json::from_str(&text).map_err(|e| Error::data(&path, None, e.to_string()))?;
-        if record.schema != SCHEMA {
-            return Err(Error::data(&path, None, format!("version {} is not version {SCHEMA}", record.schema)));
-        }
-        Ok(record)
+    /// When there is none, or it is damaged or of a newer version.
+    pub fn read(cell: &CellLayout) -> Result<Self> {
+        read_json(&cell.record(), SCHEMA)
     }
 
     /// Writes it, whole or not at all.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, cell: &Path) -> Result<()> {
-        write_json(&cell.join("cell.json"), self)
+    pub fn write(&self, cell: &CellLayout) -> Result<()> {
+        write_json(&cell.record(), self)
     }
+}
+
+/// Reads a JSON file whose `schema` is at most `known`. A file of an older version lacks fields, which have defaults.
+///
+/// # Errors
+/// When there is none, or it is damaged or of a newer version.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let damaged = |e: serde_json::Error| Error::data(path, None, e.to_string());
+    let value: Value = serde_json::from_str(&text).map_err(damaged)?;
+    match value.get("schema").and_then(Value::as_u64) {
+        Some(version) if version > u64::from(known) => {
+            let message = format!("it is of version {version}, and this program reads versions up to {known}");
+            return Err(Error::data(path, None, message));
+        }
+        Some(_) => {}
+        None => return Err(Error::data(path, None, "it does not say its version in `schema`")),
+    }
+    serde_json::from_value(value).map_err(damaged)
+}
+
+/// A number that JSON, which has no NaN, may hold as null.
+pub(crate) fn nan_for_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+/// [`nan_for_null`] for both ends of an interval.
+pub(crate) fn nans_for_nulls<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 2], D::Error> {
+    Ok(<[Option<f64>; 2]>::deserialize(from)?.map(|end| end.unwrap_or(f64::NAN)))
 }
 
 /// Writes a value as indented JSON, whole or not at all.

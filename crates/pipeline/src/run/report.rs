@@ -56,7 +56,7 @@ fn how_to_read(comparison: &[Comparison], step: &str) -> String {
             }
         });
     }
-    text + " `below` names a peer without a network; the whole interval of the paired difference is on its side.\n"
+    text + " `below` names a baseline without a network; the whole interval of the paired difference is on its side.\n"
 }
 
 /// Means of all other metrics.

@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Error, Field, Invalid, Params, Result, Schema, Seeds, Strategy, Until, Use};
+use transplant_core::{
+    Field, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy, Until, Use,
+    epochs_of,
+};
 use transplant_trainer::{Model, Parts, frozen_stages};
 
 use super::parts::Components;
 use super::source::Source;
 use crate::at;
 use crate::resolved::Cell;
+
+/// The stream of a step's labelled rows.
+pub(super) const TARGET: &str = "target";
 
 /// What cells of one step, data set and strategy have in common.
 pub struct Shape {
@@ -27,8 +33,10 @@ pub struct Shape {
     pub streams: Vec<String>,
     /// What to tell of the file of pretrained weights that it starts from.
     pub notes: Vec<String>,
-    /// Tensors by name, for what builds on this.
+    /// Tensors by name that training leaves, for what builds on this.
     pub(crate) tensors: BTreeMap<String, Tensor>,
+    /// One of them that an adapter made, where adapters stay beside the weights.
+    pub(crate) adapter: Option<String>,
 }
 
 /// A phase of training.
@@ -54,10 +62,7 @@ pub(crate) fn shape(
     source: Option<Source<'_>>,
 ) -> Result<Shape> {
     let needs = c.strategy.needs();
-    let (labelled, unlabelled) = (needs.labelled_streams(), needs.unlabelled.clone());
-    if let Some(other) = labelled.iter().chain(&unlabelled).find(|s| *s != "target") {
-        return Err(Invalid::key("strategy", format!("needs a stream `{other}`, and a step has only `target`")).into());
-    }
+    let streams = streams(&needs).map_err(|e| e.under("strategy"))?;
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, Params::blank(&Device::Cpu), Seeds::new(0));
     let mut model = Model::new(parts).map_err(at("backbone"))?;
@@ -70,31 +75,19 @@ pub(crate) fn shape(
     let mut notes = Vec::new();
     if let Some(source) = source {
         let source = source.for_model(&model).map_err(at("from"))?;
-        source.load(&mut model).map_err(|e| match e {
-            // Loading ends in asking the strategy for its plan.
-            Error::Invalid(_) => at(&which_strategy(cell))(e),
-            e => at("from")(e),
-        })?;
+        source.load(&mut model).map_err(at("from"))?;
         notes = source.notes;
     }
-    let phases = c.strategy.phases(&model.info()).map_err(at(&which_strategy(cell)))?;
-    model.rebuild().map_err(at("strategy"))?;
+    model.plan(cell.trainer.epochs).map_err(at(&which_strategy(cell)))?;
+    epochs_of(model.phases(), cell.trainer.epochs).map_err(|e| e.under("trainer.epochs"))?;
+    let mut phases = Vec::new();
+    for (i, phase) in model.phases().to_vec().iter().enumerate() {
+        model.start_phase(i).map_err(at("strategy"))?;
+        phases.push(phase_shape(&model, phase, &needs));
+    }
+    model.finish().map_err(at("strategy"))?;
     let info = model.info();
-    let numbers = |keep: &dyn Fn(&transplant_core::ParamInfo) -> bool| {
-        info.weights().filter(|p| keep(p)).map(|p| p.shape.iter().product::<usize>()).sum::<usize>()
-    };
-    let phase = |p: &transplant_core::Phase| {
-        let frozen = frozen_stages(&model, &p.plan, &needs.taps);
-        PhaseShape {
-            name: p.name.clone(),
-            trainable: numbers(&|w| p.plan.use_of(&w.name) != Use::Frozen),
-            frozen: info.stages[..frozen].iter().map(|s| s.name.clone()).collect(),
-            frozen_weights: numbers(&|w| w.stage.is_some_and(|s| s < frozen)),
-            fitted: p.until == Until::Now,
-        }
-    };
-    let streams = labelled.iter().map(|s| format!("{s} (labelled)"));
-    let streams = streams.chain(unlabelled.iter().map(|s| format!("{s} (unlabelled)"))).collect();
+    let numbers = |keep: &dyn Fn(&ParamInfo) -> bool| numbers(&info, keep);
     Ok(Shape {
         inputs: inputs.clone(),
         stages: info
@@ -104,11 +97,43 @@ pub(crate) fn shape(
             .map(|(i, s)| (s.name.clone(), numbers(&|w| w.stage == Some(i))))
             .collect(),
         parameters: numbers(&|_| true),
-        phases: phases.iter().map(phase).collect(),
+        phases,
         streams,
         notes,
         tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
+        adapter: info.params.iter().find(|p| p.role == Role::Adapter).map(|p| p.name.clone()),
     })
+}
+
+/// Numbers in the weights, those of adapters among them, that `keep` names.
+fn numbers(info: &ModelInfo, keep: &dyn Fn(&ParamInfo) -> bool) -> usize {
+    let learned = info.params.iter().filter(|p| p.role.learned() && keep(p));
+    learned.map(|p| p.shape.iter().product::<usize>()).sum()
+}
+
+/// What a phase looks like that the model has just begun.
+fn phase_shape(model: &Model, phase: &Phase, needs: &Needs) -> PhaseShape {
+    let (info, frozen) = (model.info(), frozen_stages(model, &phase.plan, &needs.taps));
+    PhaseShape {
+        name: phase.name.clone(),
+        trainable: numbers(&info, &|w| phase.plan.use_of(&w.name) != Use::Frozen),
+        frozen: info.stages[..frozen].iter().map(|s| s.name.clone()).collect(),
+        frozen_weights: numbers(&info, &|w| w.stage.is_some_and(|s| s < frozen)),
+        fitted: phase.until == Until::Now,
+    }
+}
+
+/// The streams of a step in words: its labelled rows are one, `target`, and each unlabelled stream is its rows without
+/// labels.
+fn streams(needs: &Needs) -> Result<Vec<String>, Invalid> {
+    needs.check_streams()?;
+    let labelled = needs.labelled_streams();
+    if let Some(other) = labelled.iter().find(|s| *s != TARGET) {
+        let e = Invalid::new(format!("needs a labelled stream `{other}`, and a step has one, `{TARGET}`"));
+        return Err(e.help("streams without labels may have any other name"));
+    }
+    let labelled = labelled.iter().map(|s| format!("{s} (labelled)"));
+    Ok(labelled.chain(needs.unlabelled.iter().map(|s| format!("{s} (unlabelled)"))).collect())
 }
 
 /// What a model is made of.

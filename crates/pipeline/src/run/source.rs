@@ -25,7 +25,8 @@ pub struct OpenWeights {
     file: WeightsFile,
     /// The file.
     pub(crate) path: Option<PathBuf>,
-    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or `leave_out` is given.
+    /// SHA-256 of the file; of all of them and of what is taken of them, where there are several or `key` or
+    /// `leave_out` is given.
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
@@ -76,8 +77,8 @@ impl OpenWeights {
         Ok(Self { file, path: Some(path), hash, licence, image, tokenizer, classes })
     }
 
-    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file says nothing
-    /// of it: pixels to their scale, texts to their tokens.
+    /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file
+    /// says nothing of it: pixels to their scale, texts to their tokens.
     pub(crate) fn calls_for(&self, inputs: &Schema, spec: &DatasetSpec) -> Vec<Spec<dyn Transform>> {
         let mut out = Vec::new();
         let said = spec.transforms.iter().any(|t| t.tag == NORMALISE);
@@ -116,8 +117,8 @@ impl OpenWeights {
     }
 }
 
-/// What brings pixels to the scale of some weights. A network whose first layer was adapted to other channels sees the mean of
-/// them.
+/// What brings pixels to the scale of some weights. A network whose first layer was adapted to other channels sees the
+/// mean of them.
 pub(super) fn normalise(image: &Preprocessing, channels: usize) -> Spec<dyn Transform> {
     let of_channels = |v: &[f32]| match v.len() == channels {
         true => v.to_vec(),

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use transplant_core::Result;
+use transplant_core::{Error, Invalid, Result};
+use transplant_trainer::Stopped;
 
 use super::compare::Comparison;
 use super::findings::DataFinding;
 use super::folder::Folder;
-use super::record::{Metrics, Record, SCHEMA, write_json};
+use super::layout::RunLayout;
+use super::record::{Metrics, Record, read_json, write_json};
+
+/// Version of this file's form. 2: what was `peers` is `baselines`.
+const SCHEMA: u32 = 2;
 
 /// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It is running, or was killed.
@@ -26,7 +31,7 @@ pub enum Status {
 }
 
 /// What is in `summary.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
     /// Version of this file's form.
     pub schema: u32,
@@ -35,18 +40,23 @@ pub struct Summary {
     /// The pipeline's name.
     pub name: String,
     /// What was found about the data, each thing once.
+    #[serde(default)]
     pub findings: Vec<DataFinding>,
     /// The finished cells.
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
     pub comparison: Vec<Comparison>,
-    /// What peers without a network score on the test rows, by step and peer: means over seeds and draws, folds taken together; empty
-    /// until the run is finished.
-    pub peers: BTreeMap<String, BTreeMap<String, Metrics>>,
+    /// What baselines without a network score on the test rows, by step and baseline: means over seeds and draws, folds taken
+    /// together; empty until the run is finished.
+    #[serde(default, alias = "peers")]
+    pub baselines: BTreeMap<String, BTreeMap<String, Metrics>>,
+    /// Baselines that could not be fitted in some cell, by step, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines_not_fitted: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// One finished cell.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepSummary {
     /// The step.
     pub name: String,
@@ -61,7 +71,7 @@ pub struct StepSummary {
     /// Which fold of the data set is tested.
     pub fold: u64,
     /// Other swept keys and their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub swept: BTreeMap<String, Value>,
     /// Wall time.
     pub seconds: f64,
@@ -71,6 +81,9 @@ pub struct StepSummary {
     pub parameters: usize,
     /// Numbers that were trained.
     pub trainable_parameters: usize,
+    /// Phases that a policy ended before they had all of their epochs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stopped>,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
 }
@@ -79,8 +92,54 @@ impl Summary {
     /// The summary of these cells, without comparisons.
     pub fn new(name: &str, status: Status, records: &[&Record]) -> Self {
         let steps = records.iter().map(|r| StepSummary::new(r)).collect();
-        let (findings, comparison, peers) = Default::default();
-        Self { schema: SCHEMA, status, name: name.to_owned(), findings, steps, comparison, peers }
+        let mut baselines_not_fitted = BTreeMap::<String, BTreeMap<String, String>>::new();
+        for r in records {
+            for (baseline, why) in &r.baselines_not_fitted {
+                let of_step = baselines_not_fitted.entry(r.cell.step.clone()).or_default();
+                of_step.entry(baseline.clone()).or_insert_with(|| why.clone());
+            }
+        }
+        let (findings, comparison, baselines) = Default::default();
+        Self {
+            schema: SCHEMA,
+            status,
+            name: name.to_owned(),
+            findings,
+            steps,
+            comparison,
+            baselines,
+            baselines_not_fitted,
+        }
+    }
+
+    /// Reads the summary of a run.
+    ///
+    /// # Errors
+    /// When the folder is not that of a run, or the summary is damaged or of a newer version.
+    pub fn read(run: &RunLayout) -> Result<Self> {
+        read_json(&run.summary(), SCHEMA).map_err(|e| match e {
+            Error::Io { path, source } => {
+                let root = run.root().display();
+                let message = format!("{root} is not the folder of a run: cannot read {}: {source}", path.display());
+                Invalid::new(message).into()
+            }
+            other => other,
+        })
+    }
+
+    /// That the run in this folder has come to its end.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_finished(&self, run: &RunLayout) -> Result<(), Invalid> {
+        let (root, cells) = (run.root().display(), self.steps.len());
+        let status = match self.status {
+            Status::Finished => return Ok(()),
+            Status::Running => "running",
+            Status::Interrupted => "interrupted",
+            Status::Failed => "failed",
+        };
+        Err(Invalid::new(format!("{root} is not finished: it is {status}, with {cells} cells done")))
     }
 
     /// Writes it into the run folder, whole or not at all.
@@ -88,7 +147,7 @@ impl Summary {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, folder: &Folder) -> Result<()> {
-        write_json(&folder.file("summary.json"), self)
+        write_json(&folder.layout().summary(), self)
     }
 
     /// The metric by which each step is judged.
@@ -111,6 +170,7 @@ impl StepSummary {
             peak_rss_mb: r.peak_rss_mb,
             parameters: r.parameters,
             trainable_parameters: r.trainable_parameters,
+            stopped: r.stopped.clone(),
             metrics: r.metrics.clone(),
         }
     }

@@ -14,12 +14,13 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// The main table of each step: one line a strategy, by the metric that judges the step. `peers` holds what peers
-/// without a network score, by step and peer.
+/// The main table of each step: one line a strategy, by the metric that judges the step. `peers` holds what baselines
+/// without a network score, by step and baseline; `not_fitted` those that could not be fitted, and why.
 pub(crate) fn tables(
     comparison: &[Comparison],
     main: &BTreeMap<String, String>,
     peers: &BTreeMap<String, BTreeMap<String, Metrics>>,
+    not_fitted: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Vec<Table> {
     let mut steps: Vec<&str> = Vec::new();
     for c in comparison.iter().filter(|c| main.get(&c.step) == Some(&c.metric)) {
@@ -32,12 +33,13 @@ pub(crate) fn tables(
             comparison.iter().filter(|c| c.step == *step && main.get(*step) == Some(&c.metric)).collect();
         let of_peer = |(name, m): (&String, &Metrics)| Some((name.clone(), *m.get(main.get(*step)?)?));
         let peers: Vec<_> = peers.get(*step).into_iter().flatten().filter_map(of_peer).collect();
-        table(step, &lines, &peers)
+        let not_fitted: Vec<_> = not_fitted.get(*step).into_iter().flatten().collect();
+        table(step, &lines, &peers, &not_fitted)
     };
     steps.iter().map(of).collect()
 }
 
-fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
+fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)], not_fitted: &[(&String, &String)]) -> Table {
     let metric = lines.first().map(|c| c.metric_name()).unwrap_or_default();
     let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone());
     let mut head = vec!["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
@@ -46,7 +48,7 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
     }
     let flags: Vec<String> = lines.iter().map(|c| flags(c)).collect();
     let width = head.len();
-    if against.is_some() || flags.iter().any(|f| !f.is_empty()) {
+    if against.is_some() || flags.iter().any(|f| !f.is_empty()) || !not_fitted.is_empty() {
         head.push(String::new());
     }
     let columns = head.len();
@@ -63,6 +65,14 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)]) -> Table {
     for (name, m) in peers {
         let mut row = vec![name.clone(), number(*m)];
         row.resize(columns, String::new());
+        rows.push(row);
+    }
+    for (name, why) in not_fitted {
+        let fitted_elsewhere = peers.iter().any(|(peer, _)| peer == *name);
+        let what = if fitted_elsewhere { format!("{name}, in some runs") } else { (*name).clone() };
+        let mut row = vec![what, number(f64::NAN)];
+        row.resize(columns - 1, String::new());
+        row.push(format!("not fitted: {why}"));
         rows.push(row);
     }
     Table { title: format!("{step}: {metric} on test"), rows }
@@ -210,12 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn unfitted_baselines_are_rows() {
+        let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
+        let why = BTreeMap::from([("TF-IDF".to_owned(), "no word".to_owned())]);
+        let not_fitted = BTreeMap::from([("transfer".to_owned(), why)]);
+        let tables = tables(&[line("feature", 0.5, None)], &main, &peers(&[]), &not_fitted);
+        assert!(tables[0].plain().lines().any(|l| l.starts_with("  TF-IDF") && l.ends_with("not fitted: no word")));
+    }
+
+    #[test]
     fn a_table_shows_differences_and_flags_what_is_worse() {
         let lines =
             [line("parameter", 0.8, Some(0.25)), line("frozen", 0.4, Some(-0.15)), line("structure", 0.55, None)];
         let lines = lines.map(|line| beside(line, "1-NN on inputs", 0.6));
         let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
-        let tables = tables(&lines, &main, &peers(&[("majority class", 0.101), ("1-NN on inputs", 0.6)]));
+        let none = BTreeMap::new();
+        let tables = tables(&lines, &main, &peers(&[("majority class", 0.101), ("1-NN on inputs", 0.6)]), &none);
         assert_eq!(tables.len(), 1);
         let text = tables[0].plain();
         assert!(text.starts_with("transfer: accuracy on test\n"), "{text}");
@@ -230,7 +250,7 @@ mod tests {
         // A strategy that stands alone is flagged, too, and one that loses to nobody needs no column.
         let peer = "1-NN on inputs";
         let alone = |score: f64| {
-            super::tables(&[beside(line("feature", 0.5, None), peer, score)], &main, &peers(&[(peer, score)]))
+            super::tables(&[beside(line("feature", 0.5, None), peer, score)], &main, &peers(&[(peer, score)]), &none)
         };
         assert!(
             alone(0.6)[0].plain().contains("[0.480, 0.520]     9  below 1-NN on inputs\n"),
@@ -241,10 +261,10 @@ mod tests {
         assert_eq!(alone(0.51)[0].rows[0].len(), 4, "an interval that holds 0 is no loss");
         let mut point = beside(line("feature", 0.5, None), peer, 0.6);
         point.peers[0].ci95 = None;
-        let point = super::tables(&[point], &main, &peers(&[]));
+        let point = super::tables(&[point], &main, &peers(&[]), &none);
         assert!(point[0].plain().contains("  below 1-NN on inputs (point estimate)"), "{}", point[0].plain());
         let leaking = Comparison { leaked: 8, ..line("feature", 0.5, None) };
-        let leaking = super::tables(&[leaking], &main, &peers(&[]));
+        let leaking = super::tables(&[leaking], &main, &peers(&[]), &none);
         assert!(leaking[0].plain().contains("     9  had learned 8 test rows\n"), "{}", leaking[0].plain());
         let markdown = tables[0].markdown();
         assert!(

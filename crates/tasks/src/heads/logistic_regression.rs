@@ -1,10 +1,10 @@
 //! Logistic regression, to convergence.
 //!
-//! A linear head with an L2 penalty, fitted on frozen features by Newton's method in `f64`. Where the labels are the same
-//! in the source, the penalty pulls towards the source's head instead of towards zero (Chelba and Acero 2006): on MNIST →
-//! optdigits at two labels a class that is worth three to five points. The strength of the penalty is chosen by
-//! leave-one-out on the labels at hand, so no validation rows are needed. The result is a plain linear head, which a later
-//! step can load and fine-tune (Kumar et al. 2022).
+//! A linear head with an L2 penalty, fitted on frozen features by Newton's method in `f64`. Where the labels are the
+//! same in the source, the penalty pulls towards the source's head instead of towards zero (Chelba and Acero 2006): on
+//! MNIST → optdigits at two labels a class that is worth three to five points. The strength of the penalty is chosen by
+//! leave-one-out on the labels at hand, so no validation rows are needed. The result is a plain linear head, which a
+//! later step can load and fine-tune (Kumar et al. 2022).
 //!
 //! Use it by default whenever features are frozen; `knn` and `nearest_prototype` need less and give less.
 
@@ -29,18 +29,19 @@ use super::{ClassWeight, LOGITS, Rows, Scaling, Uniform, class_count, labelled};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogisticRegressionOptions {
-    /// Inverse strengths of the penalty (above 0; the loss is the *sum* over rows, and two classes share one set of coefficients, as
-    /// in scikit-learn). Of several, the one with the highest likelihood of held-out rows is taken: leave-one-out up to 50 rows,
-    /// ten stratified folds above.
+    /// Inverse strengths of the penalty (above 0; the loss is the *sum* over rows, and two classes share one set of
+    /// coefficients, as in scikit-learn). Of several, the one with the highest likelihood of held-out rows is taken:
+    /// leave-one-out up to 50 rows, ten stratified folds above.
     pub c: Vec<f64>,
-    /// Whether the penalty is on the intercepts (biases) too; in scikit-learn it is not. Where it pulls towards the source's head, or
-    /// a class has no labelled row, it always is.
+    /// Whether the penalty is on the intercepts (biases) too; in scikit-learn it is not. Where it pulls towards the
+    /// source's head, or a class has no labelled row, it always is.
     pub penalise_intercept: bool,
     /// Pull towards the source's head where the labels are the same; otherwise always towards zero.
     pub towards_source: bool,
     /// How features are scaled while the head is fitted.
     pub scaling: Scaling,
-    /// What the rows of each class count, also where `c` is chosen: `none` (each row 1) or `balanced` (each class alike).
+    /// What the rows of each class count, also where `c` is chosen: `none` (each row 1) or `balanced` (each class
+    /// alike).
     pub class_weight: ClassWeight,
 }
 
@@ -58,8 +59,8 @@ impl Default for LogisticRegressionOptions {
 }
 
 /// Fits a linear head by regularised logistic regression: with `towards_source = false` the one of scikit-learn's
-/// `LogisticRegression(C=c)`. Keeps `weight [classes, width]` and `bias [classes]`. A class without a labelled row stays where
-/// the penalty pulls it to.
+/// `LogisticRegression(C=c)`. Keeps `weight [classes, width]` and `bias [classes]`. A class without a labelled row
+/// stays where the penalty pulls it to.
 #[derive(Debug, Clone, Default)]
 pub struct LogisticRegression(LogisticRegressionOptions);
 
@@ -205,8 +206,8 @@ impl<'a> Fit<'a> {
     }
 }
 
-/// What each square of a coefficient counts. Two classes share one set of coefficients: each has half of it, and half the square
-/// of a half, twice, is a quarter.
+/// What each square of a coefficient counts. Two classes share one set of coefficients: each has half of it, and half
+/// the square of a half, twice, is a quarter.
 pub(super) fn strength(c: f64, classes: usize) -> f64 {
     if classes == 2 { 2.0 / c } else { 1.0 / c }
 }

@@ -1,8 +1,8 @@
 //! Softmax regression to convergence, by Newton's method with conjugate gradients.
 //!
-//! The Hessian is never formed: its product with a direction costs one pass over the rows. The loss is strictly convex for
-//! any positive pull, so there is one minimum and no choice of where to start changes it. (Biases that nothing pulls may move
-//! together without changing a probability; they stay together where they started.)
+//! The Hessian is never formed: its product with a direction costs one pass over the rows. The loss is strictly convex
+//! for any positive pull, so there is one minimum and no choice of where to start changes it. (Biases that nothing
+//! pulls may move together without changing a probability; they stay together where they started.)
 
 use transplant_core::{Error, Result};
 use transplant_kernels::tall::{Tall, outer_products, products};
@@ -14,8 +14,8 @@ const TOLERANCE: f64 = 1e-9;
 /// The part of the loss that rounding may be.
 const RESOLUTION: f64 = 1e-12;
 
-/// The features of all rows, `[rows, width]`, in one form or another. What it computes has the same bits for any number of
-/// threads.
+/// The features of all rows, `[rows, width]`, in one form or another. What it computes has the same bits for any number
+/// of threads.
 pub(crate) trait Design: Sync {
     /// Values a row.
     fn width(&self) -> usize;

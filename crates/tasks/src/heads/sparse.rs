@@ -1,7 +1,7 @@
 //! A sparse matrix as the features of a softmax regression.
 //!
-//! It is kept twice, by rows and by columns, so that each number of a product is one sum in one fixed order, wherever it is
-//! made.
+//! It is kept twice, by rows and by columns, so that each number of a product is one sum in one fixed order, wherever
+//! it is made.
 
 use transplant_kernels::parallel::chunks_of_work;
 

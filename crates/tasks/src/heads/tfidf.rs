@@ -4,11 +4,15 @@
 //! A word is a run of two or more letters, digits or underscores of the lower-cased text; a term is one word, or several in a
 //! row with a space between. What counts as a letter is Unicode's `Alphabetic`; Python's pattern also cuts words at combining
 //! vowel signs, as in Devanagari.
+//!
+//! Two kinds of text have other words than in scikit-learn, which knows one or none in them. In scripts without blanks between
+//! words (Chinese, Japanese, Thai, …) each character is a word, so terms are characters and pairs of them. In a text without any
+//! letter or digit (emoji, `??`) each sign is one.
 
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use transplant_core::{Error, Invalid, Result};
+use transplant_core::{Error, Invalid, Result, is_unspaced, words};
 use transplant_kernels::parallel;
 
 /// The rows of a `u8 [rows, bytes]` tensor as texts; zeros at the end fill up. `rows` are named in errors.
@@ -37,15 +41,22 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn of(text: &str) -> Self {
-        let (lower, mut words) = (text.to_lowercase(), Self { text: String::new(), places: Vec::new() });
-        for word in lower.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| w.chars().nth(1).is_some()) {
-            if !words.places.is_empty() {
-                words.text.push(' ');
-            }
-            words.places.push((words.text.len(), words.text.len() + word.len()));
-            words.text.push_str(word);
+        let lower = text.to_lowercase();
+        let mut out = Self { text: String::new(), places: Vec::new() };
+        let whole = |w: &&str| w.chars().nth(1).is_some() || w.chars().all(is_unspaced);
+        words(&lower, |c| c.is_alphanumeric() || c == '_').into_iter().filter(whole).for_each(|word| out.push(word));
+        if !lower.contains(char::is_alphanumeric) {
+            lower.split("").filter(|sign| sign.chars().any(is_sign)).for_each(|sign| out.push(sign));
         }
-        words
+        out
+    }
+
+    fn push(&mut self, word: &str) {
+        if !self.places.is_empty() {
+            self.text.push(' ');
+        }
+        self.places.push((self.text.len(), self.text.len() + word.len()));
+        self.text.push_str(word);
     }
 
     /// All runs of 1 to `ngrams` words.
@@ -53,6 +64,11 @@ impl Words {
         let runs = (1..=ngrams).flat_map(move |n| self.places.windows(n));
         runs.filter_map(|run| Some(&self.text[run.first()?.0..run.last()?.1]))
     }
+}
+
+/// Whether a character shows something by itself: no blank, and none of those that join or vary emoji.
+fn is_sign(c: char) -> bool {
+    !(c.is_whitespace() || c.is_control() || matches!(c, '_' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}'))
 }
 
 /// How terms are taken and weighted.
@@ -172,13 +188,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_runs_of_two_or_more_letters_digits_and_underscores_in_any_script() {
+    fn words_are_found_in_any_script() {
         let words = Words::of("It's 5'11\", I’d LOVE a_b: ÄRMEL_ naïve 東京 ok!");
         let one: Vec<&str> = words.terms(1).collect();
-        assert_eq!(one, ["it", "11", "love", "a_b", "ärmel_", "naïve", "東京", "ok"]);
-        let two: Vec<&str> = words.terms(2).skip(8).collect();
-        assert_eq!((two.len(), two[0], two[6]), (7, "it 11", "東京 ok"));
+        assert_eq!(one, ["it", "11", "love", "a_b", "ärmel_", "naïve", "東", "京", "ok"]);
+        let two: Vec<&str> = words.terms(2).skip(9).collect();
+        assert_eq!((two.len(), two[0], two[6]), (8, "it 11", "東 京"));
         assert_eq!(Words::of("a ! b").terms(3).count(), 0);
+        assert_eq!(
+            Words::of("?? \u{1f469}\u{200d}\u{1f52c}").terms(1).collect::<Vec<_>>(),
+            ["?", "?", "\u{1f469}", "\u{1f52c}"]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! 2012). With the same options it is scikit-learn's `TfidfVectorizer` followed by `LogisticRegression`: the penalty is not on
 //! the bias, and two classes share one set of coefficients, half of which, with either sign, goes to each of the two logits.
 //!
-//! Use it as the peer that every network for texts stands beside, over the backbone `raw_text`.
+//! Use it as the baseline that every network for texts stands beside, over the backbone `raw_text`.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,15 @@ const NEVER: f32 = -1e4;
 
 /// A linear classifier on weighted counts of a text's words and word pairs.
 ///
-/// It needs no network: the peer that networks for texts stand beside. It reads texts themselves, as the backbone `raw_text`
+/// It needs no network: the baseline that networks for texts stand beside. It reads texts themselves, as the backbone `raw_text`
 /// passes them on, and is what scikit-learn's `TfidfVectorizer` and `LogisticRegression` are with the same options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TfidfLogisticRegressionOptions {
     /// The longest run of words that is a term, 1 to 8: 1 takes words alone, 2 pairs of neighbours as well.
     pub ngrams: usize,
-    /// A term is known when at least this many labelled texts hold it; at least 1.
+    /// A term is known when at least this many labelled texts hold it; at least 1. Where more than half of the labelled texts would
+    /// hold no known term, as a few short ones do, every term is known.
     pub min_count: usize,
     /// Whether a term that stands n times in a text counts `1 + ln n` there instead of n.
     pub sublinear_tf: bool,
@@ -79,6 +80,18 @@ impl TfidfLogisticRegression {
         Terms { ngrams: self.0.ngrams, sublinear: self.0.sublinear_tf }
     }
 
+    /// The known terms, and those of each text.
+    fn vocabulary(&self, words: &[Words]) -> Result<(Vocabulary, Vec<Vec<(u32, f64)>>)> {
+        let known = |min_count| -> Result<_> {
+            let vocabulary = Vocabulary::fit(words, self.terms(), min_count)?;
+            let rows: Vec<_> = parallel::map(words.len(), &|i| vocabulary.row(&words[i]));
+            Ok((vocabulary, rows))
+        };
+        let (vocabulary, rows) = known(self.0.min_count)?;
+        let empty = rows.iter().filter(|row| row.is_empty()).count();
+        if self.0.min_count > 1 && 2 * empty > rows.len() { known(1) } else { Ok((vocabulary, rows)) }
+    }
+
     /// `weight` and `bias` of the classes that have rows, `[seen × (terms + 1)]`.
     fn coefficients(&self, x: &Sparse, terms: usize, y: &[usize], seen: usize) -> Result<Vec<f64>> {
         let start = vec![0.0; seen * (terms + 1)];
@@ -119,13 +132,15 @@ impl HeadFit for TfidfLogisticRegression {
         let texts = texts(&f.values, &f.rows)?;
         let labels = checked_labels(f, target, classes, texts.len())?;
         let words: Vec<Words> = parallel::map(texts.len(), &|i| Words::of(&texts[i]));
-        let vocabulary = Vocabulary::fit(&words, self.terms(), self.0.min_count)?;
+        let (vocabulary, rows) = self.vocabulary(&words)?;
         let terms = vocabulary.len();
         if terms == 0 {
-            let message = format!("no term stands in {} of the {} labelled texts", self.0.min_count, texts.len());
-            return Err(Invalid::key("min_count", message).into());
+            return Err(Error::data(
+                "texts",
+                None,
+                format!("none of the {} labelled ones has a word or sign", texts.len()),
+            ));
         }
-        let rows: Vec<_> = parallel::map(words.len(), &|i| vocabulary.row(&words[i]));
         let mut seen = labels.clone();
         seen.sort_unstable();
         seen.dedup();
@@ -261,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn few_short_texts_are_told_apart() -> Result<()> {
+        for texts in [["red dress", "blue jeans"], ["好吃", "难看"], ["\u{1f600}", "\u{1f622}\u{1f622}"], ["!!", "??"]]
+        {
+            let x = tensor(&texts.map(str::to_owned))?;
+            let (y, none) = (Tensor::new(&[0u32, 1], &Device::Cpu)?, BTreeMap::new());
+            let out = logits(&TfidfLogisticRegression::default(), Some((&x, &y, &none)), 2, &x)?;
+            assert!(out[0][0] > out[0][1] && out[1][1] > out[1][0], "{texts:?}: {out:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn the_same_bits_on_any_pool() -> Result<()> {
         let g = goldens();
         let (x, y) = (tensor(&strings(&g["texts"]))?, labels(&g["cases"][0]["labels"]));
@@ -282,9 +309,7 @@ mod tests {
         }
         let (h, y) = (TfidfLogisticRegression::default(), Tensor::new(&[0u32, 1], &Device::Cpu)?);
         let fit = |x: Tensor| h.fit(&features(x), &y, 2, &BTreeMap::new()).unwrap_err().to_string();
-        assert!(
-            fit(tensor(&["red".to_owned(), "blue".to_owned()])?).contains("min_count: no term stands in 2 of the 2")
-        );
+        assert!(fit(tensor(&[" ".to_owned(), "_".to_owned()])?).contains("none of the 2 labelled ones has a word"));
         assert!(fit(tensor(&["red".to_owned()])?).contains("2 labels for 1 rows"));
         assert!(fit(Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?).contains("u8 [rows, bytes]"));
         assert_eq!(logits(&h, None, 2, &tensor(&["red".to_owned()])?)?, [[0.0, 0.0]]);

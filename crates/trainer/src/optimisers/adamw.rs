@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, InPlace, Invalid, Optimiser, Plugins, Result, UpdateAt};
 use transplant_kernels::optimise::AdamWStep;
 
-use super::{below_one, not_negative};
+use super::{below_one, not_negative, wrong_slots};
 
 /// Adam with decoupled weight decay.
 ///
@@ -52,7 +52,7 @@ impl Optimiser for AdamW {
     }
 
     fn update(&self, at: UpdateAt, value: &Tensor, grad: &Tensor, slots: &mut [Tensor]) -> Result<Tensor> {
-        let [m, v] = slots else { return Err(transplant_core::Error::contract("AdamW keeps two tensors a parameter")) };
+        let [m, v] = slots else { return Err(wrong_slots(self, slots.len())) };
         let (b1, b2) = (self.0.beta1, self.0.beta2);
         *m = ((&*m * b1)? + (grad * (1.0 - b1))?)?;
         *v = ((&*v * b2)? + (grad.sqr()? * (1.0 - b2))?)?;
@@ -74,9 +74,11 @@ impl Optimiser for AdamW {
             correction: (1.0 / (1.0 - b2.powf(t))) as f32,
             epsilon: self.0.epsilon as f32,
         };
+        let of = self.clone();
         Some(Box::new(move |value, grad, slots| {
-            let [first, second] = slots else { return };
+            let [first, second] = slots else { return Err(wrong_slots(&of, slots.len())) };
             step.update(value, grad, first, second);
+            Ok(())
         }))
     }
 }

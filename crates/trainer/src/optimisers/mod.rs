@@ -31,6 +31,15 @@ pub(crate) fn below_one(key: &str, value: f64) -> Result<(), Invalid> {
     }
 }
 
+/// The error of an update that is given another number of slots than the optimiser keeps.
+fn wrong_slots(optimiser: &dyn Optimiser, given: usize) -> transplant_core::Error {
+    let kept = optimiser.slots();
+    transplant_core::Error::contract(format!(
+        "the optimiser keeps {} tensors a parameter ({kept:?}), not {given}",
+        kept.len()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,7 +61,7 @@ mod tests {
             let in_place =
                 optimiser.in_place(at).ok_or_else(|| transplant_core::Error::contract("no form in place"))?;
             let mut parts: Vec<&mut [f32]> = slices.iter_mut().map(Vec::as_mut_slice).collect();
-            in_place(&mut values, &grad, &mut parts);
+            in_place(&mut values, &grad, &mut parts)?;
         }
         let far = |a: &Tensor, b: &[f32]| -> Result<f64, transplant_core::Error> {
             let a = a.to_vec1::<f32>()?;
@@ -60,6 +69,20 @@ mod tests {
         };
         let slots = slots.iter().zip(&slices).map(|(t, s)| far(t, s)).collect::<Result<Vec<_>, _>>()?;
         Ok(slots.into_iter().fold(far(&tensor, &values)?, f64::max))
+    }
+
+    #[test]
+    fn wrong_slots_are_an_error() {
+        let all: [Box<dyn Optimiser>; 2] =
+            [Box::new(Sgd(SgdOptions::default())), Box::new(AdamW(AdamWOptions::default()))];
+        for optimiser in all {
+            let (at, value) = (UpdateAt { lr: 0.1, weight_decay: 0.0, step: 0 }, &mut [1f32, 2.0]);
+            let e = optimiser.in_place(at).unwrap()(value, &[1.0, 1.0], &mut []).unwrap_err();
+            assert!(e.to_string().contains("a parameter"), "{e}");
+            assert_eq!(*value, [1.0, 2.0]);
+            let t = Tensor::new(&[1f32], &Device::Cpu).unwrap();
+            assert!(optimiser.update(at, &t, &t, &mut []).is_err());
+        }
     }
 
     #[test]

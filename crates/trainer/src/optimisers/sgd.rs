@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use transplant_core::{BuildCx, Component, InPlace, Invalid, Optimiser, Plugins, Result, UpdateAt};
 use transplant_kernels::optimise::SgdStep;
 
-use super::{below_one, not_negative};
+use super::{below_one, not_negative, wrong_slots};
 
 /// Stochastic gradient descent with momentum.
 ///
@@ -54,6 +54,7 @@ impl Optimiser for Sgd {
     fn update(&self, at: UpdateAt, value: &Tensor, grad: &Tensor, slots: &mut [Tensor]) -> Result<Tensor> {
         let grad = if at.weight_decay == 0.0 { grad.clone() } else { (grad + (value * at.weight_decay)?)? };
         let direction = match slots {
+            _ if slots.len() != self.slots().len() => return Err(wrong_slots(self, slots.len())),
             [] => grad,
             [velocity, ..] => {
                 *velocity = ((&*velocity * self.0.momentum)? + &grad)?;
@@ -66,7 +67,14 @@ impl Optimiser for Sgd {
     fn in_place(&self, at: UpdateAt) -> Option<InPlace> {
         let [lr, weight_decay, momentum] = [at.lr, at.weight_decay, self.0.momentum].map(|v| v as f32);
         let step = SgdStep { lr, weight_decay, momentum, nesterov: self.0.nesterov };
-        Some(Box::new(move |value, grad, slots| step.update(value, grad, slots.first_mut().map(|v| &mut **v))))
+        let of = self.clone();
+        Some(Box::new(move |value, grad, slots| {
+            if slots.len() != of.slots().len() {
+                return Err(wrong_slots(&of, slots.len()));
+            }
+            step.update(value, grad, slots.first_mut().map(|v| &mut **v));
+            Ok(())
+        }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Keeps the weights of the best epoch and puts them back at the end.
+//! Keeps the weights of a phase's best epoch and puts them back at its end.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,10 @@ use super::{captured, restored};
 
 const NAME: &str = "best";
 
-/// Puts the weights of the epoch with the best validation score back at the end.
+/// Puts the weights of the epoch with the best validation score back at the end of training.
 ///
-/// Of equal epochs the earliest counts. Put it beside `early_stopping`.
+/// Of equal epochs the earliest counts. Put it beside `early_stopping`. Where a strategy trains in several phases, each
+/// ends with its own best weights, and the next starts from them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BestCheckpointOptions {}
@@ -22,13 +23,17 @@ pub struct BestCheckpoint {
 }
 
 impl Policy for BestCheckpoint {
+    fn phase_start(&mut self) {
+        self.best = None;
+    }
+
     fn decide(&mut self, report: &Report) -> Vec<Action> {
         let better = report.score.filter(|s| self.best.is_none_or(|b| *s > b));
         self.best = better.or(self.best);
         better.map(|_| Action::Save { name: NAME.into() }).into_iter().collect()
     }
 
-    fn at_end(&mut self) -> Vec<Action> {
+    fn phase_end(&mut self) -> Vec<Action> {
         vec![Action::Restore { name: NAME.into() }, Action::Delete { name: NAME.into() }]
     }
 
@@ -60,5 +65,7 @@ mod tests {
         let mut p = BestCheckpoint::default();
         let mut at = |score| p.decide(&Report { score: Some(score), ..Report::default() }).len();
         assert_eq!([at(0.5), at(0.5), at(0.4), at(0.6)], [1, 0, 0, 1]);
+        p.phase_start();
+        assert_eq!(p.decide(&Report { score: Some(0.1), ..Report::default() }).len(), 1);
     }
 }

@@ -10,7 +10,9 @@ use super::{captured, restored};
 
 /// Stops when the validation score has not risen for some epochs.
 ///
-/// Put `best_checkpoint` beside it to end with the best weights; Prechelt 1998.
+/// Put `best_checkpoint` beside it to end with the best weights; Prechelt 1998. Where a strategy trains in several
+/// phases, it ends the phase, and those that follow still run; in each of them it begins to count anew, since other
+/// weights are trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EarlyStoppingOptions {
@@ -42,6 +44,10 @@ impl EarlyStopping {
 }
 
 impl Policy for EarlyStopping {
+    fn phase_start(&mut self) {
+        (self.best, self.waited) = (None, 0);
+    }
+
     fn decide(&mut self, report: &Report) -> Vec<Action> {
         let Some(score) = report.score else { return Vec::new() };
         if self.best.is_none_or(|b| score > b + self.options.min_delta) {
@@ -52,7 +58,7 @@ impl Policy for EarlyStopping {
         if self.waited < self.options.patience_epochs {
             return Vec::new();
         }
-        vec![Action::Stop { why: format!("stopped early: no rise of the validation score for {} epochs", self.waited) }]
+        vec![Action::Stop { why: format!("no rise of the validation score for {} epochs", self.waited) }]
     }
 
     fn state(&self) -> serde_json::Value {
@@ -97,6 +103,8 @@ mod tests {
         let mut resumed = EarlyStopping::new(options);
         resumed.restore(p.state())?;
         assert_eq!([at(&mut p, 0.6), at(&mut resumed, 0.6)], [1, 1]);
+        p.phase_start();
+        assert_eq!([at(&mut p, 0.1), at(&mut p, 0.1)], [0, 0]);
         Ok(())
     }
 }

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-use transplant_core::{BuildCx, Error, Invalid, Metric, Plugins, Result, Seeds, nearest};
+use transplant_core::{BuildCx, Invalid, Metric, Plugins, Result, Seeds, nearest};
 
+use super::super::layout::{CellLayout, ModelLayout, PREDICTIONS, RunLayout};
 use super::super::predictions;
 use super::super::record::Record;
+use super::super::summary::Summary;
 
 /// The validation part in records and predictions.
 const VALIDATION: &str = "validation";
@@ -30,16 +31,18 @@ pub struct Choice {
 /// # Errors
 /// When there is no such run or cell; when there are several and nothing tells which is best, with a list of them.
 pub fn choose(run: &Path, cell: Option<&str>, plugins: &Plugins) -> Result<Choice> {
-    let alone = [run.join("model"), run.to_owned()];
-    if let Some(folder) = alone.into_iter().find(|f| cell.is_none() && f.join("model.json").is_file()) {
-        return Ok(Choice { folder, why: String::new() });
+    let chosen = |model: ModelLayout| Choice { folder: model.root().to_owned(), why: String::new() };
+    let alone = [CellLayout::new(run).model(), ModelLayout::new(run)];
+    if let Some(model) = alone.into_iter().find(|m| cell.is_none() && m.manifest().is_file()) {
+        return Ok(chosen(model));
     }
-    let Some(id) = cell else { return best(run, plugins) };
-    let folder = model_of_cell(run, id);
-    if folder.join("model.json").is_file() {
-        return Ok(Choice { folder, why: String::new() });
+    let files = RunLayout::new(run);
+    let Some(id) = cell else { return best(&files, plugins) };
+    let model = files.cell(id).model();
+    if model.manifest().is_file() {
+        return Ok(chosen(model));
     }
-    let mut there: Vec<String> = std::fs::read_dir(run.join("cells"))
+    let mut there: Vec<String> = std::fs::read_dir(files.cells())
         .into_iter()
         .flatten()
         .flatten()
@@ -53,26 +56,22 @@ pub fn choose(run: &Path, cell: Option<&str>, plugins: &Plugins) -> Result<Choic
         .into())
 }
 
-fn model_of_cell(run: &Path, id: &str) -> PathBuf {
-    run.join("cells").join(id).join("model")
-}
-
 /// The best of the cells from which no other starts.
-fn best(run: &Path, plugins: &Plugins) -> Result<Choice> {
-    let summary = read_summary(run)?;
-    finished(run, &summary).map_err(|e| e.help("name one of its cells with `--cell`, or finish it with `--resume`"))?;
-    let ids = summary["steps"].as_array().into_iter().flatten().filter_map(|step| step["cell"].as_str());
-    let records = ids.map(|id| Record::read(&run.join("cells").join(id))).collect::<Result<Vec<_>>>()?;
+fn best(run: &RunLayout, plugins: &Plugins) -> Result<Choice> {
+    let summary = Summary::read(run)?;
+    let help = "name one of its cells with `--cell`, or finish it with `--resume`";
+    summary.check_finished(run).map_err(|e| e.help(help))?;
+    let records = summary.steps.iter().map(|step| Record::read(&run.cell(&step.cell))).collect::<Result<Vec<_>>>()?;
     let last = |r: &&Record| records.iter().all(|other| other.cell.from.as_ref() != Some(&r.cell.id));
     let last: Vec<&Record> = records.iter().filter(last).collect();
-    let choice = |r: &Record, why: String| Choice { folder: model_of_cell(run, &r.cell.id), why };
+    let choice = |r: &Record, why: String| Choice { folder: run.cell(&r.cell.id).model().root().to_owned(), why };
     match last.as_slice() {
-        [] => Err(Invalid::new(format!("{} has no finished cell", run.display())).into()),
+        [] => Err(Invalid::new(format!("{} has no finished cell", run.root().display())).into()),
         [one] => Ok(choice(one, String::new())),
         _ => match by_validation(run, &last, plugins)? {
             Ok((record, why)) => Ok(choice(record, why)),
             Err(why) => {
-                let message = format!("{} has {} finished models, and {why}", run.display(), last.len());
+                let message = format!("{} has {} finished models, and {why}", run.root().display(), last.len());
                 Err(Invalid::new(message).help(format!("name one with `--cell`:{}", listed(&last))).into())
             }
         },
@@ -81,7 +80,7 @@ fn best(run: &Path, plugins: &Plugins) -> Result<Choice> {
 
 /// The cell with the best score on the validation rows and a sentence about it; or why there is none.
 fn by_validation<'r>(
-    run: &Path,
+    run: &RunLayout,
     records: &[&'r Record],
     plugins: &Plugins,
 ) -> Result<Result<(&'r Record, String), &'static str>> {
@@ -92,7 +91,7 @@ fn by_validation<'r>(
         return Ok(Err("their validation scores are of different data or metrics"));
     }
     let rows = |r: &Record| -> Result<Vec<u64>> {
-        let predictions = predictions::load(&run.join("cells").join(&r.cell.id).join("predictions.safetensors"))?;
+        let predictions = predictions::load(&run.cell(&r.cell.id).named(PREDICTIONS))?;
         Ok(predictions.get(VALIDATION).map(|p| p.rows.clone()).unwrap_or_default())
     };
     let of_first = rows(first)?;
@@ -148,25 +147,4 @@ fn listed(records: &[&Record]) -> String {
         let _ = write!(out, "\n  … and {} more", records.len() - LISTED);
     }
     out
-}
-
-/// That a run has come to its end.
-pub(crate) fn finished(run: &Path, summary: &Value) -> Result<(), Invalid> {
-    match summary["status"].as_str() {
-        Some("finished") => Ok(()),
-        other => {
-            let cells = summary["steps"].as_array().map_or(0, Vec::len);
-            let status = other.unwrap_or("unknown");
-            Err(Invalid::new(format!("{} is not finished: it is {status}, with {cells} cells done", run.display())))
-        }
-    }
-}
-
-/// The summary of a run.
-pub(crate) fn read_summary(run: &Path) -> Result<Value> {
-    let path = run.join("summary.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Invalid::new(format!("{} is not the folder of a run: cannot read {}: {e}", run.display(), path.display()))
-    })?;
-    serde_json::from_str(&text).map_err(|e| Error::data(&path, None, e.to_string()))
 }

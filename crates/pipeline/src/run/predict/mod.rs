@@ -19,7 +19,6 @@ use super::pretrained::pretrained;
 use answers::Answer;
 pub use answers::Format;
 pub use choice::{Choice, choose};
-pub(crate) use choice::{finished, read_summary};
 use inputs::{Content, Item, Items, Takes};
 
 /// Inputs that are read and answered at a time.

@@ -1,7 +1,7 @@
-//! What transfer has to beat: peers without a network, trained on the same labels and tested on the same rows.
+//! What transfer has to beat: baselines without a network, trained on the same labels and tested on the same rows.
 //!
 //! The most frequent class, the nearest labelled input, and a logistic regression on the inputs. A strategy that loses to
-//! one of them is flagged in the table.
+//! one of them is flagged in the table. One that cannot be fitted costs a run nothing: it is shown with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,25 +21,42 @@ use super::vectors::{GRID, Look, Observed, Shared, locked};
 /// With more labelled rows or wider inputs than this, fitting on raw inputs takes longer than training the network.
 const MOST_ROWS: usize = 2_000;
 const WIDEST: usize = 4_096;
+/// Bytes of the texts that a baseline reads, all filled up to the longest.
+const MOST_BYTES: usize = 1 << 30;
+/// Texts that are read at a time.
+const TEXTS: usize = 256;
 
-/// What the peers of a cell predict for its test rows, by peer; `seen` holds what earlier cells made of rows of the same data set
-/// under the same transforms.
-pub(crate) fn peers(
+/// The baselines of a cell.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Baselines {
+    /// What they predict for the test rows, by baseline.
+    pub(crate) predictions: CellPredictions,
+    /// Those that could not be fitted, and why.
+    pub(crate) not_fitted: BTreeMap<String, String>,
+}
+
+/// Fits the baselines of a cell; `seen` holds what earlier cells made of rows of the same data set under the same transforms.
+pub(crate) fn baselines(
     ready: &Ready,
     open: &Opened,
     test: &SplitPredictions,
     seen: &Shared,
     cx: &BuildCx<'_>,
-) -> Result<CellPredictions> {
+) -> Baselines {
+    let mut out = Baselines::default();
     let of = |tasks| SplitPredictions { rows: test.rows.clone(), groups: test.groups.clone(), tasks };
-    let mut out = CellPredictions::from([("majority class".to_owned(), of(majority(ready, test)?))]);
-    let inputs = match texts(ready, open)? {
-        Some(texts) => Some(texts),
-        None => vectors(ready, open, seen)?,
+    out.take("majority class", majority(ready, test).map(of));
+    let inputs = texts(ready, open).transpose().or_else(|| vectors(ready, open, seen).transpose());
+    let inputs = match inputs {
+        None => return out,
+        Some(Ok(inputs)) => inputs,
+        Some(Err(e)) => {
+            out.take("baselines on the inputs", Err(e));
+            return out;
+        }
     };
-    let Some(inputs) = inputs else { return Ok(out) };
-    // Strength and scaling are fixed: nothing is tuned for a peer, as nothing is for the strategies. Neighbouring means of
-    // pictures say nearly the same, so that more of a pull makes the better peer.
+    // Strength and scaling are fixed: nothing is tuned for a baseline, as nothing is for the strategies. Neighbouring means of
+    // pictures say nearly the same, so that more of a pull makes the better baseline.
     let fits = match inputs.field {
         Field::Text => vec![("TF-IDF + logistic regression".to_owned(), Spec::new("tfidf_logistic_regression"))],
         _ => vec![
@@ -51,14 +68,43 @@ pub(crate) fn peers(
         ],
     };
     for (name, spec) in fits {
-        let head: Box<dyn HeadFit> = cx.make(&spec)?;
-        let mut said = BTreeMap::new();
-        for (task, labelled) in test.tasks.iter().filter(|(_, p)| matches!(p, Predictions::Class { .. })) {
-            said.insert(task.clone(), fitted(&*head, ready, open, task, labelled, &inputs)?);
-        }
-        out.insert(name, of(said));
+        let classes = test.tasks.iter().filter(|(_, p)| matches!(p, Predictions::Class { .. }));
+        let predictions = cx.make(&spec).and_then(|head: Box<dyn HeadFit>| {
+            let one = |(task, labelled): (&String, &Predictions)| {
+                Ok((task.clone(), fitted(&*head, ready, open, task, labelled, &inputs)?))
+            };
+            classes.map(one).collect::<Result<BTreeMap<_, _>>>()
+        });
+        out.take(&name, predictions.map(of));
     }
-    Ok(out)
+    out
+}
+
+impl Baselines {
+    /// Without those that cannot be measured.
+    pub(crate) fn measurable(mut self, measure: impl Fn(&SplitPredictions) -> Result<()>) -> Self {
+        for (name, p) in std::mem::take(&mut self.predictions) {
+            match measure(&p) {
+                Ok(()) => drop(self.predictions.insert(name, p)),
+                Err(e) => drop(self.not_fitted.insert(name, e.to_string())),
+            }
+        }
+        self
+    }
+
+    /// Takes a baseline with finite scores, or the reason why there is none.
+    fn take(&mut self, name: &str, fitted: Result<SplitPredictions>) {
+        let not_finite = |p: &&Predictions| match p {
+            Predictions::Class { scores, .. } => scores.iter().any(|s| !s.is_finite()),
+            _ => false,
+        };
+        let why = match fitted {
+            Ok(p) if p.tasks.values().any(|p| not_finite(&p)) => "its scores are not finite numbers".to_owned(),
+            Ok(p) => return drop(self.predictions.insert(name.to_owned(), p)),
+            Err(e) => e.to_string(),
+        };
+        self.not_fitted.insert(name.to_owned(), why);
+    }
 }
 
 /// What always saying the most frequent class of the training rows, the first of them when several are, predicts.
@@ -81,7 +127,7 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
     Ok(said)
 }
 
-/// What peers see of the data.
+/// What baselines see of the data.
 struct Inputs {
     /// What it is, in words.
     what: String,
@@ -100,15 +146,31 @@ fn texts(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
     if open.dataset.inputs().get(TEXT) != Some(&Field::Text) {
         return Ok(None);
     }
-    // All rows in one batch, so that all are filled up to one width.
-    let whole = |feed: &dyn Feed| Ok::<_, Error>(feed.plain(feed.rows())?.inputs.get(TEXT)?.clone());
     let options = LoaderOptions::new(1);
-    let train = whole(&*Loader::train(&ready.parts.train, options.clone())?)?;
-    let test = whole(&*Loader::test(&ready.parts.test, options)?)?;
+    let train = all_texts(&*Loader::train(&ready.parts.train, options.clone())?)?;
+    let test = all_texts(&*Loader::test(&ready.parts.test, options)?)?;
     Ok(Some(Inputs { what: "texts".to_owned(), coarse: false, field: Field::Text, train, test }))
 }
 
-/// How peers see the inputs of a cell; `None` when these are no vectors or pictures, or too many.
+/// The texts of a feed: `u8 [rows, bytes]`, all filled up to the longest.
+fn all_texts(feed: &dyn Feed) -> Result<Tensor> {
+    let (mut parts, mut width) = (Vec::new(), 0);
+    for rows in feed.rows().chunks(TEXTS) {
+        let texts = feed.plain(rows)?.inputs.get(TEXT)?.clone();
+        width = width.max(texts.dim(1)?);
+        if width.saturating_mul(feed.rows().len()) > MOST_BYTES {
+            let (rows, most) = (feed.rows().len(), MOST_BYTES >> 20);
+            let message = format!("filled up to {width} bytes, the longest, they would take more than {most} MiB");
+            return Err(Error::resource(format!("{rows} texts"), message));
+        }
+        parts.push(texts);
+    }
+    let filled = |t: &Tensor| t.pad_with_zeros(1, 0, width - t.dim(1)?);
+    let parts = parts.iter().map(filled).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// How baselines see the inputs of a cell; `None` when these are no vectors or pictures, or too many.
 fn look(ready: &Ready, open: &Opened) -> Option<Look> {
     let (width, picture) = match open.inputs.get(HIDDEN) {
         Some(Field::Image { channels, height, width }) => (channels * height * width, true),
@@ -120,7 +182,7 @@ fn look(ready: &Ready, open: &Opened) -> Option<Look> {
     (open.inputs.len() == 1 && (width <= WIDEST || coarse) && few).then_some(Look { coarse })
 }
 
-/// The test rows of a cell, which peers see as they are read for the network.
+/// The test rows of a cell, which baselines see as they are read for the network.
 pub(crate) fn observed(ready: &Ready, feed: Fed<Test>, vectors: &Shared) -> Result<Fed<Test>> {
     let Some(look) = look(ready, &ready.open) else { return Ok(feed) };
     let observed = Observed { feed: feed.shared().clone(), look, vectors: vectors.clone() };
