@@ -132,7 +132,8 @@ fn similar_names_are_told_everywhere() {
 #[test]
 fn parts_in_capitals_are_parts() {
     let file = PICTURES.replace("test = 0.25\n", "");
-    let run = pictures(&file, &["Train/a", "Train/b", "Test/a", "Test/b"], 8).run("out", &[]);
+    let bench = pictures(&file, &["Train/a", "Train/b", "Test/a", "Test/b"], 8);
+    let run = bench.run("out", &[]);
     assert_eq!(summary(&run)["steps"][0]["metrics"]["test"].as_object().unwrap().len(), 2);
 }
 
@@ -184,7 +185,8 @@ fn numbers_and_single_rows_name_the_fault() {
 #[test]
 fn numbers_are_compared_as_written() {
     texts(TEXTS, (0..24).map(|i| format!("90000000000000000{}", i % 2))).run("out", &[]);
-    let run = told(&texts(TEXTS, (0..40).map(|i| ["0", "1", "0.0", "1.0"][i % 4])), &["`0.0` as `0`, `1.0` as `1`"]);
+    let bench = texts(TEXTS, (0..40).map(|i| ["0", "1", "0.0", "1.0"][i % 4]));
+    let run = told(&bench, &["`0.0` as `0`, `1.0` as `1`"]);
     let report = std::fs::read_to_string(run.join("report.md")).unwrap();
     assert!(report.contains("| right ↓ said → | 0 | 1 |"), "{report}");
     let codes = |file: &str| texts(file, (0..40).map(|i| ["01", "1", "2", "3"][i % 4]));
@@ -241,7 +243,8 @@ fn the_positive_class_is_named() {
 #[cfg(unix)]
 #[test]
 fn odd_names_leave_tables_whole() {
-    let run = pictures(PICTURES, &["a,b \"quoted\"", "pipe|name", "ünï 日本 👍"], 8).run("out", &[]);
+    let bench = pictures(PICTURES, &["a,b \"quoted\"", "pipe|name", "ünï 日本 👍"], 8);
+    let run = bench.run("out", &[]);
     let report = std::fs::read_to_string(run.join("report.md")).unwrap();
     let lines: Vec<&str> =
         report.lines().skip_while(|l| !l.starts_with("| right ↓")).take_while(|l| l.starts_with('|')).collect();
