@@ -1,5 +1,6 @@
 //! Hashes the sources that decide what a run computes, so that a cell finished by other code, or what its
-//! frozen stages put out, is not taken for this one's. Comments, documentation and tests compute nothing and do not count.
+//! frozen stages put out, is not taken for this one's. Comments, documentation and tests compute nothing and do not
+//! count.
 
 #[path = "build/code.rs"]
 mod code;
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use code::code;
 
-/// The crates whose code shapes weights and metrics. In a published package the siblings are not there; the version, which
-/// is part of the hash, then stands for them.
+/// The crates whose code shapes weights and metrics. In a published package the siblings are not there; the version,
+/// which is part of the hash, then stands for them.
 const CRATES: &[&str] = &[
     "kernels",
     "codecs",

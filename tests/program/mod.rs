@@ -6,6 +6,7 @@ mod chains;
 mod cifar10;
 mod configs;
 mod data_findings;
+mod exports;
 mod help;
 mod hub;
 mod outside;
@@ -17,6 +18,7 @@ mod run;
 mod run_folder;
 mod same_bytes;
 mod streams;
+mod test_rows;
 mod weights;
 
 use std::path::{Path, PathBuf};

@@ -221,7 +221,8 @@ fn what_an_earlier_step_learned_is_told_when_it_is_tested() {
         (String::from_utf8_lossy(&said.stderr), std::fs::read_to_string(bench.out("out/report.md")).unwrap());
     assert!(stderr.contains(words) && report.contains(&format!("| leaks | {words}")), "{stderr}\n{report}");
     assert!(leaked >= 6 && report.contains(&format!("| had learned {leaked} test rows")), "{report}");
-    // Sections that only differ in how pictures look, or how their folder is written, have the same folds, and the first step follows.
+    // Sections that only differ in how pictures look, or how their folder is written, have the same folds, and the
+    // first step follows.
     let run = bench.run("both", &["--set", "datasets.larger.folds=3"]);
     let report = std::fs::read_to_string(run.join("report.md")).unwrap();
     assert!(report.contains("| leaks | none"), "{report}");

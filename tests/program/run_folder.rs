@@ -1,4 +1,5 @@
-//! What a run folder keeps, whatever is done to it: nothing that was trained is lost unsaid, and two runs never share it.
+//! What a run folder keeps, whatever is done to it: nothing that was trained is lost unsaid, and two runs never share
+//! it.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The command line as `--help` shows it. The verbs of the runner are described by its own source, which is compiled in here,
-//! so that help and plain mistakes need no build; their arguments are passed on as they were typed.
+//! The command line as `--help` shows it. The verbs of the runner are described by its own source, which is compiled in
+//! here, so that help and plain mistakes need no build; their arguments are passed on as they were typed.
 
 use std::str::FromStr;
 
@@ -69,9 +69,13 @@ pub(crate) fn command() -> Command {
 /// The verbs of the runner. A device is checked before anything is built.
 fn passed_on() -> impl Iterator<Item = Command> {
     let verbs: Vec<Command> = args::command(PROGRAM).get_subcommands().cloned().collect();
-    verbs.into_iter().map(|verb| match verb.get_arguments().any(|arg| arg.get_id() == "device") {
-        true => verb.mut_arg("device", |arg| arg.value_parser(|text: &str| Device::from_str(text))),
-        false => verb,
+    verbs.into_iter().map(|verb| {
+        let on_a_device = verb.get_arguments().any(|arg| arg.get_id() == "device");
+        if on_a_device {
+            verb.mut_arg("device", |arg| arg.value_parser(|text: &str| Device::from_str(text)))
+        } else {
+            verb
+        }
     })
 }
 

@@ -105,7 +105,8 @@ fn examples(text: &str) -> Vec<usize> {
     found
 }
 
-/// What a file of strategies defines: the types that are strategies, and their tags as string literals and as messages quote them.
+/// What a file of strategies defines: the types that are strategies, and their tags as string literals and as messages
+/// quote them.
 fn strategy_names(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (_, line) in code_lines(text) {

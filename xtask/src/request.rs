@@ -1,6 +1,7 @@
 //! What the user said to a verb of the runner, as far as it decides which features to build.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -82,6 +83,10 @@ impl Request {
                 return Ok(tags);
             }
             "predict" | "export" | "evaluate" => {
+                if let Some(text) = header_of_export(subject) {
+                    tags.add_json(&text);
+                    return Ok(tags);
+                }
                 // A model folder, or that of a cell, may stand alone: it needs no data set, but what its transforms need.
                 let alone = ["model/model.json", "model.json"].map(|file| subject.join(file));
                 let file =
@@ -116,6 +121,19 @@ impl Request {
     fn verb(&self) -> &str {
         self.args.first().and_then(|verb| verb.to_str()).unwrap_or_default()
     }
+}
+
+/// The header of an export's weights, a file or in a folder, without the marks that stand before quotes within quotes.
+fn header_of_export(subject: &Path) -> Option<String> {
+    let file = if subject.is_dir() { subject.join("model.safetensors") } else { subject.to_owned() };
+    let is_model = subject.join("model.json").is_file();
+    let mut file = std::fs::File::open(file).ok().filter(|_| !is_model)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length)).read_to_end(&mut header).ok()?;
+    let header = String::from_utf8(header).ok()?.replace('\\', "");
+    header.contains("\"manifest\"").then_some(header)
 }
 
 fn no_run(run: &Path, file: &Path, error: &std::io::Error) -> Wrong {

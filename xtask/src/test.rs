@@ -36,6 +36,11 @@ const KINDS: &[Kind] = &[
         what: "fetch from the network",
         command: "cargo xtask test -- --ignored pretrained, or the name of another",
     },
+    Kind {
+        reason: "needs Python",
+        what: "need Python with other libraries",
+        command: "PYTHON=THAT_PYTHON cargo xtask test -- --ignored exports",
+    },
     Kind { reason: "a measurement", what: "measure", command: "cargo xtask test -- --ignored NAME --nocapture" },
 ];
 

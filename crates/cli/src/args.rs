@@ -1,4 +1,5 @@
-//! The command line as `--help` shows it. `cargo xtask` shows the same: it includes this file, so that help needs no build.
+//! The command line as `--help` shows it. `cargo xtask` shows the same: it includes this file, so that help needs no
+//! build.
 
 use std::path::PathBuf;
 
@@ -89,14 +90,16 @@ pub(crate) enum Verb {
     },
     /// Predict with a model of a finished run: classes and scores of pictures, texts or rows of tables.
     ///
-    /// There is one answer for each input: `input` is the file of a picture, or file and line of a text or row, and `id` the value
-    /// of the column of that name, where a table has one. What cannot be read is told on the standard error; a row of a table
-    /// then has an answer without class.
+    /// There is one answer for each input: `input` is the file of a picture, or file and line of a text or row, and
+    /// `id` the value of the column of that name, where a table has one. What cannot be read is told on the standard
+    /// error; a row of a table then has an answer without class.
     Predict {
-        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue, such as efficientnet_lite0.
+        /// The folder of a run, of one of its cells, or of a model; an export; or a classifier of the catalogue, such
+        /// as efficientnet_lite0.
         run: PathBuf,
-        /// What the model was trained on: pictures and folders of pictures; files with a text a line, or `-` for the standard
-        /// input; tables (.csv, .tsv, .jsonl, .parquet) with the columns of the training by name, in any order.
+        /// What the model was trained on: pictures and folders of pictures; files with a text a line, or `-` for the
+        /// standard input; tables (.csv, .tsv, .jsonl, .parquet) with the columns of the training by name, in any
+        /// order.
         #[arg(required = true, value_name = "INPUT")]
         inputs: Vec<PathBuf>,
         /// The cell whose model predicts [default: the only one, or the best on the same validation rows].
@@ -112,12 +115,13 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "auto")]
         device: String,
     },
-    /// Write the weights of a finished run under the names of timm or Hugging Face's libraries.
+    /// Write the model of a finished run so that timm, torchvision or transformers opens it, and a step here starts
+    /// from it.
     Export {
-        /// The folder of a run, of one of its cells, or of a model; or a classifier of the catalogue.
+        /// The folder of a run, of one of its cells, or of a model; an export; or a classifier of the catalogue.
         run: PathBuf,
-        /// The safetensors file to write.
-        #[arg(value_name = "FILE")]
+        /// What to write: a file that ends in `.safetensors`, or a folder, which also gets configuration and tokenizer.
+        #[arg(value_name = "FILE|FOLDER")]
         file: PathBuf,
         /// The cell whose model is written [default: the only one, or the best on the same validation rows].
         #[arg(long, value_name = "ID")]
@@ -132,7 +136,8 @@ pub(crate) enum Verb {
     Assets {
         #[command(subcommand)]
         what: Option<Assets>,
-        /// The folder they are kept in [default: TRANSPLANT_ASSETS, or `transplant/assets` in the user's folder of caches].
+        /// The folder they are kept in [default: TRANSPLANT_ASSETS, or `transplant/assets` in the user's folder of
+        /// caches].
         #[arg(long, value_name = "DIR", global = true)]
         folder: Option<PathBuf>,
     },

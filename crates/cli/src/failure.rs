@@ -41,7 +41,8 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// The exit code, by whose fault it is: 2 when the user's input is wrong, 3 when training diverged, 4 when the system refused,
+    /// The exit code, by whose fault it is: 2 when the user's input is wrong, 3 when training diverged, 4 when the
+    /// system refused,
     /// 128 + the signal when one stopped the run, otherwise 1.
     pub(crate) fn code(&self, signal: Option<u8>) -> u8 {
         let class = match self {

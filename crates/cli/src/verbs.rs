@@ -39,12 +39,25 @@ pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Resul
             let (device, _) = run::open_device(DeviceChoice::Cpu).map_err(wrong)?;
             let (model, name) = run::model_of(&run, cell.as_deref(), plugins, &device)?;
             eprintln!("model: {name}");
-            Ok(run::export(&model, &file)?)
+            written(&run::export(&model, &file)?)
         }
         Verb::Cache { what } => cache(what),
         Verb::Assets { what, folder } => assets(what, folder),
         Verb::Evaluate { run, cell, device } => evaluate(&run, cell.as_deref(), &device, plugins),
     }
+}
+
+/// What an export left, how it is opened, and what it cannot say.
+fn written(export: &run::Written) -> Result<(), Failure> {
+    let files: Vec<String> = export.files.iter().map(|f| f.display().to_string()).collect();
+    let mut out = format!("the model of `{}`: {}\n", export.cell, files.join(", "));
+    for note in &export.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    if !export.usage.is_empty() {
+        let _ = write!(out, "\n{}", export.usage);
+    }
+    say(&out)
 }
 
 fn open(a: &args::Pipeline, plugins: &Plugins) -> Result<Pipeline, Failure> {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a row of a table becomes inputs. It is kept with a model, so that `predict` makes of a new table what the training made of
-/// its own: columns are found by name, in any order, and others are ignored.
+/// How a row of a table becomes inputs. It is kept with a model, so that `predict` makes of a new table what the
+/// training made of its own: columns are found by name, in any order, and others are ignored.
 ///
 /// ```
 /// use transplant_core::Columns;
@@ -38,8 +38,8 @@ pub enum Columns {
 pub struct NumberColumn {
     /// Its name.
     pub name: String,
-    /// What stands for a missing number; a value behind it is then 1 where the number is missing, else 0. `None`: a missing
-    /// number is an error.
+    /// What stands for a missing number; a value behind it is then 1 where the number is missing, else 0. `None`: a
+    /// missing number is an error.
     pub fill: Option<f32>,
 }
 

@@ -46,12 +46,13 @@ pub trait Component<K: ?Sized + Kind> {
         Ok(())
     }
 
-    /// For a data set: what tells its records from those of another. Data sets with one key have the same records in the same
-    /// groups, classes and parts, however their options are written and whatever their rows look like: steps over them share draws
-    /// and folds, so that none is tested on what another was trained on. `base` is the folder from which relative paths start.
-    /// Called for a checked file, before any data are opened.
+    /// For a data set: what tells its records from those of another. Data sets with one key have the same records in
+    /// the same groups, classes and parts, however their options are written and whatever their rows look like: steps
+    /// over them share draws and folds, so that none is tested on what another was trained on. `base` is the folder
+    /// from which relative paths start. Called for a checked file, before any data are opened.
     ///
-    /// By default tag and options: the key of a source whose options say what rows look like leaves those out ([`key_without`]).
+    /// By default tag and options: the key of a source whose options say what rows look like leaves those out
+    /// ([`key_without`]).
     fn rows_key(options: &Self::Options, base: &Path) -> Value {
         let _ = base;
         key_without(Self::TYPE, options, &[])

@@ -125,11 +125,46 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
-    /// A hash of the record that a row was read from: of its file's content and its place in it. A row is known by it where other
-    /// columns of the record are its inputs. `None`: records have no place of their own.
+    /// A hash of the record that a row was read from: of its file's content and its place in it. A row is known by it
+    /// where other columns of the record are its inputs. `None`: records have no place of their own.
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {
         let _ = row;
         None
+    }
+
+    /// What a row is called where it comes from: the path of its file below the folder, the word in its column `id`,
+    /// otherwise the beginning of a hash of its content. Outputs name rows by it, since a number changes when rows are
+    /// added. `None`: it has no name.
+    fn row_name(&self, row: u64) -> Option<String> {
+        let _ = row;
+        None
+    }
+
+    /// A hash of the name of a row's group, the same whatever other rows there are: a hashed division goes by it.
+    /// `None`: there are no groups, or they are known by their numbers alone.
+    fn group_key(&self, row: u64) -> Option<Fingerprint> {
+        let _ = row;
+        None
+    }
+
+    /// What each value of a row is, where rows are vectors and that is known; empty elsewhere.
+    fn column_names(&self) -> &[String] {
+        &[]
+    }
+
+    /// The data set with all that it fits to rows (the means that stand for missing numbers, the levels of categories)
+    /// fitted to those of one cell. The pipeline calls it once a cell, after its rows were drawn and before anything is
+    /// trained.
+    ///
+    /// `learned` are the rows whose labels are learned from, `pool` those that draws and budgets choose from. What
+    /// decides the width of a row follows from `pool`, so that all draws have one; everything else from `learned`.
+    /// No other row may be looked at: test rows are among them. `None`: it fits nothing.
+    ///
+    /// # Errors
+    /// When these rows are not enough to fit to.
+    fn fitted(&self, pool: &[u64], learned: &[u64]) -> Result<Option<Arc<dyn Dataset>>> {
+        let _ = (pool, learned);
+        Ok(None)
     }
 
     /// Where the content comes from and under which terms it may be used, for what is made from it; `None`: not known.

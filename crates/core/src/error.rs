@@ -1,5 +1,5 @@
-//! The one error type of the contracts, [`Invalid`], which names what the user got wrong, and [`Within`], which says where in a
-//! run an error came up.
+//! The one error type of the contracts, [`Invalid`], which names what the user got wrong, and [`Within`], which says
+//! where in a run an error came up.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ pub struct Invalid {
     pub kind: InvalidKind,
 }
 
-/// The kinds of mistakes that callers tell apart: where an error is shown and what is offered depend on this, never on the words
-/// of a message.
+/// The kinds of mistakes that callers tell apart: where an error is shown and what is offered depend on this, never on
+/// the words of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidKind {
@@ -134,7 +134,8 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
-    /// A loss or a score that is not a finite number: training diverged. Phase and step are in the [`Error::In`] around it.
+    /// A loss or a score that is not a finite number: training diverged. Phase and step are in the [`Error::In`] around
+    /// it.
     #[error("{term} is {value}; a lower learning rate or `clip_norm` may help")]
     Diverged {
         /// What is not finite: a term of the loss, or the score of a class and row.
@@ -145,7 +146,8 @@ pub enum Error {
     /// The run was asked to stop; its state is on disk and it can be resumed.
     #[error("interrupted; the state was saved, and `--resume` continues from it")]
     Interrupted,
-    /// An error and the part of the run in which it came up: a cell, a phase and step, a stage and rows. Made by [`Within`].
+    /// An error and the part of the run in which it came up: a cell, a phase and step, a stage and rows. Made by
+    /// [`Within`].
     #[error("{what}{}{source}", if matches!(**source, Error::In { .. }) { ", " } else { ": " })]
     In {
         /// The part, such as ``stage `block2`, rows 32 to 63``.
@@ -219,8 +221,8 @@ impl Error {
         Self::Contract(message.into())
     }
 
-    /// Puts a key in front of the path of an [`Error::Invalid`]. An error of another kind stays what it is, and is said to have
-    /// come up at that key.
+    /// Puts a key in front of the path of an [`Error::Invalid`]. An error of another kind stays what it is, and is said
+    /// to have come up at that key.
     #[must_use]
     pub fn under(self, key: &str) -> Self {
         match self {
@@ -258,8 +260,8 @@ impl Error {
 
 /// Says in which part of a run an error came up.
 pub trait Within<T> {
-    /// Adds the part, such as ``cell `transfer-0` `` or ``stage `block2`, rows 32 to 63``. `what` is called for an error only.
-    /// [`Error::Interrupted`] stays as it is.
+    /// Adds the part, such as ``cell `transfer-0` `` or ``stage `block2`, rows 32 to 63``. `what` is called for an
+    /// error only. [`Error::Interrupted`] stays as it is.
     ///
     /// # Errors
     /// When `self` is one.
@@ -275,7 +277,8 @@ impl<T, E: Into<Error>> Within<T> for Result<T, E> {
     }
 }
 
-/// Rows in words, for [`Within`]: `row 7`, `rows 32 to 63`, `rows 9, 4, 17 and 29 more`. A row that is repeated counts once.
+/// Rows in words, for [`Within`]: `row 7`, `rows 32 to 63`, `rows 9, 4, 17 and 29 more`. A row that is repeated counts
+/// once.
 pub fn rows_in_words(rows: &[u64]) -> String {
     let mut rows = rows.to_vec();
     rows.dedup();

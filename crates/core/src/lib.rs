@@ -88,5 +88,7 @@ pub use strategy::{
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, TextLimit, Transform, TransformCx};
-pub use weights::{SafetensorsFile, load_safetensors, read_safetensors, save_safetensors, write_atomically};
+pub use weights::{
+    SafetensorsFile, load_safetensors, read_metadata, read_safetensors, save_safetensors, write_atomically,
+};
 pub use words::{is_unspaced, words};

@@ -239,10 +239,27 @@ pub trait HeadFit: Send + Sync {
     /// # Errors
     /// When a tensor is missing.
     fn build(&self, features: &Schema, field: &Field, scope: &Scope) -> Result<Box<dyn Module>>;
+
+    /// Names and shapes of what [`fit`](Self::fit) returns for features of this width, where they do not depend on the
+    /// rows; empty where they do. A step that starts from this one is planned by them before anything was fitted.
+    fn shapes(&self, width: usize, classes: usize) -> Vec<(&'static str, Vec<usize>)> {
+        let _ = (width, classes);
+        Vec::new()
+    }
+
+    /// The linear layer, `weight [classes, width]` and `bias [classes]`, that gives the same probabilities as what was
+    /// fitted; `None` where none does.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    fn linear(&self, fitted: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let _ = fitted;
+        Ok(None)
+    }
 }
 
-/// How what one network learned is moved to a new task. A strategy decides; the trainer acts. It opens no file and owns no
-/// loop. Only [`phases`](Self::phases) has no default.
+/// How what one network learned is moved to a new task. A strategy decides; the trainer acts. It opens no file and owns
+/// no loop. Only [`phases`](Self::phases) has no default.
 ///
 /// The trainer calls, in this order: [`needs`](Self::needs) whenever it likes; [`phases`](Self::phases) once; for each
 /// phase [`at`](Self::at) its start, [`terms`](Self::terms) for every update, [`at`](Self::at) the end of every epoch,
@@ -304,8 +321,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// What the supervised terms of a stream are computed on in this step; `None`: its batch as it is. What one strategy
-    /// says here holds for all that it is composed with: [`Step::supervised`] gives each the same terms.
+    /// What the supervised terms of a stream are computed on in this step; `None`: its batch as it is. What one
+    /// strategy says here holds for all that it is composed with: [`Step::supervised`] gives each the same terms.
     ///
     /// # Errors
     /// When the batch cannot be mixed.

@@ -31,7 +31,7 @@ pub trait Task: Send + Sync {
     /// When an output is missing.
     fn decode(&self, out: &Acts, field: &Field) -> Result<Predictions>;
 
-    /// The metrics of this task. By the first of them models are chosen and steps are judged: which that is, an option of the task
-    /// says. Of several tasks it is the mean of their first metrics, negated where smaller is better.
+    /// The metrics of this task. The first one chooses models and judges steps; an option of the
+    /// task says which that is. Of several tasks it is the mean of their first metrics, negated where smaller is better.
     fn metrics(&self) -> Vec<std::sync::Arc<dyn Metric>>;
 }

@@ -1,5 +1,7 @@
 //! [`Transform`]: a change of inputs between the data set and the network.
 
+use std::sync::Arc;
+
 use crate::{Acts, Result, Schema, Seeds};
 
 /// What a transform may know about the batch.
@@ -58,6 +60,20 @@ pub trait Transform: Send + Sync {
     /// The file it cannot do without.
     fn carried(&self) -> Option<Carried> {
         None
+    }
+
+    /// Fits it to the rows that a cell learns from; called once a cell, before anything is trained. `learned` gives
+    /// their inputs as they come out of the transforms before it, some rows at a time, and reads them only when it is
+    /// asked.
+    ///
+    /// Returns the fitted transform, which carries what it was fitted to ([`carried`](Self::carried)), so that it is
+    /// the same wherever the model goes. `None`: there is nothing to fit, or it was fitted before.
+    ///
+    /// # Errors
+    /// When a row cannot be read, or the rows are not enough.
+    fn fit(&self, learned: &mut dyn Iterator<Item = Result<Acts>>) -> Result<Option<Arc<dyn Transform>>> {
+        let _ = learned;
+        Ok(None)
     }
 
     /// Where it cuts texts off. `None`: it uses all of any text.

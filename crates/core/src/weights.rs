@@ -1,7 +1,7 @@
 //! Safetensors files, written whole or not at all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -28,7 +28,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Saves tensors by name, with text metadata. The bytes depend on the values alone.
+/// The entry of a file's metadata by which other libraries know for whom a file was written: `pt` for PyTorch.
+const FORMAT: &str = "format";
+
+/// Saves tensors by name, with text metadata. The bytes depend on the values alone. An entry `format` also stands where
+/// other libraries read it.
 ///
 /// # Errors
 /// When a tensor's type has no place in the format or the file cannot be written.
@@ -53,7 +57,25 @@ pub fn save_safetensors(
     // One entry only: a map of several would be written in the order of its hashes.
     let meta = HashMap::from([("transplant".to_owned(), text)]);
     let bytes = safetensors::serialize(views, Some(meta)).map_err(|e| Error::data(path, None, e.to_string()))?;
+    let bytes = match metadata.get(FORMAT) {
+        None => bytes,
+        Some(format) => with_format(&bytes, format)
+            .ok_or_else(|| Error::contract(format!("the header of {} is not in order", path.display())))?,
+    };
     write_atomically(path, &bytes)
+}
+
+/// A file with the entry `format` in its header's metadata.
+fn with_format(bytes: &[u8], format: &str) -> Option<Vec<u8>> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let (header, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let mut header: serde_json::Value = serde_json::from_slice(header).ok()?;
+    header["__metadata__"][FORMAT] = format.into();
+    let mut header = header.to_string().into_bytes();
+    // Tensors start at a multiple of 8 bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let length = (header.len() as u64).to_le_bytes();
+    Some([&length[..], &header, data].concat())
 }
 
 /// Loads all tensors of a file and the metadata that [`save_safetensors`] wrote (empty for other writers).
@@ -119,6 +141,29 @@ fn in_words(e: &SafeTensorError, length: usize) -> String {
     }
 }
 
+/// The metadata of a safetensors file that [`save_safetensors`] wrote (empty for other writers); the tensors are not
+/// read.
+///
+/// # Errors
+/// When the file is missing, or its header is cut off or no text of safetensors.
+pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    let io = |e| Error::io(path, e);
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let all = file.metadata().map_err(io)?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(io)?;
+    let length = u64::from_le_bytes(length);
+    if length > all {
+        return Err(Error::data(path, None, format!("its header is said to have {length} bytes, the file has {all}")));
+    }
+    let mut header = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_exact(&mut header).map_err(io)?;
+    let header: serde_json::Value =
+        serde_json::from_slice(&header).map_err(|e| Error::data(path, None, e.to_string()))?;
+    let metadata = header["__metadata__"]["transplant"].as_str().map(serde_json::from_str);
+    Ok(metadata.and_then(serde_json::Result::ok).unwrap_or_default())
+}
+
 fn dtype_of(name: &str, t: &Tensor) -> Result<Dtype> {
     Ok(match t.dtype() {
         DType::F32 => Dtype::F32,
@@ -161,6 +206,24 @@ mod tests {
         let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
         std::fs::write(&path, &bytes[..bytes.len() - 3]).map_err(|e| Error::io(&path, e))?;
         assert!(load_safetensors(&path, &Device::Cpu).unwrap_err().to_string().contains("a.safetensors"));
+        Ok(())
+    }
+
+    #[test]
+    fn format_stands_where_others_read_it() -> Result<()> {
+        let dir = tempfile::tempdir().map_err(|e| Error::io(".", e))?;
+        let (path, again) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
+        let tensors = BTreeMap::from([("a".to_owned(), Tensor::new(&[7u32], &Device::Cpu)?)]);
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned()), ("k".to_owned(), "v".to_owned())]);
+        save_safetensors(&path, &tensors, &metadata)?;
+        save_safetensors(&again, &tensors, &metadata)?;
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        assert_eq!(bytes, std::fs::read(&again).map_err(|e| Error::io(&again, e))?);
+        let header = SafeTensors::read_metadata(&bytes).map_err(|e| Error::contract(e.to_string()))?.1;
+        assert_eq!(header.metadata().as_ref().and_then(|m| m.get("format")).map(String::as_str), Some("pt"));
+        let (back, meta) = load_safetensors(&path, &Device::Cpu)?;
+        assert_eq!((back["a"].to_vec1::<u32>()?, &meta), (vec![7], &metadata));
+        assert_eq!(read_metadata(&path)?, meta);
         Ok(())
     }
 }

@@ -17,14 +17,14 @@ const UNSPACED: [(char, char); 13] = [
     ('\u{20000}', '\u{323af}'),
 ];
 
-/// Whether a character is a word of its own: a letter of a script without blanks between words (Thai, Lao, Burmese, Khmer, kana,
-/// Han). Word pairs are then pairs of characters, which is what such texts are commonly classified by.
+/// Whether a character is a word of its own: a letter of a script without blanks between words (Thai, Lao, Burmese,
+/// Khmer, kana, Han). Word pairs are then pairs of characters, which is what such texts are commonly classified by.
 pub fn is_unspaced(c: char) -> bool {
     c >= UNSPACED[0].0 && UNSPACED.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// The longest runs of characters for which `in_word` holds. A character of a script without blanks ([`is_unspaced`]) is a word
-/// of its own.
+/// The longest runs of characters for which `in_word` holds. A character of a script without blanks ([`is_unspaced`])
+/// is a word of its own.
 pub fn words(text: &str, in_word: impl Fn(char) -> bool) -> Vec<&str> {
     let mut out = Vec::new();
     let mut start = None;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use transplant_core::{
-    Acts, Dataset, Error, Finding, FindingKind, Invalid, Result, Schema, Seeds, Transform, TransformCx, rows_at_a_time,
+    Acts, Carried, Dataset, Error, Finding, FindingKind, Invalid, Result, Schema, Seeds, Transform, TransformCx,
+    rows_at_a_time,
 };
 
 /// Transforms in the order in which they act: `transforms` as listed, then `augment`, and after both those that act
@@ -98,6 +99,16 @@ impl Chain {
     /// Whether any transform is random.
     pub fn random(&self) -> bool {
         self.0.iter().any(|l| l.transform.random())
+    }
+
+    /// The keys of those that act in use, such as `transforms.0`.
+    pub fn in_use(&self) -> Vec<&str> {
+        self.0.iter().filter(|l| !l.transform.random()).map(|l| l.key.as_str()).collect()
+    }
+
+    /// The files that they cannot do without.
+    pub fn carried(&self) -> Vec<Carried> {
+        self.0.iter().filter_map(|l| l.transform.carried()).collect()
     }
 
     /// The inputs of these rows for training in this epoch.

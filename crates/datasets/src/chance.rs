@@ -1,11 +1,11 @@
-//! Whether rows with equal inputs are copies, or rows as they come: with a few categories, or texts of a word, records that have
-//! nothing to do with each other have the same inputs.
+//! Whether rows with equal inputs are copies, or rows as they come: with a few categories, or texts of a word, records
+//! that have nothing to do with each other have the same inputs.
 //!
-//! A row has a chance to be met among n others of 1 - exp(-n p), where p is the probability of its inputs. It is the product of how
-//! often each column has the row's value; columns of which at most one is 1 are one category. For texts the words take the place of
-//! columns, and the number of words is one more. A row that is met does not count itself, so a value that nothing else has is no
-//! chance at all. Columns that go together make equal rows likelier than that: a few are taken for chance where as many are expected
-//! with a probability of 1 in 100 (Poisson).
+//! A row has a chance to be met among n others of 1 - exp(-n p), where p is the probability of its inputs. It is the
+//! product of how often each column has the row's value; columns of which at most one is 1 are one category. For texts
+//! the words take the place of columns, and the number of words is one more. A row that is met does not count itself,
+//! so a value that nothing else has is no chance at all. Columns that go together make equal rows likelier than that: a
+//! few are taken for chance where as many are expected with a probability of 1 in 100 (Poisson).
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -21,9 +21,9 @@ const RARE: f64 = 0.01;
 /// So many rows are enough to know how often a value is.
 const SAMPLE: usize = 10_000;
 
-/// Those of the rows `equal`, each of which has the inputs of a row among `with` of `other`, that need be no copies: their inputs are
-/// so common that some row there would have them anyway. `rows` of `of` are all that were looked for. Of pictures only those of one
-/// colour are common.
+/// Those of the rows `equal`, each of which has the inputs of a row among `with` of `other`, that need be no copies:
+/// their inputs are so common that some row there would have them anyway. `rows` of `of` are all that were looked for.
+/// Of pictures only those of one colour are common.
 ///
 /// # Errors
 /// When a row cannot be read.

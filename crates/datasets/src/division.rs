@@ -7,19 +7,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rand::Rng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
 use transplant_core::{
-    Batch, Columns, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds,
+    Batch, Columns, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
 };
+
+use crate::prints::contents;
 
 /// How a data set is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Division {
     /// This share of the rows is tested, above 0 and below 1.
     Share(f64),
-    /// As [`Share`](Self::Share), each group or row by a hash of its own: it stays on its side when others are added. Classes are
-    /// spread as chance has it.
+    /// As [`Share`](Self::Share), each group by a hash of its name, each row without a group by one of what it was read
+    /// from (its file, its cells), never by its number: rows that are added, wherever that is, move none that was
+    /// there, and copies of a row stand on its side. A row that is changed is another row. Classes are spread as chance
+    /// has it.
     Hashed(f64),
     /// Of `folds` parts of about the same size, number `fold` is tested.
     Fold {
@@ -63,7 +68,7 @@ impl Division {
         let groups = by_group(dataset.as_ref())?;
         let labels = target.map(|t| dataset.classes_of(t)).transpose()?;
         let tested = match *self {
-            Self::Hashed(share) => groups.iter().map(|(g, _)| hashed(*g) < share).collect(),
+            Self::Hashed(share) => keys(dataset.as_ref(), &groups)?.iter().map(|key| hashed(key) < share).collect(),
             Self::Share(share) => {
                 spread(&groups, labels.as_deref(), &[share, 1. - share]).iter().map(|p| *p == 0).collect()
             }
@@ -108,9 +113,25 @@ fn seeds() -> Seeds {
     Seeds::new(0).child("division")
 }
 
-/// Where a group stands between 0 and 1.
-fn hashed(group: u64) -> f64 {
-    seeds().stream("group", &[group]).random()
+/// What tells each group from others, whatever its number is.
+fn keys(dataset: &dyn Dataset, groups: &[(u64, Vec<u64>)]) -> Result<Vec<Fingerprint>> {
+    // Groups that copies have joined go by the smallest of their keys.
+    let named = |(_, rows): &(u64, Vec<u64>)| {
+        rows.iter().map(|row| dataset.group_key(*row)).collect::<Option<Vec<_>>>()?.into_iter().min()
+    };
+    if let Some(keys) = groups.iter().map(named).collect() {
+        return Ok(keys);
+    }
+    if dataset.groups().is_some() {
+        return Ok(groups.iter().map(|(group, _)| Sha256::digest(group.to_le_bytes()).into()).collect());
+    }
+    let rows: Vec<u64> = groups.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
+    contents(dataset, &rows)
+}
+
+/// Where a group of this key stands between 0 and 1.
+fn hashed(key: &Fingerprint) -> f64 {
+    Stream::from_seed(Sha256::new_with_prefix("division").chain_update(key).finalize().into()).random()
 }
 
 /// The part of each group, so that each part gets its share of every class, rows without a label being a class too.
@@ -190,6 +211,23 @@ impl Dataset for Divided {
         self.dataset.batch(rows)
     }
 
+    fn row_name(&self, row: u64) -> Option<String> {
+        self.dataset.row_name(row)
+    }
+
+    fn group_key(&self, row: u64) -> Option<Fingerprint> {
+        self.dataset.group_key(row)
+    }
+
+    fn column_names(&self) -> &[String] {
+        self.dataset.column_names()
+    }
+
+    fn fitted(&self, pool: &[u64], learned: &[u64]) -> Result<Option<Arc<dyn Dataset>>> {
+        let Some(dataset) = self.dataset.fitted(pool, learned)? else { return Ok(None) };
+        Ok(Some(Arc::new(Self { dataset, roles: self.roles.clone() })))
+    }
+
     fn content_hash(&self) -> String {
         self.dataset.content_hash()
     }
@@ -222,6 +260,9 @@ impl Dataset for Divided {
         self.dataset.frame()
     }
 }
+
+#[cfg(test)]
+mod hashed;
 
 #[cfg(test)]
 mod tests {

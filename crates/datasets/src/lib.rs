@@ -47,6 +47,7 @@ mod chance;
 mod codec;
 mod division;
 mod findings;
+mod fitted;
 mod loader;
 mod picture;
 mod prints;
@@ -63,6 +64,7 @@ pub use chain::Chain;
 pub use chance::equal_by_chance;
 pub use division::Division;
 pub use findings::split_findings;
+pub use fitted::fit;
 pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Equal, KnownAgain, Prints, Twins};
@@ -104,6 +106,7 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Transform, transforms::RandomErasing>();
     p.add::<dyn Transform, transforms::RandomResizedCrop>();
     p.add::<dyn Transform, transforms::Resize>();
+    p.add::<dyn Transform, transforms::Standardise>();
     p.add::<dyn Transform, transforms::Tokenise>();
     p.add::<dyn Transform, transforms::TrivialAugment>();
 }

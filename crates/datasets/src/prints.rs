@@ -70,8 +70,8 @@ impl Prints {
         Ok(out)
     }
 
-    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and [`known_again`](Self::known_again)
-    /// find them; what pictures look like is left out.
+    /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and
+    /// [`known_again`](Self::known_again) find them; what pictures look like is left out.
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -91,7 +91,11 @@ impl Prints {
         for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
             let batch = dataset.batch(rows)?;
             if rows.iter().any(|row| !self.exact.contains_key(row)) {
-                for (row, hash) in rows.iter().zip(hashes(&batch.inputs, rows.len())?) {
+                let found = match &batch.select {
+                    None => hashes(&batch.inputs, rows.len())?,
+                    Some(places) => places_in(&batch.inputs, places)?,
+                };
+                for (row, hash) in rows.iter().zip(found) {
                     self.exact.entry(*row).or_insert(cut(&hash));
                 }
             }
@@ -136,6 +140,20 @@ impl Prints {
         };
         parallel::map(of.len(), &|i| twin(&of[i])).into_iter().flatten().collect()
     }
+}
+
+/// What tells the content of each row from others: a hash of what it was read from, or of its inputs, which are then
+/// read.
+pub(crate) fn contents(dataset: &dyn Dataset, rows: &[u64]) -> Result<Vec<Fingerprint>> {
+    let known = |row: &u64| dataset.file_hash(*row).or_else(|| dataset.fingerprint(*row));
+    if let Some(known) = rows.iter().map(known).collect() {
+        return Ok(known);
+    }
+    let mut out = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(rows_at_a_time(dataset.inputs())) {
+        out.extend(hashes(&dataset.batch(rows)?.inputs, rows.len())?);
+    }
+    Ok(out)
 }
 
 /// The rows of `of` that have the print of a row of `with`, each beside the first of them.
@@ -185,6 +203,20 @@ fn hashes(inputs: &Acts, rows: usize) -> Result<Vec<Fingerprint>> {
         });
     }
     Ok(all.into_iter().map(|hash| hash.finalize().into()).collect())
+}
+
+/// SHA-256 of all inputs of a batch together with each place in them that is a row, such as a node of a graph: what
+/// such a row is follows from all of it, so two places of one graph are never the same row.
+fn places_in(inputs: &Acts, places: &Tensor) -> Result<Vec<Fingerprint>> {
+    let mut whole = Sha256::new();
+    for (name, t) in inputs.iter() {
+        whole.update(format!("{name} {:?} {:?} ", t.dtype(), t.dims()));
+        for value in t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()? {
+            whole.update(value.to_le_bytes());
+        }
+    }
+    let hash = |place: u32| whole.clone().chain_update(place.to_le_bytes()).finalize().into();
+    Ok(places.to_dtype(DType::U32)?.to_vec1()?.into_iter().map(hash).collect())
 }
 
 /// The difference hash of each picture of `f32 [rows, channels, height, width]`.
@@ -241,6 +273,7 @@ mod tests {
                 classes: vec!["grey".into()],
                 roles: Roles { pool: vec![0, 1, 2], ..Roles::default() },
                 groups: None,
+                group_names: Vec::new(),
                 licence: None,
                 damaged: Damaged::Refuse,
                 memory_mb: 1,
@@ -257,6 +290,18 @@ mod tests {
         let with = Prints::of(&again, &[0, 1, 2])?;
         let again = of.known_again(&[0, 1, 2], &with, &[0, 1, 2]);
         assert_eq!(again.inputs, [Equal { row: 1, like: vec![2] }], "other files, the same pixels");
+        Ok(())
+    }
+
+    #[test]
+    fn nodes_are_known_by_graph_and_place() -> Result<()> {
+        let graph = |last: f32| Tensor::new(&[[1f32, 0.], [1., 0.], [0., last]], &candle_core::Device::Cpu);
+        let places = Tensor::new(&[1u32, 0], &candle_core::Device::Cpu)?;
+        let of = |last: f32| places_in(&Acts::hidden(graph(last)?), &places);
+        assert_eq!(of(1.)?.len(), 2);
+        assert_ne!(of(1.)?[0], of(1.)?[1], "equal features, two nodes");
+        assert_eq!(of(1.)?, of(1.)?);
+        assert_ne!(of(1.)?[0], of(2.)?[0], "a neighbour that differs");
         Ok(())
     }
 

@@ -36,7 +36,8 @@ pub struct Parts {
     pub unlabelled: Unlabelled,
     /// The data set's test part.
     pub test: Test,
-    /// Why there is no validation part although one was asked for; `None` otherwise.
+    /// Why there is no validation part although one was asked for, and how many rows of the pool are not learned from
+    /// because they have no label; `None` when there is nothing to tell.
     pub note: Option<String>,
 }
 
@@ -49,6 +50,19 @@ impl Parts {
     /// Rows whose labels are used: to learn from, and to choose on.
     pub fn labelled_rows(&self) -> Vec<u64> {
         [self.train.rows(), self.validation_rows()].concat()
+    }
+
+    /// The same rows of a data set that was fitted to them.
+    #[must_use]
+    pub fn on(&self, dataset: &Arc<dyn Dataset>) -> Self {
+        let validation = self.validation.as_ref().map(|v| Validation::new(dataset.clone(), v.rows().to_vec()));
+        Self {
+            train: Train::new(dataset.clone(), self.train.rows().to_vec()),
+            validation,
+            unlabelled: Unlabelled::new(dataset.clone(), self.unlabelled.rows().to_vec()),
+            test: Test::new(dataset.clone(), self.test.rows().to_vec()),
+            note: self.note.clone(),
+        }
     }
 }
 
@@ -97,6 +111,12 @@ impl Draw {
             )),
             _ => Some(format!("no validation part: no class has {LEAST_FOR_VALIDATION} labels in groups of its own")),
         };
+        let missing = dataset.roles().pool.len() - pool.rows.iter().map(Vec::len).sum::<usize>();
+        let missing = (missing > 0).then(|| {
+            let rows = dataset.roles().pool.len();
+            format!("{missing} of the {rows} rows that may be learned from have no label `{target}`, and are not learned from")
+        });
+        let note = [note, missing].into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
         Ok(Parts {
             train: Train::new(dataset.clone(), train),
             validation: (!validation.is_empty()).then(|| Validation::new(dataset.clone(), validation)),
@@ -359,7 +379,10 @@ mod tests {
     fn rows_without_a_label_are_never_drawn() -> Result<()> {
         let labels = [Some(0), None, Some(1), None, Some(0), Some(1)].to_vec();
         let images = with(2, labels, Roles { pool: (0..6).collect(), ..Roles::default() });
-        assert_eq!(parts(&images, None, 0., 0)?.train.rows(), [0, 2, 4, 5]);
+        let all = parts(&images, None, 0., 0)?;
+        assert_eq!(all.train.rows(), [0, 2, 4, 5]);
+        let told = "2 of the 6 rows that may be learned from have no label `class`, and are not learned from";
+        assert_eq!(all.note.as_deref(), Some(told));
         assert_eq!(parts(&images, Some(2), 0., 0)?.unlabelled.rows(), [1, 3]);
         assert!(parts(&images, Some(3), 0., 0).is_err());
         Ok(())

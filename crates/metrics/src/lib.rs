@@ -18,7 +18,7 @@
 //! let predictions = Predictions::Class { names, labels: vec![Some(0), Some(1), Some(1), None], scores };
 //! assert_eq!(Accuracy.compute(&predictions)?, 2.0 / 3.0);
 //!
-//! let cells = [Cell { seed: 0, draw: 0, predictions: &predictions }];
+//! let cells = [Cell { seed: 0, draw: 0, predictions: &predictions, groups: &[] }];
 //! let interval = bootstrap(&Accuracy, &cells, 1000, Seeds::new(7))?;
 //! assert!(interval.low < interval.mean && interval.mean < interval.high);
 //! # Ok(())

@@ -43,7 +43,10 @@ impl Grid {
     }
 
     fn cells(&self) -> Vec<Cell<'_>> {
-        self.0.iter().map(|(seed, draw, predictions)| Cell { seed: *seed, draw: *draw, predictions }).collect()
+        self.0
+            .iter()
+            .map(|(seed, draw, predictions)| Cell { seed: *seed, draw: *draw, predictions, groups: &[] })
+            .collect()
     }
 }
 
@@ -143,5 +146,51 @@ fn the_seed_alone_decides() -> Result<()> {
     reversed.reverse();
     assert_eq!(interval(&grid.cells(), 1)?, interval(&reversed, 1)?);
     assert_ne!(interval(&grid.cells(), 1)?, interval(&grid.cells(), 2)?);
+    Ok(())
+}
+
+/// Whether a strategy is right about a row, by its group: most rows of a group fare alike.
+fn is_right(strategy: u64, seed: u64, draw: u64, group: u64, row: u64) -> bool {
+    let alike = (group * 13 + seed * 5 + draw * 3 + strategy * 7) % 10 < 6 + strategy;
+    alike != ((row * (seed + 2) + draw + strategy).is_multiple_of(11))
+}
+
+/// `tests/goldens/generate_groups.py`, NumPy 2.4.6: 200,000 replicates.
+#[test]
+fn intervals_over_groups_are_those_of_numpy() -> Result<()> {
+    let sizes = (0..40u64).map(|group| 1 + group * 7 % 5);
+    let groups: Vec<u64> = (0..40u64).zip(sizes).flat_map(|(group, size)| (0..size).map(move |_| group)).collect();
+    let runs = |strategy: u64| -> Vec<(u64, u64, Predictions)> {
+        let run = |(seed, draw): (u64, u64)| {
+            let right = (0u64..).zip(&groups).map(|(row, group)| is_right(strategy, seed, draw, *group, row));
+            let scores = right.flat_map(|right| if right { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+            let names = ["a", "b"].map(str::to_owned).to_vec();
+            (seed, draw, Predictions::Class { names, labels: vec![Some(0); groups.len()], scores })
+        };
+        [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)].into_iter().map(run).collect()
+    };
+    let (first, second) = (runs(0), runs(1));
+    let cells = |of: &'static str| (of, if of == "groups" { groups.as_slice() } else { &[] });
+    for ((of, groups), alone, paired) in [
+        (
+            cells("groups"),
+            [0.563_888_889, 0.466_101_695, 0.658_402_204],
+            [0.095_833_333, -0.053_623_188, 0.246_440_243],
+        ),
+        (cells("rows"), [0.563_888_889, 0.500_000_000, 0.627_777_778], [0.095_833_333, 0.004_166_667, 0.186_111_111]),
+    ] {
+        fn with<'a>(runs: &'a [(u64, u64, Predictions)], groups: &'a [u64]) -> Vec<Cell<'a>> {
+            runs.iter()
+                .map(|(seed, draw, predictions)| Cell { seed: *seed, draw: *draw, predictions, groups })
+                .collect()
+        }
+        let (a, b) = (with(&first, groups), with(&second, groups));
+        let near = |i: Interval, [mean, low, high]: [f64; 3]| {
+            let off = [i.mean - mean, i.low - low, i.high - high].map(f64::abs);
+            assert!(off[0] < 1e-9 && off[1] < 0.006 && off[2] < 0.006, "{of}: {i:?}, NumPy [{low}, {high}]");
+        };
+        near(bootstrap(&Accuracy, &a, 20_000, Seeds::new(0))?, alone);
+        near(paired_bootstrap(&Accuracy, &b, &a, 20_000, Seeds::new(0))?, paired);
+    }
     Ok(())
 }

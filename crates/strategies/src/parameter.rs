@@ -21,7 +21,7 @@ pub enum ParameterHead {
     /// Kept where the labels are the same, fresh elsewhere.
     #[default]
     Auto,
-    /// Kept; it is an error when the labels differ.
+    /// Kept; it is an error when the source has no such head for the same labels.
     Keep,
     /// Fresh.
     Reset,
@@ -122,7 +122,9 @@ impl Strategy for Parameter {
         };
         let differs = model.tasks.keys().find(|t| !model.kept_heads.contains(t));
         if let (ParameterHead::Keep, true, Some(task)) = (o.head, model.has_source, differs) {
-            let message = format!("the head of task `{task}` cannot be kept, its labels differ from the source's");
+            let message = format!(
+                "the head of task `{task}` cannot be kept: the source has none of this form for the same labels"
+            );
             return Err(Invalid::key("head", message).help("`auto` keeps heads where it can").into());
         }
         let frozen =

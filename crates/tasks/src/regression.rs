@@ -19,8 +19,8 @@ const VALUE: &str = "value";
 
 /// Predicts one number a row: a linear head with the squared error.
 ///
-/// No source of the catalogue has a target of numbers, and rows are drawn by a class: from a pipeline file it is of use for a data set
-/// of one's own, beside a task of classes. In code it stands alone.
+/// No source of the catalogue has a target of numbers, and rows are drawn by a class: from a pipeline file it is of use
+/// for a data set of one's own, beside a task of classes. In code it stands alone.
 ///
 /// Scale targets to about unit size, or the learning rate will not suit them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -54,7 +54,8 @@ impl State {
     }
 }
 
-/// The tensors of a checkpoint, apart: parameters, optimiser slots, the average of weights, and weights kept under a name.
+/// The tensors of a checkpoint, apart: parameters, optimiser slots, the average of weights, and weights kept under a
+/// name.
 #[derive(Default)]
 pub(crate) struct Tensors {
     pub(crate) params: BTreeMap<String, Tensor>,

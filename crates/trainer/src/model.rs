@@ -222,10 +222,11 @@ impl Model {
         };
         let fitted = self.parts.strategy.head().is_some();
         let keep = keep && !theirs.is_empty() && (fitted || ours.iter().all(fits));
-        let why = match (same_labels, keep) {
-            (_, true) => "",
-            (false, _) => "the labels differ",
-            (true, false) => "the strategy resets it, or it was fitted in another form",
+        let why = match (theirs.is_empty(), same_labels, keep) {
+            (_, _, true) => "",
+            (true, ..) => "the source has no head whose labels are known",
+            (_, false, _) => "the labels differ",
+            (_, true, false) => "the strategy resets it, or it was fitted in another form",
         };
         for name in ours.iter().filter(|_| !keep) {
             self.params().set_origin(name, Origin::Reset { why: why.into() });

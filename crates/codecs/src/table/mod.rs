@@ -1,7 +1,7 @@
 //! [`Table`]: rows and named columns from a file of CSV, TSV, JSONL or Parquet, one kind of file a file of this folder.
 //!
-//! Only the columns that are asked for are kept. What counts as missing is declared, not guessed: in CSV and TSV a list of
-//! words, in JSONL and Parquet `null` (a key that is not there, a float that is NaN).
+//! Only the columns that are asked for are kept. What counts as missing is declared, not guessed: in CSV and TSV a list
+//! of words, in JSONL and Parquet `null` (a key that is not there, a float that is NaN).
 
 mod cell;
 mod jsonl;
@@ -118,13 +118,14 @@ fn without_parquet(file: &Path) -> Unsupported {
 }
 
 impl Table {
-    /// Reads the `wanted` columns of a file, whose kind is told by the end of its name: `.csv`, `.tsv`, `.tab`, `.jsonl`,
-    /// `.ndjson`, `.parquet`, `.parquet.brotli`. A cell of CSV or TSV that is one of the words in `missing` is missing.
+    /// Reads the `wanted` columns of a file, whose kind is told by the end of its name: `.csv`, `.tsv`, `.tab`,
+    /// `.jsonl`, `.ndjson`, `.parquet`, `.parquet.brotli`. A cell of CSV or TSV that is one of the words in `missing`
+    /// is missing.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the kind is not known or this build lacks the cargo feature `parquet`; [`Error::Io`] when the
-    /// file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged, two columns have one name
-    /// or a wanted one is not there.
+    /// [`Error::Unsupported`] when the kind is not known or this build lacks the cargo feature `parquet`; [`Error::Io`]
+    /// when the file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged, two columns
+    /// have one name or a wanted one is not there.
     pub fn read(file: &Path, wanted: &[&str], missing: &[String]) -> Result<Self> {
         Self::read_with(file, wanted, &[], missing)
     }
@@ -151,7 +152,8 @@ impl Table {
         Self::new(file, names, read)
     }
 
-    /// [`read_with`](Self::read_with) of what was read already: JSONL when it begins with `{`, else CSV. `file` is its name in errors.
+    /// [`read_with`](Self::read_with) of what was read already: JSONL when it begins with `{`, else CSV. `file` is its
+    /// name in errors.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -215,7 +217,8 @@ fn parquet_columns(file: &Path, _: &Names) -> Result<Read> {
     Err(without_parquet(file).into())
 }
 
-/// Where each of the `wanted` columns stands in a file with the columns `there`; `None` for an optional one that is not there.
+/// Where each of the `wanted` columns stands in a file with the columns `there`; `None` for an optional one that is not
+/// there.
 fn places(file: &Path, wanted: &Names, there: &[&str]) -> Result<Vec<Option<usize>>> {
     for (i, name) in there.iter().enumerate() {
         // Index columns are often written without a name; they cannot be asked for, so they may be there twice.
@@ -248,8 +251,8 @@ fn other_delimiter(there: &[&str]) -> Option<String> {
     ))
 }
 
-/// The candidate most like `name`, when one is near enough to be a slip of the pen: as core's function of this name, which this
-/// crate does not see.
+/// The candidate most like `name`, when one is near enough to be a slip of the pen: as core's function of this name,
+/// which this crate does not see.
 fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let scored = candidates.iter().map(|c| (strsim::jaro_winkler(name, c), *c)).filter(|(score, _)| *score > 0.7);
     scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)

@@ -1,5 +1,5 @@
-//! Parquet: column by column, with nulls; a struct of plain values is one column. Lists, maps, dates and decimals are not
-//! read, and only an error when they are asked for.
+//! Parquet: column by column, with nulls; a struct of plain values is one column. Lists, maps, dates and decimals are
+//! not read, and only an error when they are asked for.
 //!
 //! The low-level readers of the `parquet` crate are used, without arrow: a build of some 30 crates instead of 60.
 

@@ -26,6 +26,8 @@ pub struct LoaderOptions {
     /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class alike):
     /// a class of n rows is drawn from in proportion to n to the power of 1 less this.
     pub class_balance: f64,
+    /// The target whose classes are balanced; `None`: the only one of the data set that is a class.
+    pub balance_by: Option<String>,
     /// What tells these deterministic transforms from others: rows that the data set knows the fingerprint of need not be read
     /// to find what was made of them before. `None`: they always are.
     pub identity: Option<String>,
@@ -42,6 +44,7 @@ impl LoaderOptions {
             augment: Vec::new(),
             views: None,
             class_balance: 0.,
+            balance_by: None,
             identity: None,
             seeds: Seeds::new(0),
         }
@@ -124,7 +127,7 @@ impl Loader {
         let classes = match o.class_balance {
             // Rows without labels are not told apart by them.
             balance if balance == 0. || !labelled => Vec::new(),
-            balance if (0. ..=1.).contains(&balance) => balanced(&**dataset, rows, balance)?,
+            balance if (0. ..=1.).contains(&balance) => balanced(&**dataset, o.balance_by.as_deref(), rows, balance)?,
             other => return Err(Invalid::key("class_balance", format!("must be from 0 to 1, not {other}")).into()),
         };
         let loader = Self {
@@ -178,12 +181,23 @@ impl Loader {
 }
 
 /// The rows of each class, and how often one of them is drawn in an epoch: as many in all as there are rows.
-fn balanced(dataset: &dyn Dataset, rows: &[u64], balance: f64) -> Result<Vec<(Vec<u64>, usize)>> {
-    let class = |(name, field): (&String, &Field)| matches!(field, Field::Class { .. }).then(|| name.clone());
-    let target = dataset.targets().iter().find_map(class);
-    let target =
-        target.ok_or_else(|| Invalid::key("class_balance", "the data have no classes that could be balanced"))?;
-    let labels = dataset.classes_of(&target)?;
+fn balanced(dataset: &dyn Dataset, by: Option<&str>, rows: &[u64], balance: f64) -> Result<Vec<(Vec<u64>, usize)>> {
+    let classes = dataset.targets().iter().filter(|(_, field)| matches!(field, Field::Class { .. }));
+    let classes: Vec<&str> = classes.map(|(name, _)| name.as_str()).collect();
+    let target = match (by, classes.as_slice()) {
+        (Some(by), _) if classes.contains(&by) => by,
+        (None, [only]) => *only,
+        (None, []) => {
+            return Err(Invalid::key("class_balance", "the data have no classes that could be balanced").into());
+        }
+        (by, _) => {
+            let message = by.map_or("several targets are classes; one of them has to be named".to_owned(), |by| {
+                format!("`{by}` is no target that is a class")
+            });
+            return Err(Invalid::key("balance_by", message).help(format!("there are: {}", classes.join(", "))).into());
+        }
+    };
+    let labels = dataset.classes_of(target)?;
     let mut of_class = BTreeMap::<Option<u32>, Vec<u64>>::new();
     for row in rows {
         of_class.entry(labels.get(*row as usize).copied().flatten()).or_default().push(*row);

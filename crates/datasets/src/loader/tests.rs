@@ -164,6 +164,7 @@ fn what_is_known_of_rows_is_what_reading_them_would_give() -> Result<()> {
         classes: vec!["a".into(), "b".into()],
         roles: transplant_core::Roles { pool: vec![0, 1, 2, 3], ..Default::default() },
         groups: None,
+        group_names: Vec::new(),
         licence: None,
         damaged: crate::Damaged::Refuse,
         memory_mb: 1,
@@ -202,4 +203,64 @@ fn nothing_to_load_is_an_error() {
     assert!(Loader::test(&parts.test, LoaderOptions::new(0)).is_err());
     let empty = Test::new(parts.test.dataset().clone(), Vec::new());
     assert!(Loader::test(&empty, LoaderOptions::new(4)).err().unwrap().to_string().contains("at least one row"));
+}
+
+/// [`Optdigits`] with a second class target: odd or even, under a name that comes first.
+struct Parity(crate::Images, Schema);
+
+impl Dataset for Parity {
+    fn inputs(&self) -> &Schema {
+        self.0.inputs()
+    }
+
+    fn targets(&self) -> &Schema {
+        &self.1
+    }
+
+    fn roles(&self) -> &transplant_core::Roles {
+        self.0.roles()
+    }
+
+    fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
+        let digits = self.0.classes_of("class")?;
+        Ok(if target == "class" { digits } else { digits.into_iter().map(|d| d.map(|d| d % 2)).collect() })
+    }
+
+    fn batch(&self, rows: &[u64]) -> Result<Batch> {
+        self.0.batch(rows)
+    }
+
+    fn content_hash(&self) -> String {
+        self.0.content_hash()
+    }
+}
+
+#[test]
+fn classes_of_the_target_named_are_balanced() -> Result<()> {
+    let digits = Optdigits::load()?;
+    let odd = Field::Class { names: vec!["even".to_owned(), "odd".to_owned()] };
+    let targets = Schema::from([("a".to_owned(), odd), ("class".to_owned(), digits.targets()["class"].clone())]);
+    let labels = digits.classes_of("class")?;
+    // Forty zeros, twenty twos, twenty ones: as many even rows as there are, or as many of each digit.
+    let of = |digit: u32, n: usize| {
+        let all = digits.roles().pool.iter().copied().filter(|r| labels[*r as usize] == Some(digit));
+        all.take(n).collect::<Vec<_>>()
+    };
+    let rows = [of(0, 40), of(2, 20), of(1, 20)].concat();
+    let train = Train::new(Arc::new(Parity(digits.clone(), targets)), rows);
+    let feed = |by: Option<&str>| {
+        let balance_by = by.map(str::to_owned);
+        Loader::train(&train, LoaderOptions { class_balance: 1., balance_by, ..LoaderOptions::new(80) })
+    };
+    let counts = |by: &str| -> Result<Vec<usize>> {
+        let drawn = feed(Some(by))?.order(0, 0)?;
+        Ok([0, 2, 1].map(|digit| drawn.iter().filter(|r| labels[**r as usize] == Some(digit)).count()).to_vec())
+    };
+    assert_eq!(counts("class")?, [27, 26, 27]);
+    let by_parity = counts("a")?;
+    assert_eq!((by_parity[0] + by_parity[1], by_parity[2]), (40, 40));
+    let said = |by| feed(by).err().unwrap().to_string();
+    assert!(said(None).starts_with("balance_by: several targets are classes"), "{}", said(None));
+    assert!(said(Some("b")).starts_with("balance_by: `b` is no target that is a class (there are: a, class)"));
+    Ok(())
 }

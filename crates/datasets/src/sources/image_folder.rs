@@ -12,7 +12,7 @@ use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, 
 use super::chosen_classes::{check_classes, chosen_classes};
 use super::damaged::Damaged;
 use super::folder::{check_folder, one_path};
-use super::picture_tree::{Part, scan};
+use super::picture_tree::{File, Part, scan};
 use super::pictures::{Picture, PictureSet, Pictures};
 use crate::findings::{Naming, class_findings};
 
@@ -114,17 +114,24 @@ impl ImageFolder {
         let pictures = Pictures::open(PictureSet {
             name,
             frame,
-            pictures: found.files.into_iter().map(|f| Picture::file(f.path)).collect(),
+            pictures: found.files.into_iter().map(picture).collect(),
             labels,
             classes,
             roles,
             groups: None,
+            group_names: Vec::new(),
             licence: o.licence,
             damaged: o.damaged,
             memory_mb: o.memory_mb,
         })?;
         Ok(pictures.with_findings(findings))
     }
+}
+
+/// A picture, called by its path below the folder.
+fn picture(file: File) -> Picture {
+    let name = String::from_utf8_lossy(&file.key).into_owned();
+    Picture::file(file.path).called(name)
 }
 
 impl Component<dyn Dataset> for ImageFolder {

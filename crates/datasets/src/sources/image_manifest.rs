@@ -47,6 +47,9 @@ pub struct Options {
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
+    /// The column of the row's name, by which outputs name it; without it the path of the picture.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The words of CSV and TSV that are missing values; in JSONL and Parquet it is null.
     #[serde(default = "empty_is_missing")]
     pub missing: Vec<String>,
@@ -89,8 +92,8 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, split) = (self.group.as_deref(), self.split.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split }
+        let (group, split, id) = (self.group.as_deref(), self.split.as_deref(), self.id.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split, id }
     }
 
     fn frame(&self) -> Frame {
@@ -114,16 +117,23 @@ impl ImageManifest {
         let columns: Vec<&str> = std::iter::once(o.picture.as_str()).chain(o.labelling().columns()).collect();
         let tables = o.origin().read(cx, &columns)?;
         let marks = o.labelling().read(&tables)?;
-        let pictures = marks.places().map(|(table, row)| picture(table, row, &o.picture)).collect::<Result<_>>()?;
+        let pictures =
+            marks.places().map(|(table, row)| picture(table, row, &o.picture)).collect::<Result<Vec<_>>>()?;
         let labels = marks.finish()?;
+        let ids = labels.ids.into_iter().flatten().map(Some).chain(std::iter::repeat(None));
+        let called = |(picture, id): (Picture, Option<String>)| match id {
+            Some(id) => picture.called(id),
+            None => picture,
+        };
         let pictures = Pictures::open(PictureSet {
             name: o.origin().name(),
             frame: o.frame(),
-            pictures,
+            pictures: pictures.into_iter().zip(ids).map(called).collect(),
             labels: labels.labels,
             classes: labels.classes,
             roles: labels.roles,
             groups: labels.groups,
+            group_names: labels.group_names,
             licence: o.origin().licence(),
             damaged: o.damaged,
             memory_mb: o.memory_mb,
@@ -151,11 +161,11 @@ fn picture(table: &Table, row: usize, column: &str) -> Result<Picture> {
             Ok(Picture::bytes(format!("{}, row {row}", table.file().display()), bytes.as_slice()))
         }
         (None, Some(Cell::Text(path)), _) | (None, None, Cell::Text(path)) => {
-            let path = table.file().parent().unwrap_or(Path::new("")).join(path);
-            if !path.is_file() {
-                return Err(fault(format!("there is no file {}", path.display())));
+            let file = table.file().parent().unwrap_or(Path::new("")).join(path);
+            if !file.is_file() {
+                return Err(fault(format!("there is no file {}", file.display())));
             }
-            Ok(Picture::file(path))
+            Ok(Picture::file(file).called(path))
         }
         (None, None, Cell::Struct(_)) => Err(fault("the struct has neither `bytes` nor `path`".to_owned())),
         (Some(cell), ..) | (_, Some(cell), _) | (.., cell) => {

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use transplant_core::{Error, Field, Finding, Invalid, Result, Roles, Schema, Target, Targets, nearest};
+use transplant_core::{Error, Field, Finding, Fingerprint, Invalid, Result, Roles, Schema, Target, Targets, nearest};
 
 use super::class_names::ClassNames;
 use super::image_rows::CLASS;
+use super::images::hex;
 use crate::findings::{Naming, class_findings};
 use crate::table::{Cell, Table};
 
@@ -24,6 +25,8 @@ pub(crate) struct Labelling<'a> {
     pub(crate) group: Option<&'a str>,
     /// The column that says `train`, `validation` or `test`.
     pub(crate) split: Option<&'a str>,
+    /// The column of the row's name.
+    pub(crate) id: Option<&'a str>,
 }
 
 /// What a row is for. Of two that are the same, the later part is kept.
@@ -65,7 +68,7 @@ impl<'a> Labelling<'a> {
 
     /// The columns that have to be read.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &'a str> {
-        [Some(self.label), self.group, self.split].into_iter().flatten()
+        [Some(self.label), self.group, self.split, self.id].into_iter().flatten()
     }
 
     /// Reads them: rows of the first table, then those of the second, which is the test part.
@@ -77,6 +80,7 @@ impl<'a> Labelling<'a> {
         for (t, table) in tables.iter().enumerate() {
             let column = |name: Option<&'a str>| name.map(|n| Ok::<_, Error>((n, table.column(n)?))).transpose();
             let (label, group, split) = (table.column(self.label)?, column(self.group)?, column(self.split)?);
+            let id = column(self.id)?;
             for row in 0..table.rows() {
                 let needed = |(name, cells): (&str, &[Option<Cell>])| {
                     let missing = || table.fault(row, format!("column `{name}`: has no value"));
@@ -97,8 +101,8 @@ impl<'a> Labelling<'a> {
                     let message = format!("column `{}`: the label is an empty text, and is not missing", self.label);
                     return Err(table.fault(row, message));
                 }
-                let group = group.map(needed).transpose()?;
-                marks.rows.push(Mark { table: t, row, label, group, part });
+                let (group, id) = (group.map(needed).transpose()?, id.map(needed).transpose()?);
+                marks.rows.push(Mark { table: t, row, label, group, part, id });
             }
         }
         Ok(marks)
@@ -121,6 +125,7 @@ pub(crate) struct Mark {
     label: Option<String>,
     group: Option<String>,
     part: Part,
+    id: Option<String>,
 }
 
 /// What the columns say, row by row.
@@ -149,11 +154,6 @@ impl Marks<'_> {
     /// How much a row is worth keeping among equals: rows of the test part first, then labelled ones.
     pub(crate) fn worth(&self, row: usize) -> (Part, bool) {
         (self.rows[row].part, self.rows[row].label.is_some())
-    }
-
-    /// Whether a row is trained on.
-    pub(crate) fn is_trained_on(&self, row: usize) -> bool {
-        self.rows[row].part == Part::Train
     }
 
     /// Drops the rows where `kept` is false.
@@ -189,6 +189,9 @@ impl Marks<'_> {
             }
         }
         let groups = self.labelling.group.map(|_| groups);
+        let mut group_names = vec![String::new(); seen.len()];
+        seen.iter().for_each(|(name, (number, _))| group_names[*number as usize] = (*name).to_owned());
+        let ids = self.rows.iter().map(|mark| mark.id.clone()).collect();
         let naming = match self.tables.iter().all(Table::has_words) {
             true => Naming::Words,
             false => Naming::Values,
@@ -197,7 +200,7 @@ impl Marks<'_> {
         findings.extend(class_findings(&classes.names, &labels, naming));
         let classes = classes.names;
         let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes.clone() })]);
-        Ok(Labels { classes, labels, groups, roles, targets, findings })
+        Ok(Labels { classes, labels, groups, group_names, ids, roles, targets, findings })
     }
 
     /// The classes, and that of every row that is left.
@@ -238,6 +241,10 @@ pub(crate) struct Labels {
     pub(crate) labels: Vec<Option<u32>>,
     /// The group of every row.
     pub(crate) groups: Option<Vec<u64>>,
+    /// The names of the groups, by their numbers.
+    pub(crate) group_names: Vec<String>,
+    /// The name of every row, where a column has them.
+    pub(crate) ids: Option<Vec<String>>,
     /// Rows by role.
     pub(crate) roles: Roles,
     /// The target [`CLASS`].
@@ -250,6 +257,21 @@ impl Labels {
     /// Makes a hash cover them.
     pub(crate) fn add_to(&self, hash: &mut Sha256) {
         hash.update(format!("{:?}", (&self.classes, &self.labels, &self.groups, &self.roles)));
+    }
+
+    /// A hash of the name of a row's group.
+    pub(crate) fn group_key(&self, row: u64) -> Option<Fingerprint> {
+        let group = *self.groups.as_ref()?.get(row as usize)?;
+        Some(Sha256::digest(self.group_names.get(group as usize)?).into())
+    }
+
+    /// The name of a row: the word in the column of names, otherwise the beginning of the hash of what it was read
+    /// from.
+    pub(crate) fn row_name(&self, row: u64, hash: Option<Fingerprint>) -> Option<String> {
+        match &self.ids {
+            Some(ids) => ids.get(row as usize).cloned(),
+            None => hash.map(|hash| hex(&hash[..8])),
+        }
     }
 
     /// The class of every row.
@@ -278,7 +300,7 @@ mod tests {
     use std::path::Path;
     use transplant_core::FindingKind;
 
-    const LABEL: Labelling<'static> = Labelling { label: "y", classes: None, group: None, split: None };
+    const LABEL: Labelling<'static> = Labelling { label: "y", classes: None, group: None, split: None, id: None };
 
     fn tables(contents: &[&str], columns: &[&str]) -> Vec<Table> {
         let folder = tempfile::tempdir().unwrap();

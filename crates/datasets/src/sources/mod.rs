@@ -1,5 +1,6 @@
 //! Data sets, one file each: pictures over the shared [`Images`] and [`Pictures`], rows of tables over `labelling` and `tables`.
 
+mod categories;
 mod chosen_classes;
 mod cifar100_binary;
 mod cifar10_binary;
@@ -13,6 +14,7 @@ mod image_folder;
 mod image_manifest;
 mod image_rows;
 mod images;
+mod joined;
 mod labelling;
 mod mnist_5k;
 mod mnist_idx;
@@ -21,6 +23,7 @@ mod optdigits;
 mod passed_over;
 mod picture_tree;
 mod pictures;
+mod read_table;
 mod sixteen_bits;
 mod table;
 mod tables;

@@ -26,7 +26,8 @@ pub struct NewRows {
 /// A row of a new table.
 #[derive(Debug)]
 pub struct NewRow {
-    /// The file with the line on which the row begins, or with the number of the row, counted from 0, where the file has no lines.
+    /// The file with the line on which the row begins, or with the number of the row, counted from 0, where the file
+    /// has no lines.
     pub place: String,
     /// The word in the column `id`; `None`: there is no such column, or it has no value here.
     pub id: Option<String>,
@@ -38,8 +39,8 @@ impl NewRows {
     /// Reads a table; `-` is one on the standard input, CSV or JSONL.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the file cannot be opened or is no table by its name; [`Error::Data`] when it is damaged, lacks a
-    /// column or has no rows. What is wrong with cells of one row is in that row.
+    /// [`Error::Invalid`] when the file cannot be opened or is no table by its name; [`Error::Data`] when it is
+    /// damaged, lacks a column or has no rows. What is wrong with cells of one row is in that row.
     pub fn read(file: &Path, columns: &Columns) -> Result<Self> {
         let (names, missing) = (columns.names(), columns.missing());
         let table = match file.to_str() {

@@ -58,7 +58,7 @@ pub(super) struct File {
     pub(super) part: Part,
     pub(super) class: String,
     /// The path below the folder, with `/` between its names: rows are in its order on every system.
-    key: Vec<u8>,
+    pub(super) key: Vec<u8>,
 }
 
 /// What lies in a folder.

@@ -15,6 +15,7 @@ use transplant_kernels::parallel;
 use super::damaged::{Damaged, told, why_damaged};
 use super::image_rows::ImageRows;
 use super::images::hex;
+use super::joined::joined;
 use super::sixteen_bits::SixteenBits;
 use crate::findings::contradictions;
 use crate::picture::{decode, decode_with_highest};
@@ -22,7 +23,10 @@ use crate::picture::{decode, decode_with_highest};
 /// A picture before it is decoded.
 #[derive(Clone)]
 pub struct Picture {
+    /// Where it is, for errors.
     name: String,
+    /// What its row is called; `None`: by the path of the file, or the beginning of its hash.
+    row_name: Option<String>,
     content: Content,
 }
 
@@ -36,12 +40,18 @@ impl Picture {
     /// A picture in a file, which is read when it is decoded.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self { name: path.display().to_string(), content: Content::File(path) }
+        Self { name: path.display().to_string(), row_name: None, content: Content::File(path) }
     }
 
     /// A picture whose file is in memory, under a name for errors.
     pub fn bytes(name: impl Into<String>, content: impl Into<Arc<[u8]>>) -> Self {
-        Self { name: name.into(), content: Content::Here(content.into()) }
+        Self { name: name.into(), row_name: None, content: Content::Here(content.into()) }
+    }
+
+    /// Names its row in outputs: a path that is the same wherever the folder lies.
+    #[must_use]
+    pub fn called(self, name: impl Into<String>) -> Self {
+        Self { row_name: Some(name.into()), ..self }
     }
 
     /// What it is called in messages.
@@ -78,8 +88,11 @@ pub struct PictureSet {
     pub classes: Vec<String>,
     /// Rows by role.
     pub roles: Roles,
-    /// To which group each row belongs; no group crosses a split. `None`: each row stands alone.
+    /// To which group each row belongs; no group crosses a split. `None`: each row stands alone. Rows of the pool whose
+    /// files are the same join their groups.
     pub groups: Option<Vec<u64>>,
+    /// The names of the groups, by their numbers; empty: they have none.
+    pub group_names: Vec<String>,
     /// Where the pictures come from and under which terms they may be used.
     pub licence: Option<String>,
     /// What is done about pictures that cannot be decoded.
@@ -102,6 +115,8 @@ pub struct Pictures {
     fingerprints: Arc<[Fingerprint]>,
     /// Of every row's file.
     file_hashes: Arc<[Fingerprint]>,
+    /// Of the name of every row's group; empty: groups have no names.
+    group_keys: Arc<[Fingerprint]>,
     hash: String,
     licence: Option<String>,
     findings: Vec<Finding>,
@@ -126,6 +141,10 @@ impl Pictures {
         }
         let shape = [frame.channels, frame.height, frame.width];
         let mut rows = ImageRows::new(set.name, shape, set.classes, set.labels, set.roles)?;
+        let grouped = set.groups.is_some();
+        let key =
+            |group: &u64| -> Option<Fingerprint> { Some(Sha256::digest(set.group_names.get(*group as usize)?).into()) };
+        let group_keys = set.groups.as_deref().unwrap_or_default().iter().map(key).collect::<Option<Vec<_>>>();
         if let Some(groups) = set.groups {
             rows.group(groups)?;
         }
@@ -142,10 +161,19 @@ impl Pictures {
         sixteen.narrow().iter().for_each(|told| tracing::warn!("{}: {told}", rows.name));
         let opened: Vec<Opened> = opening.into_iter().filter_map(|(_, _, opened)| opened).collect();
 
+        let whole = |row: &u64| opened.get(*row as usize).is_some_and(|(_, decoded)| decoded.is_ok());
+        let pool: Vec<u64> = rows.roles.pool.iter().copied().filter(whole).collect();
+        let own = || (0..pictures.len() as u64).collect();
+        let groups = rows.groups.clone().unwrap_or_else(own);
+        if let Some(groups) = joined(groups, &pool, |row| opened[row as usize].0) {
+            rows.groups = Some(groups);
+        }
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
-        let file_hashes = opened.iter().map(|(sum, _)| *sum).collect();
+        let file_hashes: Arc<[Fingerprint]> = opened.iter().map(|(sum, _)| *sum).collect();
+        // Without groups of its own a row is known by its file, and so are copies of it.
+        let group_keys = if grouped { group_keys.unwrap_or_default().into() } else { file_hashes.clone() };
         let fingerprints = opened.iter().map(|(_, decoded)| decoded.clone().unwrap_or_default()).collect();
         let why = opened.into_iter().map(|(_, decoded)| decoded.err());
         let mut findings = Vec::new();
@@ -162,7 +190,19 @@ impl Pictures {
         }
         let (kept, pictures, hash) = (Arc::new(kept), pictures.into(), hex(&hash.finalize()));
         let licence = set.licence;
-        let mut set = Self { rows, frame, pictures, kept, damaged, fingerprints, file_hashes, hash, licence, findings };
+        let mut set = Self {
+            rows,
+            frame,
+            pictures,
+            kept,
+            damaged,
+            fingerprints,
+            file_hashes,
+            group_keys,
+            hash,
+            licence,
+            findings,
+        };
         set.findings.extend(set.contradicting());
         Ok(set)
     }
@@ -280,6 +320,19 @@ impl Dataset for Pictures {
         self.hash_of(row, &self.file_hashes)
     }
 
+    fn row_name(&self, row: u64) -> Option<String> {
+        let Picture { name, row_name, content } = self.pictures.get(row as usize)?;
+        match (row_name, content) {
+            (Some(called), _) => Some(called.clone()),
+            (None, Content::File(_)) => Some(name.clone()),
+            (None, Content::Here(_)) => Some(hex(&self.file_hash(row)?[..8])),
+        }
+    }
+
+    fn group_key(&self, row: u64) -> Option<Fingerprint> {
+        self.hash_of(row, &self.group_keys)
+    }
+
     fn findings(&self) -> Vec<Finding> {
         self.findings.clone()
     }
@@ -294,157 +347,4 @@ impl Dataset for Pictures {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::CLASS;
-    use transplant_core::{Filter, Fit, HIDDEN};
-
-    /// A picture of one grey, in the plainest format there is.
-    fn grey(value: u8) -> Vec<u8> {
-        [b"P5 2 1 255\n".as_slice(), &[value; 2]].concat()
-    }
-
-    /// Six pictures, of which those named in `broken` are none.
-    fn set(broken: &[u64]) -> PictureSet {
-        let content = |row: u64| if broken.contains(&row) { b"P5 2 1 255\n".to_vec() } else { grey(row as u8 * 51) };
-        PictureSet {
-            name: "six".into(),
-            frame: Frame {
-                height: 1,
-                width: 2,
-                channels: 3,
-                fit: Fit::Crop,
-                filter: Filter::Bilinear,
-                background: [0; 3],
-            },
-            pictures: (0..6).map(|row| Picture::bytes(format!("picture {row}"), content(row))).collect(),
-            labels: vec![Some(0), Some(1), Some(0), None, Some(1), Some(1)],
-            classes: vec!["a".into(), "b".into()],
-            roles: Roles { pool: vec![0, 1, 2, 3], validation: vec![4], test: vec![5] },
-            groups: None,
-            licence: Some("CC0".into()),
-            damaged: Damaged::Refuse,
-            memory_mb: 1,
-        }
-    }
-
-    fn values(pictures: &Pictures, rows: &[u64]) -> Vec<f32> {
-        pictures.batch(rows).unwrap().inputs.get(HIDDEN).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn rows_are_the_same_whether_kept_or_decoded_again() -> Result<()> {
-        let kept = Pictures::open(set(&[]))?;
-        let batch = kept.batch(&[5, 3])?;
-        assert_eq!(batch.inputs.get(HIDDEN)?.dims(), [2, 3, 1, 2]);
-        assert_eq!(batch.target(CLASS)?.values.to_vec1::<u32>()?, [1, 0]);
-        assert_eq!(batch.target(CLASS)?.present.as_ref().unwrap().to_vec1::<f32>()?, [1., 0.]);
-        assert_eq!(values(&kept, &[5, 3]), [[1.; 6], [0.6; 6]].concat());
-        let again = Pictures::open(PictureSet { memory_mb: 0, ..set(&[]) })?;
-        assert_eq!((kept.kept.len(), again.kept.len()), (36, 0));
-        assert_eq!(values(&again, &[5, 3]), values(&kept, &[5, 3]));
-        assert_eq!(again.content_hash(), kept.content_hash());
-        assert_eq!((kept.frame(), kept.licence()), (Some(set(&[]).frame), Some("CC0".into())));
-        assert!(kept.batch(&[6]).unwrap_err().to_string().contains("six, row 6"));
-        Ok(())
-    }
-
-    #[test]
-    fn fingerprints_are_those_of_what_was_decoded() -> Result<()> {
-        // Row 5 is row 3 in another format, and everything is seen in another size, too.
-        let ppm = [b"P6 2 1 255\n".as_slice(), &[153; 6]].concat();
-        let mut pictures = set(&[1]).pictures;
-        pictures[5] = Picture::bytes("picture 5", ppm);
-        let of = |frame: Frame, memory_mb| {
-            let damaged = Damaged::Skip;
-            Pictures::open(PictureSet { pictures: pictures.clone(), frame, damaged, memory_mb, ..set(&[1]) })
-        };
-        let (kept, again) = (of(set(&[]).frame, 1)?, of(set(&[]).frame, 0)?);
-        let print = |p: &Pictures, row| p.fingerprint(row);
-        assert_eq!(print(&kept, 5), print(&kept, 3));
-        assert_ne!(print(&kept, 3), print(&kept, 4));
-        assert_eq!((print(&kept, 1), print(&kept, 6)), (None, None));
-        let turned = of(Frame { height: 2, width: 1, ..set(&[]).frame }, 1)?;
-        for row in [0, 2, 3, 4, 5] {
-            assert_eq!(print(&again, row), print(&kept, row));
-            assert_ne!(print(&turned, row), print(&kept, row));
-            assert_eq!(turned.file_hash(row), kept.file_hash(row));
-        }
-        assert_ne!(kept.file_hash(3), kept.file_hash(5), "the same picture in two formats");
-        assert_eq!((kept.file_hash(1), kept.file_hash(6)), (None, None));
-        Ok(())
-    }
-
-    #[test]
-    fn damaged_pictures_are_refused_with_their_names() {
-        let said = Pictures::open(set(&[1])).unwrap_err().to_string();
-        assert!(said.starts_with("six: 1 of 6 pictures cannot be decoded:\n  picture 1: "), "{said}");
-        assert!(!said.contains("more"), "{said}");
-        let said = Pictures::open(set(&[0, 1, 2, 3, 4, 5])).unwrap_err().to_string();
-        assert!(said.contains("picture 4") && !said.contains("picture 5") && said.ends_with("and 1 more"), "{said}");
-    }
-
-    #[test]
-    fn damaged_pictures_may_be_left_out() -> Result<()> {
-        for memory_mb in [0, 1] {
-            let skipping = Pictures::open(PictureSet { damaged: Damaged::Skip, memory_mb, ..set(&[1, 5]) })?;
-            let damaged: Vec<u64> = skipping.damaged().iter().map(|(row, _)| *row).collect();
-            assert_eq!((damaged, skipping.rows()), (vec![1, 5], 6));
-            let roles = Roles { pool: vec![0, 2, 3], validation: vec![4], test: vec![] };
-            assert_eq!(*skipping.roles(), roles);
-            assert_eq!(values(&skipping, &[2]), [0.4; 6]);
-            assert!(skipping.batch(&[0, 5, 1]).unwrap_err().to_string().starts_with("picture 5: "));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_file_that_went_away_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.pgm");
-        std::fs::write(&path, grey(51)).unwrap();
-        let mut set = PictureSet { memory_mb: 0, ..set(&[]) };
-        set.pictures[0] = Picture::file(&path);
-        let hash = Pictures::open(set.clone()).unwrap().content_hash();
-        std::fs::write(&path, grey(52)).unwrap();
-        let pictures = Pictures::open(set.clone()).unwrap();
-        assert_ne!(pictures.content_hash(), hash);
-        std::fs::remove_file(&path).unwrap();
-        assert!(pictures.batch(&[0]).unwrap_err().to_string().starts_with(&path.display().to_string()));
-        assert!(Pictures::open(set).unwrap_err().to_string().contains("a.pgm: "));
-    }
-
-    #[test]
-    fn the_hash_follows_all_that_makes_the_rows() -> Result<()> {
-        let hash = |change: fn(&mut PictureSet)| {
-            let mut set = set(&[]);
-            change(&mut set);
-            Pictures::open(set).unwrap().content_hash()
-        };
-        let changes: [fn(&mut PictureSet); 5] = [
-            |s| s.frame.background = [1, 0, 0],
-            |s| s.labels[3] = Some(1),
-            |s| s.groups = Some(vec![0; 6]),
-            |s| s.roles.test = vec![],
-            |s| s.pictures[2] = Picture::bytes("picture 2", grey(7)),
-        ];
-        for change in changes {
-            assert_ne!(hash(change), hash(|_| ()));
-        }
-        assert_eq!(hash(|s| s.pictures[2].name = "another name".into()), hash(|_| ()));
-        Ok(())
-    }
-
-    #[test]
-    fn what_does_not_fit_is_an_error() {
-        let said = |change: fn(&mut PictureSet)| {
-            let mut set = set(&[]);
-            change(&mut set);
-            Pictures::open(set).unwrap_err().to_string()
-        };
-        assert_eq!(said(|s| s.labels.truncate(5)), "six: 6 pictures, but 5 labels");
-        assert_eq!(said(|s| s.groups = Some(vec![0])), "six: 1 groups for 6 rows");
-        assert!(said(|s| s.labels[0] = Some(2)).contains("row 0: label 2 is out of range"));
-        assert!(said(|s| s.frame.width = 0).starts_with("width: "));
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
 //! `table`: numbers and categories from columns of a CSV, TSV, JSONL or Parquet file, with a class each.
 //!
-//! Numbers stay as they are: bringing them to one scale is for a transform or the network. Columns that are not named are
-//! never read.
+//! Numbers stay as they are: `standardise` brings them to one scale. Columns that are not named are never read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
@@ -17,17 +17,19 @@ use transplant_core::{
     Invalid, NumberColumn, Plugins, Result, Roles, Schema,
 };
 
+use super::categories::Categories;
 use super::images::hex;
-use super::labelling::{Labelling, Labels, Marks};
-use super::new_rows::{category_of, number_of};
+use super::labelling::{Labelling, Marks};
+use super::read_table::{Read, numbers};
 use super::tables::{Origin, Records, empty_is_missing};
 use crate::findings::contradictions;
 use crate::table::{Cell, Table};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
-/// A row is a vector: the `numbers` in their order, each followed by its indicator where `fill` is given, then for each of the
-/// `categories` a one among zeros for its level, the levels of all rows sorted by text; a missing category is all zeros.
+/// A row is a vector: the `numbers` in their order, each followed by its indicator where `fill` is given, then for each
+/// of the `categories` a one among zeros for its level, sorted by text. Levels are those of the pool, from which draws
+/// and budgets choose; a missing category, or one that only test rows have, is all zeros.
 /// Rows without a label are kept and unlabelled. The test part is the rows that `split` calls so, or the file `test_path`;
 /// without either there is none. Parquet needs the cargo feature `parquet`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +65,9 @@ pub struct Options {
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
+    /// The column of the row's name, by which outputs name it; without it a hash of its cells.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The words of CSV and TSV that are missing values; in JSONL and Parquet it is null.
     #[serde(default = "empty_is_missing")]
     pub missing: Vec<String>,
@@ -75,7 +80,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fill {
-    /// The mean of the numbers that are there in the rows outside validation and test part.
+    /// The mean of the numbers that are there in the rows that are learned from.
     Mean,
     /// 0.
     Zero,
@@ -95,6 +100,7 @@ impl Options {
             classes: None,
             group: None,
             split: None,
+            id: None,
             missing: empty_is_missing(),
             licence: None,
         }
@@ -111,24 +117,23 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, split) = (self.group.as_deref(), self.split.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split }
+        let (group, split, id) = (self.group.as_deref(), self.split.as_deref(), self.id.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split, id }
     }
 }
 
 /// Rows of numbers and their classes. The input [`HIDDEN`] is `f32 [rows, width]`, the target [`CLASS`](crate::CLASS)
 /// `u32 [rows]`.
+///
+/// Means and levels are those of the pool until [`Dataset::fitted`] fits them to the rows of a cell.
 pub struct VectorTable {
-    name: String,
+    read: Arc<Read>,
+    /// What stands for a missing number, by column of numbers.
+    fills: Vec<f32>,
+    /// The levels that have a column, by column of categories: places among its words.
+    levels: Vec<Vec<usize>>,
     columns: Vec<String>,
-    read: Columns,
-    /// Row after row.
-    values: Vec<f32>,
-    labelled: Labels,
-    records: Records,
     inputs: Schema,
-    hash: String,
-    licence: Option<String>,
 }
 
 impl VectorTable {
@@ -142,51 +147,76 @@ impl VectorTable {
         let inputs = o.numbers.iter().chain(&o.categories).map(String::as_str);
         let tables = o.origin().read(cx, &inputs.chain(o.labelling().columns()).collect::<Vec<_>>())?;
         let marks = o.labelling().read(&tables)?;
-        let mut parts = Vec::new();
-        let numbers = o.numbers.iter().map(|name| number(name, o.fill, &marks, &mut parts));
-        let numbers = numbers.collect::<Result<_>>()?;
-        let categories = o.categories.iter().map(|name| category(name, &marks, &mut parts));
-        let categories = categories.collect::<Result<_>>()?;
-        let read = Columns::Vector { numbers, categories, missing: o.missing.clone() };
-        let values = (0..marks.len()).flat_map(|row| parts.iter().map(move |(_, column)| column[row])).collect();
-        let columns: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
+        let number = |name: &String| Ok((name.clone(), numbers(name, o.fill, &marks)?));
+        let numbers: Vec<_> = o.numbers.iter().map(number).collect::<Result<_>>()?;
+        let categories: Vec<_> =
+            o.categories.iter().map(|name| Categories::read(name, &marks)).collect::<Result<_>>()?;
         let records = Records::new(&tables, &marks)?;
         let contradicting = contradicting(o, &marks)?;
         let mut labelled = marks.finish()?;
         labelled.findings.extend(contradicting);
-        Self::with(o, read, columns, values, (labelled, records))
-    }
-
-    fn with(
-        o: &Options,
-        read: Columns,
-        columns: Vec<String>,
-        values: Vec<f32>,
-        (labelled, records): (Labels, Records),
-    ) -> Result<Self> {
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
-        hash.update(format!("{columns:?}"));
-        values.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        hash.update(format!("{:?}", (o.fill, &o.numbers, &o.categories)));
+        let (name, licence) = (o.origin().name(), o.origin().licence());
+        let (fill, missing) = (o.fill, o.missing.clone());
+        let hash_so_far = String::new();
+        let mut read = Read { name, fill, numbers, categories, missing, labelled, records, hash: hash_so_far, licence };
+        (0..read.labelled.labels.len()).for_each(|row| read.add_to(row, &mut hash));
+        read.hash = hex(&hash.finalize());
+        let pool = read.labelled.roles.pool.clone();
+        Self::of(Arc::new(read), &pool, &pool)
+    }
+
+    /// The rows with means of those that are learned from, and a column for each level that the pool has.
+    fn of(read: Arc<Read>, pool: &[u64], learned: &[u64]) -> Result<Self> {
+        let (mut columns, mut fills, mut levels) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, values) in &read.numbers {
+            fills.push(if read.fill == Some(Fill::Mean) { read.mean(name, values, learned) } else { 0. });
+            columns.push(name.clone());
+            columns.extend(read.fill.map(|_| format!("{name} is missing")));
+        }
+        for Categories { name, words, of } in &read.categories {
+            let there: BTreeSet<usize> = pool.iter().filter_map(|row| of[*row as usize]).collect();
+            if there.is_empty() {
+                let message = format!("column `{name}`: no row that may be learned from has a category");
+                return Err(Error::data(&read.name, None, message));
+            }
+            columns.extend(there.iter().map(|level| format!("{name} = {}", words[*level])));
+            levels.push(there.into_iter().collect());
+        }
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Vector { width: columns.len() })]);
-        let (hash, licence) = (hex(&hash.finalize()), o.origin().licence());
-        Ok(Self { name: o.origin().name(), columns, read, values, labelled, records, inputs, hash, licence })
+        Ok(Self { read, fills, levels, columns, inputs })
     }
 
     /// How many rows there are, all roles together.
     pub fn rows(&self) -> u64 {
-        self.labelled.labels.len() as u64
+        self.read.labelled.labels.len() as u64
     }
 
     /// What each value of a row is: `age`, `age is missing`, `colour = red`.
     pub fn columns(&self) -> &[String] {
         &self.columns
     }
+
+    /// Adds the values of a row.
+    fn add(&self, row: usize, out: &mut Vec<f32>) {
+        for ((_, values), fill) in self.read.numbers.iter().zip(&self.fills) {
+            out.push(values[row].unwrap_or(*fill));
+            out.extend(self.read.fill.map(|_| if values[row].is_none() { 1. } else { 0. }));
+        }
+        for (category, levels) in self.read.categories.iter().zip(&self.levels) {
+            out.extend(levels.iter().map(|level| if category.of[row] == Some(*level) { 1. } else { 0. }));
+        }
+    }
 }
 
 impl fmt::Debug for VectorTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VectorTable").field("name", &self.name).field("columns", &self.columns).finish_non_exhaustive()
+        f.debug_struct("VectorTable")
+            .field("name", &self.read.name)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,104 +250,93 @@ fn contradicting(o: &Options, marks: &Marks<'_>) -> Result<Option<Finding>> {
     Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
 }
 
-/// What each value of a row is, and the value in every row.
-type Parts = Vec<(String, Vec<f32>)>;
-
-/// Adds a column of numbers, and the one that says which of them were missing.
-fn number(name: &str, fill: Option<Fill>, marks: &Marks<'_>, columns: &mut Parts) -> Result<NumberColumn> {
-    let mut read = Vec::with_capacity(marks.len());
-    for (table, row) in marks.places() {
-        let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
-        let Some(cell) = &table.column(name)?[row] else {
-            if fill.is_none() {
-                return Err(fault("has no number; `fill` says what stands for one".to_owned()));
-            }
-            read.push(None);
-            continue;
-        };
-        read.push(Some(number_of(cell).map_err(fault)?));
-    }
-    let there = read.iter().enumerate().filter(|(row, _)| marks.is_trained_on(*row)).filter_map(|(_, n)| *n);
-    let (sum, count) = there.fold((0., 0u64), |(sum, count), n| (sum + n, count + 1));
-    let filled = match fill {
-        Some(Fill::Mean) if count > 0 => sum / count as f64,
-        _ => 0.,
-    };
-    columns.push((name.to_owned(), read.iter().map(|n| n.unwrap_or(filled) as f32).collect()));
-    if fill.is_some() {
-        let missing = read.iter().map(|n| if n.is_none() { 1. } else { 0. });
-        columns.push((format!("{name} is missing"), missing.collect()));
-    }
-    Ok(NumberColumn { name: name.to_owned(), fill: fill.map(|_| filled as f32) })
-}
-
-/// Adds a column for each level of a category.
-fn category(name: &str, marks: &Marks<'_>, columns: &mut Parts) -> Result<CategoryColumn> {
-    let mut read = Vec::with_capacity(marks.len());
-    for (table, row) in marks.places() {
-        let word = |cell: &crate::table::Cell| {
-            category_of(cell).map_err(|e| table.fault(row, format!("column `{name}`: {e}")))
-        };
-        read.push(table.column(name)?[row].as_ref().map(word).transpose()?);
-    }
-    let levels: BTreeSet<&str> = read.iter().flatten().map(String::as_str).collect();
-    if let Some((table, _)) = marks.places().next().filter(|_| levels.is_empty()) {
-        return Err(Error::data(table.file(), None, format!("column `{name}`: no row has a category")));
-    }
-    for &level in &levels {
-        let is_level = read.iter().map(|word| if word.as_deref() == Some(level) { 1. } else { 0. });
-        columns.push((format!("{name} = {level}"), is_level.collect()));
-    }
-    Ok(CategoryColumn { name: name.to_owned(), levels: levels.into_iter().map(str::to_owned).collect() })
-}
-
 impl Dataset for VectorTable {
     fn inputs(&self) -> &Schema {
         &self.inputs
     }
 
     fn targets(&self) -> &Schema {
-        &self.labelled.targets
+        &self.read.labelled.targets
     }
 
     fn roles(&self) -> &Roles {
-        &self.labelled.roles
+        &self.read.labelled.roles
     }
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        self.labelled.classes_of(&self.name, target)
+        self.read.labelled.classes_of(&self.read.name, target)
     }
 
     fn groups(&self) -> Option<&[u64]> {
-        self.labelled.groups.as_deref()
+        self.read.labelled.groups.as_deref()
     }
 
     fn batch(&self, rows: &[u64]) -> Result<Batch> {
-        let targets = self.labelled.targets_of(&self.name, rows)?;
+        let targets = self.read.labelled.targets_of(&self.read.name, rows)?;
         let width = self.columns.len();
-        let values = rows.iter().flat_map(|row| &self.values[*row as usize * width..][..width]).copied().collect();
+        let mut values = Vec::with_capacity(rows.len() * width);
+        rows.iter().for_each(|row| self.add(*row as usize, &mut values));
         let values = Tensor::from_vec(values, (rows.len(), width), &Device::Cpu)?;
         Ok(Batch::new(Acts::hidden(values), targets, rows.to_vec()))
     }
 
     fn content_hash(&self) -> String {
-        self.hash.clone()
+        self.read.hash.clone()
+    }
+
+    fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
+        if row >= self.rows() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        self.read.add_to(row as usize, &mut hash);
+        Some(hash.finalize().into())
+    }
+
+    fn row_name(&self, row: u64) -> Option<String> {
+        self.read.labelled.row_name(row, self.fingerprint(row))
+    }
+
+    fn group_key(&self, row: u64) -> Option<Fingerprint> {
+        self.read.labelled.group_key(row)
+    }
+
+    fn column_names(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn fitted(&self, pool: &[u64], learned: &[u64]) -> Result<Option<Arc<dyn Dataset>>> {
+        if self.read.fill != Some(Fill::Mean) && self.read.categories.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(Self::of(self.read.clone(), pool, learned)?)))
     }
 
     fn findings(&self) -> Vec<Finding> {
-        self.labelled.findings.clone()
+        self.read.labelled.findings.clone()
     }
 
     fn columns(&self) -> Option<Columns> {
-        Some(self.read.clone())
+        let of = self.read.numbers.iter().zip(&self.fills);
+        let number = |((name, _), fill): (&(String, _), &f32)| NumberColumn {
+            name: name.clone(),
+            fill: self.read.fill.map(|_| *fill),
+        };
+        let numbers = of.map(number).collect();
+        let category = |(column, levels): (&Categories, &Vec<usize>)| CategoryColumn {
+            name: column.name.clone(),
+            levels: levels.iter().map(|level| column.words[*level].clone()).collect(),
+        };
+        let categories = self.read.categories.iter().zip(&self.levels).map(category).collect();
+        Some(Columns::Vector { numbers, categories, missing: self.read.missing.clone() })
     }
 
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {
-        self.records.hash(row)
+        self.read.records.hash(row)
     }
 
     fn licence(&self) -> Option<String> {
-        self.licence.clone()
+        self.read.licence.clone()
     }
 }
 
@@ -357,6 +376,24 @@ mod tests {
     const ROWS: &str = "a,b,c,s,y\n1,-0.5,red,train,u\n3,?,blue,train,v\n100,8,?,test,u\n?,2.5,red,train,\n";
 
     #[test]
+    fn means_and_levels_are_those_of_the_rows_given() -> Result<()> {
+        let t = with("a,b,c,y\n1,1,red,u\n3,?,blue,v\n8,100,green,u\n", |o| o.fill = Some(Fill::Mean))?;
+        assert_eq!(t.columns().len(), 7);
+        let fitted = t.fitted(&[0, 1], &[0])?.unwrap();
+        assert_eq!(fitted.column_names(), ["b", "b is missing", "a", "a is missing", "c = blue", "c = red"]);
+        let rows = [[1., 1., 3., 0., 1., 0.], [100., 0., 8., 0., 0., 0.]];
+        assert_eq!(fitted.batch(&[1, 2])?.inputs.get(HIDDEN)?.to_vec2::<f32>()?, rows);
+        assert_eq!((fitted.content_hash(), fitted.fingerprint(1)), (t.content_hash(), t.fingerprint(1)));
+        let e = t.fitted(&[], &[]).err().unwrap().to_string();
+        assert!(e.contains("t.csv: column `c`: no row that may be learned from has a category"), "{e}");
+        let plain = with(ROWS.lines().next().map(|h| format!("{h}\n1,2,x,train,u\n")).unwrap().as_str(), |o| {
+            o.categories.clear();
+        })?;
+        assert!(plain.fitted(&[0], &[0])?.is_none(), "nothing is fitted");
+        Ok(())
+    }
+
+    #[test]
     fn missing_numbers_are_filled_from_rows_that_are_trained_on() -> Result<()> {
         let t = with(ROWS, |o| (o.fill, o.split) = (Some(Fill::Mean), Some("s".into())))?;
         assert_eq!(t.columns(), ["b", "b is missing", "a", "a is missing", "c = blue", "c = red"]);
@@ -369,6 +406,9 @@ mod tests {
         let zero = with(ROWS, |o| o.fill = Some(Fill::Zero))?.batch(&[1])?;
         assert_eq!(zero.inputs.get(HIDDEN)?.to_vec2::<f32>()?, [[0., 1., 3., 0., 1., 0.]]);
         assert!(t.batch(&[4]).unwrap_err().to_string().contains("row 4: no such row"));
+        assert_eq!((t.fingerprint(4), t.row_name(4), t.row_name(0).map(|n| n.len())), (None, None, Some(16)));
+        let named = with(ROWS, |o| (o.fill, o.id) = (Some(Fill::Mean), Some("s".into())))?;
+        assert_eq!(named.row_name(2).as_deref(), Some("test"));
         Ok(())
     }
 

@@ -54,6 +54,9 @@ pub struct Options {
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
+    /// The column of the row's name, by which outputs name it; without it a hash of its text.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The words of CSV and TSV that are missing values; in JSONL and Parquet it is null.
     #[serde(default = "empty_is_missing")]
     pub missing: Vec<String>,
@@ -80,6 +83,7 @@ impl Options {
             classes: None,
             group: None,
             split: None,
+            id: None,
             missing: empty_is_missing(),
             drop_empty: false,
             drop_duplicates: false,
@@ -98,8 +102,8 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, split) = (self.group.as_deref(), self.split.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split }
+        let (group, split, id) = (self.group.as_deref(), self.split.as_deref(), self.id.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split, id }
     }
 }
 
@@ -252,6 +256,18 @@ impl Dataset for TextTable {
 
     fn content_hash(&self) -> String {
         self.hash.clone()
+    }
+
+    fn fingerprint(&self, row: u64) -> Option<Fingerprint> {
+        Some(Sha256::digest(self.texts.get(row as usize)?).into())
+    }
+
+    fn row_name(&self, row: u64) -> Option<String> {
+        self.labelled.row_name(row, self.fingerprint(row))
+    }
+
+    fn group_key(&self, row: u64) -> Option<Fingerprint> {
+        self.labelled.group_key(row)
     }
 
     fn findings(&self) -> Vec<Finding> {

@@ -1,7 +1,8 @@
 //! `hash_words`: words to numbers without a vocabulary: the number of a word is a hash of it.
 //!
-//! Weinberger et al. 2009, *Feature Hashing for Large Scale Multitask Learning*. The hash is FNV-1a of 64 bits over the UTF-8 of
-//! the word (Fowler, Noll, Vo), which is the same everywhere and always. For networks that start from fresh weights.
+//! Weinberger et al. 2009, *Feature Hashing for Large Scale Multitask Learning*. The hash is FNV-1a of 64 bits over the
+//! UTF-8 of the word (Fowler, Noll, Vo), which is the same everywhere and always. For networks that start from fresh
+//! weights.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use super::texts::{each_text, of_each_text, token_schema};
 /// Turns texts into numbers of words: a hash of each, without a vocabulary.
 ///
 /// Weinberger et al. 2009. A word is a run of letters and digits (Unicode), in lower case; its number is
-/// `1 + fnv1a_64(word) % buckets`. In scripts without blanks between words (Chinese, Japanese, Thai, …) each character is a word.
+/// `1 + fnv1a_64(word) % buckets`. In scripts without blanks between words (Chinese, Japanese, Thai, …) each character
+/// is a word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {

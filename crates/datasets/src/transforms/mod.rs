@@ -1,5 +1,5 @@
 //! Transforms, one file each. Those of images change the input [`HIDDEN`], which must be a [`Field::Image`]; those of texts make
-//! tokens of the input [`TEXT`](transplant_core::TEXT).
+//! tokens of the input [`TEXT`](transplant_core::TEXT); those of vectors change [`HIDDEN`], a [`Field::Vector`].
 
 pub mod affine;
 mod colour;
@@ -17,6 +17,7 @@ pub mod random_erasing;
 pub mod random_resized_crop;
 pub mod resize;
 mod sample;
+pub mod standardise;
 mod texts;
 pub mod tokenise;
 pub mod trivial_augment;
@@ -38,6 +39,7 @@ pub use rand_augment::RandAugment;
 pub use random_erasing::RandomErasing;
 pub use random_resized_crop::RandomResizedCrop;
 pub use resize::Resize;
+pub use standardise::Standardise;
 pub use tokenise::Tokenise;
 pub use trivial_augment::TrivialAugment;
 

@@ -1,9 +1,10 @@
 //! The hierarchical bootstrap (Davison & Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8): how far a
 //! result would move with other source networks, other labelled rows and other test rows, all at once.
 //!
-//! Each replicate draws source seeds with replacement, within each of them draws with replacement, and once for all of them
-//! the test rows, so that what is common to all runs stays common. With only a few seeds the interval is on the narrow side,
-//! as every bootstrap of a few groups is.
+//! Each replicate draws source seeds with replacement, within each of them draws with replacement, and once for all of
+//! them the test rows, so that what is common to all runs stays common. Where rows have groups, groups are drawn, with
+//! all their rows: rows of a group are alike, and as many of them say less than as many that stand alone. With only a
+//! few seeds, or a few groups, the interval is on the narrow side, as every bootstrap of a few units is.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +24,12 @@ pub struct Cell<'a> {
     pub draw: u64,
     /// Predictions for the test rows, the same rows in the same order in every cell.
     pub predictions: &'a Predictions,
+    /// The group of each row, the same in every cell; empty: each row stands alone.
+    pub groups: &'a [u64],
 }
 
-/// The mean of a metric over runs, and its 95 % percentile interval over source seeds, draws and test rows.
+/// The mean of a metric over runs, and its 95 % percentile interval over source seeds, draws and test groups; without
+/// groups, over test rows.
 ///
 /// The mean goes over seeds, of the means over their draws; with as many draws for each seed it is the mean of all cells.
 /// Rows without a label do not count; with no row at all everything is NaN. A metric with [`Metric::row_scores`] takes
@@ -35,7 +39,7 @@ pub struct Cell<'a> {
 /// When there is no cell or no replicate, two cells have the same seed and draw, cells are not about the same rows, or the
 /// metric does not suit the predictions.
 pub fn bootstrap(metric: &dyn Metric, cells: &[Cell<'_>], replicates: usize, seeds: Seeds) -> Result<Interval> {
-    let grid = Grid::new(metric, cells, cells.first().map(|c| c.predictions))?;
+    let grid = Grid::new(metric, cells, cells.first())?;
     grid.interval(replicates, seeds, |cell, rows| grid.values[cell].at(rows))
 }
 
@@ -51,7 +55,7 @@ pub fn paired_bootstrap(
     replicates: usize,
     seeds: Seeds,
 ) -> Result<Interval> {
-    let like = a.first().map(|c| c.predictions);
+    let like = a.first();
     let (first, second) = (Grid::new(metric, a, like)?, Grid::new(metric, b, like)?);
     let unpaired = first.keys.iter().find(|k| !second.keys.contains(k));
     if let Some((seed, draw)) = unpaired.or_else(|| second.keys.iter().find(|k| !first.keys.contains(k))) {
@@ -68,10 +72,12 @@ struct Grid<'a> {
     by_seed: Vec<Vec<usize>>,
     /// Number of rows that have a label.
     rows: usize,
+    /// Positions of the rows of each group among those that have a label.
+    groups: Vec<Vec<usize>>,
 }
 
 impl<'a> Grid<'a> {
-    fn new(metric: &'a dyn Metric, cells: &[Cell<'_>], like: Option<&Predictions>) -> Result<Self> {
+    fn new(metric: &'a dyn Metric, cells: &[Cell<'_>], like: Option<&Cell<'_>>) -> Result<Self> {
         let mut sorted = cells.to_vec();
         sorted.sort_by_key(|c| (c.seed, c.draw));
         let keys: Vec<_> = sorted.iter().map(|c| (c.seed, c.draw)).collect();
@@ -82,11 +88,15 @@ impl<'a> Grid<'a> {
         let (Some(like), false) = (like, cells.is_empty()) else {
             return Err(Error::contract("bootstrap: there is no cell"));
         };
-        let with_label = with_label(like);
+        let with_label = with_label(like.predictions);
+        if !like.groups.is_empty() && like.groups.len() != like.predictions.len() {
+            let (groups, rows) = (like.groups.len(), like.predictions.len());
+            return Err(Error::contract(format!("bootstrap: there are {groups} groups for {rows} rows")));
+        }
         let mut by_seed = BTreeMap::<_, Vec<_>>::new();
         let mut values = Vec::with_capacity(cells.len());
-        for (number, Cell { seed, draw, predictions }) in sorted.into_iter().enumerate() {
-            if !same_rows(like, predictions) {
+        for (number, Cell { seed, draw, predictions, groups }) in sorted.into_iter().enumerate() {
+            if !same_rows(like.predictions, predictions) || groups != like.groups {
                 let message = format!("bootstrap: seed {seed}, draw {draw} is about other rows than the first cell");
                 return Err(Error::contract(message));
             }
@@ -100,7 +110,8 @@ impl<'a> Grid<'a> {
                 None => Value::Whole(metric, predictions.take(&with_label)),
             });
         }
-        Ok(Self { keys, values, by_seed: by_seed.into_values().collect(), rows: with_label.len() })
+        let groups = by_group(like.groups, &with_label);
+        Ok(Self { keys, values, by_seed: by_seed.into_values().collect(), rows: with_label.len(), groups })
     }
 
     /// Mean and interval of `value`, a function of the cell's number and the rows to look at.
@@ -128,7 +139,7 @@ impl<'a> Grid<'a> {
     }
 
     fn replicate(&self, stream: &mut Stream, value: impl Fn(usize, &Rows) -> Result<f64>) -> Result<f64> {
-        let rows = Rows::drawn(self.rows, stream);
+        let rows = Rows::drawn(&self.groups, self.rows, stream);
         // A cell that is drawn more than once has one value.
         let mut known = vec![None; self.values.len()];
         let mut sum = 0.0;
@@ -178,6 +189,22 @@ fn with_label(p: &Predictions) -> Vec<usize> {
     (0..is_there.len()).filter(|&i| is_there[i]).collect()
 }
 
+/// The places in `rows` of those of each group, groups in the order of their first row; without groups, each place
+/// alone.
+fn by_group(groups: &[u64], rows: &[usize]) -> Vec<Vec<usize>> {
+    let mut number = BTreeMap::new();
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        let group = groups.get(*row).copied().unwrap_or(*row as u64);
+        let at = *number.entry(group).or_insert(out.len());
+        if at == out.len() {
+            out.push(Vec::new());
+        }
+        out[at].push(place);
+    }
+    out
+}
+
 /// Whether labels and class names are the same.
 fn same_rows(a: &Predictions, b: &Predictions) -> bool {
     use Predictions::{Class, Number};
@@ -198,13 +225,17 @@ mod tests {
     fn what_cannot_be_resampled_is_named() {
         let p = certain(2, &[Some(0), Some(1)], &[0, 0]);
         let other = certain(2, &[Some(0), None], &[0, 0]);
-        let cell = |seed, draw, predictions| Cell { seed, draw, predictions };
+        let cell = |seed, draw, predictions| Cell { seed, draw, predictions, groups: &[] };
         let error = |cells: &[Cell<'_>], n| bootstrap(&Accuracy, cells, n, Seeds::new(0)).unwrap_err().to_string();
         assert_eq!(error(&[], 9), "bootstrap: there is no cell");
         assert_eq!(error(&[cell(0, 0, &p)], 0), "bootstrap: there must be at least 1 replicate");
         assert_eq!(error(&[cell(1, 2, &p), cell(1, 2, &p)], 9), "bootstrap: seed 1, draw 2 is there twice");
         let rows = error(&[cell(0, 0, &p), cell(0, 3, &other)], 9);
         assert_eq!(rows, "bootstrap: seed 0, draw 3 is about other rows than the first cell");
+
+        let grouped = |groups| Cell { groups, ..cell(0, 0, &p) };
+        assert_eq!(error(&[grouped(&[7])], 9), "bootstrap: there are 1 groups for 2 rows");
+        assert_eq!(error(&[grouped(&[7, 7]), cell(0, 3, &p)], 9), rows);
 
         let (a, b) = ([cell(0, 0, &p), cell(0, 1, &p)], [cell(0, 0, &p)]);
         let unpaired = |a, b| paired_bootstrap(&Accuracy, a, b, 9, Seeds::new(0)).unwrap_err().to_string();
@@ -213,9 +244,20 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_one_row_are_rows() -> Result<()> {
+        let p = certain(2, &[Some(0), None, Some(1), Some(1), Some(0)], &[0, 1, 0, 1, 0]);
+        let interval =
+            |groups| bootstrap(&Accuracy, &[Cell { seed: 0, draw: 0, predictions: &p, groups }], 99, Seeds::new(3));
+        assert_eq!(interval(&[])?, interval(&[9, 4, 2, 7, 1])?);
+        assert_ne!(interval(&[])?, interval(&[0, 0, 0, 1, 1])?);
+        assert_eq!(by_group(&[5, 5, 6, 5, 6], &[0, 2, 3, 4]), [vec![0, 2], vec![1, 3]]);
+        Ok(())
+    }
+
+    #[test]
     fn without_a_label_everything_is_nan() -> Result<()> {
         let p = certain(2, &[None, None], &[0, 1]);
-        let i = bootstrap(&Accuracy, &[Cell { seed: 0, draw: 0, predictions: &p }], 9, Seeds::new(0))?;
+        let i = bootstrap(&Accuracy, &[Cell { seed: 0, draw: 0, predictions: &p, groups: &[] }], 9, Seeds::new(0))?;
         assert!(i.mean.is_nan() && i.low.is_nan() && i.high.is_nan());
         Ok(())
     }

@@ -15,9 +15,11 @@ impl Rows {
         Self { positions: (0..rows).collect(), counts: vec![1.0; rows] }
     }
 
-    /// As many rows as there are, drawn with replacement.
-    pub(super) fn drawn(rows: usize, stream: &mut Stream) -> Self {
-        let positions: Vec<_> = (0..rows).map(|_| stream.random_range(0..rows)).collect();
+    /// As many groups as there are, drawn with replacement: all rows of a group each time. `groups` holds the positions
+    /// of the rows of each, which are `rows` together.
+    pub(super) fn drawn(groups: &[Vec<usize>], rows: usize, stream: &mut Stream) -> Self {
+        let drawn = (0..groups.len()).map(|_| &groups[stream.random_range(0..groups.len())]);
+        let positions: Vec<_> = drawn.flatten().copied().collect();
         let mut counts = vec![0.0; rows];
         for &p in &positions {
             counts[p] += 1.0;
@@ -54,10 +56,19 @@ mod tests {
 
     #[test]
     fn counts_and_positions_say_the_same() {
-        let rows = Rows::drawn(50, &mut Seeds::new(1).stream("test", &[]));
+        let groups: Vec<_> = (0..50).map(|row| vec![row]).collect();
+        let rows = Rows::drawn(&groups, 50, &mut Seeds::new(1).stream("test", &[]));
         for row in 0..50 {
             assert_eq!(rows.positions.iter().filter(|p| **p == row).count() as f64, rows.counts[row]);
         }
         assert_eq!(rows.counts.iter().sum::<f64>(), 50.0);
+    }
+
+    #[test]
+    fn rows_of_a_group_are_drawn_together() {
+        let groups = [vec![0, 3], vec![1], vec![2, 4, 5]];
+        let rows = Rows::drawn(&groups, 6, &mut Seeds::new(2).stream("test", &[]));
+        assert!(groups.iter().all(|g| g.iter().all(|row| rows.counts[*row] == rows.counts[g[0]])), "{:?}", rows.counts);
+        assert_eq!(groups.iter().map(|g| rows.counts[g[0]]).sum::<f64>(), 3.0);
     }
 }

@@ -46,12 +46,14 @@ pub(crate) fn fan_out(steps: &[Step], sections: &Sections<'_>) -> Result<(Vec<Ce
     Ok((cells, origins))
 }
 
-/// Whether a cell may start from an earlier one: on rows that both, or steps before them, learn from they have one draw and fold.
+/// Whether a cell may start from an earlier one: on rows that both, or steps before them, learn from they have one draw
+/// and fold.
 fn may_start(cell: &Held, from: &Held) -> bool {
     from.iter().all(|(rows, pair)| cell.get(rows).is_none_or(|own| own == pair))
 }
 
-/// Draw and fold of a step that has several because those building on it do: its own, and those of rows of the steps before it.
+/// Draw and fold of a step that has several because those building on it do: its own, and those of rows of the steps
+/// before it.
 fn followed(step: &Step, draft: &Draft, sections: &Sections<'_>) -> Vec<(String, String)> {
     let own = sections.rows_of(&draft.dataset);
     let mut out = Vec::new();
@@ -95,6 +97,7 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         dataset: draft.dataset.clone(),
         backbone: draft.backbone.clone(),
         tasks: tasks.collect(),
+        first_task: draft.tasks.first().cloned(),
         strategies: draft.strategies.clone(),
         trainer: draft.trainer.clone(),
         metrics: draft.metrics.clone(),

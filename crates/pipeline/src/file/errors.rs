@@ -263,8 +263,8 @@ fn errors_from_flags_and_variables_name_them() {
         "--set datasets.dd.type=mnist_5k: datasets.dd: is new, and no step uses it (did you mean `d`?)",
     );
     set(
-        "strategies.other.type=lora",
-        "--set strategies.other.type=lora: strategies.other: is new, and no step uses it (name this strategy in a step)",
+        "strategies.other.type=feature",
+        "--set strategies.other.type=feature: strategies.other: is new, and no step uses it (name this strategy in a step)",
     );
     let used = ["datasets.dd.type=mnist_5k", "steps.two.dataset=dd"];
     assert!(open_text(FILE, &used).is_ok());

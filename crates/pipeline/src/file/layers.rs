@@ -128,8 +128,8 @@ impl Layers {
         Ok((layers, merged))
     }
 
-    /// Lays a value at a key path over what there is. A table of a flag or variable takes the place of the one below; its `type` stays
-    /// where no other is given.
+    /// Lays a value at a key path over what there is. A table of a flag or variable takes the place of the one below;
+    /// its `type` stays where no other is given.
     fn lay(&mut self, merged: &mut Value, origin: Origin, path: &[String], value: Value) -> Result<(), FileError> {
         let replaced = (origin.is_laid_over() && value.is_object()).then(|| path.to_vec());
         let mut value = nested(path, value);

@@ -71,11 +71,11 @@ pub(crate) struct StepSection {
     /// How knowledge is moved: a name from `strategies`, a tag, a table with `type`, or a list of these, which compose.
     #[schemars(with = "NamedOrMany<dyn Strategy>")]
     pub(crate) strategy: OneOrMany<dyn Strategy>,
-    /// Which draw of the labelled rows, from 0. Left out: that of the steps before and after this one on the same rows, whatever these
-    /// look like and whatever stands between, otherwise 0.
-    pub(crate) draw: Option<u64>,
-    /// Which of the data set's `folds` is tested, from 0. Left out: that of the steps before and after this one on the same rows,
+    /// Which draw of the labelled rows, from 0. Left out: that of the steps before and after this one on the same rows,
     /// whatever these look like and whatever stands between, otherwise 0.
+    pub(crate) draw: Option<u64>,
+    /// Which of the data set's `folds` is tested, from 0. Left out: that of the steps before and after this one on the
+    /// same rows, whatever these look like and whatever stands between, otherwise 0.
     pub(crate) fold: Option<u64>,
     /// How it trains.
     #[serde(default)]
@@ -90,8 +90,8 @@ pub(crate) struct StepSection {
     #[serde(default)]
     pub(crate) test_views: u64,
     /// One run for each combination: keys of this step (`strategy`, `"trainer.epochs"`) or `seed`, each with a list of
-    /// values. A seed re-runs the whole chain of steps up to this one, a draw and a fold those before it that learn from the same rows,
-    /// and what stands between, so that it is not tested on rows that these were trained on.
+    /// values. A seed re-runs the whole chain of steps up to this one, a draw and a fold those before it that learn
+    /// from the same rows, and what stands between, so that it is not tested on rows that these were trained on.
     #[serde(default, rename = "sweep")]
     #[schemars(with = "BTreeMap<String, Vec<Value>>")]
     pub(crate) _sweep: Map<String, Value>,
@@ -110,8 +110,8 @@ pub(crate) struct SharedSection {
     pub(crate) test: Option<f64>,
     /// Parts that a source without a test part of its own is divided into, at least 2; a step tests the one in its `fold`.
     pub(crate) folds: Option<u64>,
-    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of each group or row, so that
-    /// all stay where they are when rows are added.
+    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of the name of each
+    /// group, or of what is in a row that has no group, so that all stay where they are when rows are added.
     pub(crate) divide: Divide,
     /// Deterministic transforms, always applied, in this order.
     pub(crate) transforms: Vec<Spec<dyn Transform>>,

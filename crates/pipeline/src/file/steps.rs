@@ -53,8 +53,8 @@ pub(crate) struct Draft {
     pub(crate) test_views: u64,
     /// The pretrained weights it starts from.
     pub(crate) weights: Option<String>,
-    /// Draw and fold of the rows that it and the steps before it learn from, by the name of these rows; filled in when all steps are
-    /// known.
+    /// Draw and fold of the rows that it and the steps before it learn from, by the name of these rows; filled in when
+    /// all steps are known.
     pub(crate) held: Held,
     /// The step as it could have been written, every default spelled out.
     pub(crate) full: Map<String, Value>,
@@ -111,8 +111,8 @@ pub(crate) fn order(
     Ok(out)
 }
 
-/// Reads one step and the runs of its sweep; `chain` holds those it builds on, the nearest first. `named` finds the table of a name
-/// in the file; errors start at the step.
+/// Reads one step and the runs of its sweep; `chain` holds those it builds on, the nearest first. `named` finds the
+/// table of a name in the file; errors start at the step.
 pub(crate) fn read(
     name: &str,
     step: &Map<String, Value>,
@@ -383,8 +383,8 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<bool, I
     Ok(taken)
 }
 
-/// Gives each step a run for every draw and fold that those building on it have of rows that it or a step before it learns from, and
-/// says which they are where nobody did.
+/// Gives each step a run for every draw and fold that those building on it have of rows that it or a step before it
+/// learns from, and says which they are where nobody did.
 pub(crate) fn spread_draws(steps: &mut [Step], sections: &Sections<'_>) {
     let rows = |draft: &Draft| sections.rows_of(&draft.dataset).to_owned();
     // The rows that each step and those before it learn from.

@@ -1,5 +1,5 @@
-//! The artefact of a cell, `model/`: weights, preprocessing, class names and licences in one folder. When it is saved it is
-//! loaded again and compared.
+//! The artefact of a cell, `model/`: weights, preprocessing, class names and licences in one folder. When it is saved
+//! it is loaded again and compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,10 +43,12 @@ pub struct Manifest {
     pub epochs: u64,
     /// What a row is before the transforms.
     pub raw_inputs: Schema,
-    /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a transform.
+    /// How a picture of any size becomes such a row; `None`: a picture has to be of the right size, or is resized by a
+    /// transform.
     #[serde(default)]
     pub frame: Option<Frame>,
-    /// How a row of a table becomes such a row; `None`: the rows are not from a table, or an older version saved the model.
+    /// How a row of a table becomes such a row; `None`: the rows are not from a table, or an older version saved the
+    /// model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
     /// Deterministic transforms.
@@ -93,8 +95,8 @@ pub struct Artefact {
     pub transforms: Chain,
 }
 
-/// Saves a model with the files that its `transforms`, those of the manifest, cannot do without; loads it again and compares
-/// every tensor and the outputs for `rows`, bit by bit.
+/// Saves a model with the files that its `transforms`, those of the manifest, cannot do without; loads it again and
+/// compares every tensor and the outputs for `rows`, bit by bit.
 pub(crate) fn save(
     folder: &ModelLayout,
     mut manifest: Manifest,
@@ -109,8 +111,11 @@ pub(crate) fn save(
     save_safetensors(&weights, &model.params().snapshot(|_| true)?, &BTreeMap::new())?;
     manifest.tensors = model.params().all().into_iter().map(|(n, p)| (n, (p.role, p.origin))).collect();
     manifest.sha256 = hash::of_file(&weights)?;
-    for (spec, transform) in manifest.transforms.iter_mut().zip(transforms) {
-        let Some(file) = transform.carried() else { continue };
+    for (i, (spec, transform)) in manifest.transforms.iter_mut().zip(transforms).enumerate() {
+        let Some(mut file) = transform.carried() else { continue };
+        if manifest.files.contains_key(&file.name) {
+            file.name = format!("{i}-{}", file.name);
+        }
         let path = folder.carried(&file.name);
         write_atomically(&path, &file.content)?;
         manifest.files.insert(file.name.clone(), hash::of_file(&path)?);

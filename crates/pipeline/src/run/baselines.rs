@@ -1,7 +1,7 @@
 //! What transfer has to beat: baselines without a network, trained on the same labels and tested on the same rows.
 //!
-//! The most frequent class, the nearest labelled input, and a logistic regression on the inputs. A strategy that loses to
-//! one of them is flagged in the table. One that cannot be fitted costs a run nothing: it is shown with the reason.
+//! The most frequent class, the nearest labelled input, and a logistic regression on the inputs. A strategy that loses
+//! to one of them is flagged in the table. One that cannot be fitted costs a run nothing: it is shown with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub(crate) struct Baselines {
     pub(crate) not_fitted: BTreeMap<String, String>,
 }
 
-/// Fits the baselines of a cell; `seen` holds what earlier cells made of rows of the same data set under the same transforms.
+/// Fits the baselines of a cell; `seen` holds what earlier cells made of rows of the same data set under the same
+/// transforms.
 pub(crate) fn baselines(
     ready: &Ready,
     open: &Opened,
@@ -55,8 +56,8 @@ pub(crate) fn baselines(
             return out;
         }
     };
-    // Strength and scaling are fixed: nothing is tuned for a baseline, as nothing is for the strategies. Neighbouring means of
-    // pictures say nearly the same, so that more of a pull makes the better baseline.
+    // Strength and scaling are fixed: nothing is tuned for a baseline, as nothing is for the strategies. Neighbouring
+    // means of pictures say nearly the same, so that more of a pull makes the better baseline.
     let fits = match inputs.field {
         Field::Text => vec![("TF-IDF + logistic regression".to_owned(), Spec::new("tfidf_logistic_regression"))],
         _ => vec![

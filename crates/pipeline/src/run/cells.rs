@@ -127,7 +127,7 @@ impl Session<'_> {
         for text in self.run.shapes[ready.shape].notes.iter().cloned() {
             listener.on(&Event::Note { text });
         }
-        if let Some(text) = self.run.warning_of(ready) {
+        for text in self.run.warnings_of(ready) {
             listener.on(&Event::Warning { text });
         }
         let leak = self.leaks.borrow_mut().of(self.run, ready)?;
@@ -185,7 +185,8 @@ impl Session<'_> {
     fn loader(&self, ready: &Ready) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
         let options = ready.open.loader(trainer.batch_size, seeds(&ready.cell));
-        LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, ..options }
+        let balance_by = Some(ready.target().to_owned()).filter(|target| !target.is_empty());
+        LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, balance_by, ..options }
     }
 
     fn data(&self, ready: &Ready) -> Result<Data> {
@@ -266,7 +267,7 @@ impl Session<'_> {
 
     /// What baselines saw of rows of the data set of a cell under its transforms.
     fn vectors(&self, ready: &Ready) -> Shared {
-        let chain = json!([ready.cell.dataset, ready.spec.transforms]).to_string();
+        let chain = json!([ready.cell.dataset, ready.spec.transforms, ready.open.fitted_to]).to_string();
         self.vectors.borrow_mut().entry(chain).or_default().clone()
     }
 

@@ -1,5 +1,5 @@
-//! Comparing strategies over seeds and draws: intervals by the hierarchical bootstrap, pairs by the corrected resampled t
-//! test, several pairs by Holm.
+//! Comparing strategies over seeds and draws: intervals by the hierarchical bootstrap, pairs by the corrected resampled
+//! t test, several pairs by Holm.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
 use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
 
-use super::predictions::CellPredictions;
+use super::predictions::{CellPredictions, SplitPredictions};
 use super::record::{Metrics, Record, nan_for_null, nans_for_nulls};
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
@@ -62,14 +62,18 @@ pub struct Comparison {
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
     #[serde(deserialize_with = "nan_for_null")]
     pub mean: f64,
-    /// Its 95 % interval over source seeds, draws and test rows.
+    /// Its 95 % interval over source seeds, draws and test groups, or test rows where rows have no groups.
     #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
+    /// Number of groups of the test rows; none where each row stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<usize>,
     /// Number of runs.
     pub runs: usize,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
-    /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of them.
+    /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of
+    /// them.
     pub leaked: usize,
     /// How it differs from the reference; none for the reference itself, and where the two are tested on other rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,7 +118,7 @@ pub struct Paired {
     /// Mean difference, this minus the reference.
     #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
-    /// Its paired 95 % interval over source seeds, draws and test rows.
+    /// Its paired 95 % interval over source seeds, draws and test groups, or test rows.
     #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of pairs.
@@ -168,8 +172,8 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     Ok(out)
 }
 
-/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together. Where a step
-/// is tested on several data sets, the peer's name tells which.
+/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together.
+/// Where a step is tested on several data sets, the peer's name tells which.
 ///
 /// # Errors
 /// When a metric fails.
@@ -187,9 +191,9 @@ pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<Strin
     for ((step, dataset, _), cells) in &alike {
         let Some(first) = cells.values().next() else { continue };
         for (peer, (name, m)) in first.peers.keys().flat_map(|p| first.measures.iter().map(move |m| (p, m))) {
-            let of_peer = cells.iter().filter_map(|(at, d)| Some((*at, d.peers.get(peer)?.tasks.get(&m.task)?)));
-            for (.., p) in whole(of_peer)? {
-                let value = m.metric.compute(&p)?;
+            let of_peer = cells.iter().filter_map(|(at, d)| OfCell::new(*at, d.peers.get(peer)?, &m.task));
+            for whole in whole(of_peer)? {
+                let value = m.metric.compute(&whole.predictions)?;
                 if value.is_finite() {
                     let several = datasets.get(step).is_some_and(|all| all.len() > 1);
                     let peer = if several { format!("{peer}, dataset = {dataset}") } else { peer.clone() };
@@ -220,8 +224,8 @@ fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {
     groups
 }
 
-/// What a strategy is compared with: a control under the same other swept values, or the first line there; where the strategy stands
-/// alone there, the control or the first line of the step.
+/// What a strategy is compared with: a control under the same other swept values, or the first line there; where the
+/// strategy stands alone there, the control or the first line of the step.
 fn reference<'g, 'a>(group: &Group<'a>, groups: &'g [Group<'a>]) -> Option<&'g Group<'a>> {
     let step: Vec<_> = groups.iter().filter(|g| g.key.0 == group.key.0).collect();
     let alike: Vec<_> = step.iter().copied().filter(|g| g.key.2 == group.key.2).collect();
@@ -247,6 +251,10 @@ impl Group<'_> {
             split: TEST.to_owned(),
             mean: interval.mean,
             ci95: [interval.low, interval.high],
+            groups: whole
+                .first()
+                .filter(|w| !w.groups.is_empty())
+                .map(|w| w.groups.iter().collect::<BTreeSet<_>>().len()),
             runs: self.runs.len(),
             higher_is_better: measure.metric.higher_is_better(),
             leaked: self.leaked(),
@@ -263,9 +271,9 @@ impl Group<'_> {
         for peer in names {
             let of = |d: &Done<'_>| d.peers.get(peer).is_some_and(|p| p.tasks.contains_key(&measure.task));
             let there: BTreeSet<At> = self.runs.iter().filter(|d| of(d)).map(at).collect();
-            let mut theirs: Vec<_> =
-                self.runs.iter().filter_map(|d| Some((at(d), d.peers.get(peer)?.tasks.get(&measure.task)?))).collect();
-            theirs.sort_by_key(|(at, _)| *at);
+            let theirs = self.runs.iter().filter_map(|d| OfCell::new(at(d), d.peers.get(peer)?, &measure.task));
+            let mut theirs: Vec<_> = theirs.collect();
+            theirs.sort_by_key(|cell| cell.at);
             let (ours, theirs) = (self.whole(&measure.task, |at| there.contains(&at))?, whole(theirs.into_iter())?);
             if ours.is_empty() {
                 continue;
@@ -294,7 +302,11 @@ impl Group<'_> {
         let (first, second) = (self.whole(&measure.task, shared)?, reference.whole(&measure.task, shared)?);
         let interval = paired_bootstrap(&*measure.metric, &as_runs(&first), &as_runs(&second), REPLICATES, seeds())?;
         let value = |p: &Predictions| measure.metric.compute(p);
-        let differences = a.iter().zip(&b).map(|(a, b)| Ok(value(a.1)? - value(b.1)?)).collect::<Result<Vec<_>>>()?;
+        let differences = a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| Ok(value(a.predictions)? - value(b.predictions)?))
+            .collect::<Result<Vec<_>>>()?;
         let rows = |name: &str| self.runs[0].record.rows.get(name).copied().unwrap_or_default();
         let testable = a.len() > 1 && rows("pool") > 0 && differences.iter().all(|d| d.is_finite());
         let p =
@@ -329,10 +341,10 @@ impl Group<'_> {
     }
 
     /// The cells with their predictions for a task, in order.
-    fn cells(&self, task: &str, which: impl Fn(At) -> bool) -> Vec<(At, &Predictions)> {
+    fn cells(&self, task: &str, which: impl Fn(At) -> bool) -> Vec<OfCell<'_>> {
         let chosen = self.runs.iter().filter(|d| which(at(d)));
-        let mut cells: Vec<_> = chosen.filter_map(|d| Some((at(d), d.predictions[TEST].tasks.get(task)?))).collect();
-        cells.sort_by_key(|(at, _)| *at);
+        let mut cells: Vec<_> = chosen.filter_map(|d| OfCell::new(at(d), &d.predictions[TEST], task)).collect();
+        cells.sort_by_key(|cell| cell.at);
         cells
     }
 
@@ -342,16 +354,41 @@ impl Group<'_> {
     }
 }
 
-/// Seed, draw, and the predictions for all folds together, which are about every row once.
-type Whole<'p> = (u64, u64, Cow<'p, Predictions>);
+/// What a cell predicted for a task.
+struct OfCell<'p> {
+    at: At,
+    predictions: &'p Predictions,
+    /// The group of each row; empty when every row stands alone.
+    groups: &'p [u64],
+}
+
+impl<'p> OfCell<'p> {
+    fn new(at: At, split: &'p SplitPredictions, task: &str) -> Option<Self> {
+        Some(Self { at, predictions: split.tasks.get(task)?, groups: &split.groups })
+    }
+}
+
+/// The predictions for all folds together, which are about every row once.
+struct Whole<'p> {
+    seed: u64,
+    draw: u64,
+    predictions: Cow<'p, Predictions>,
+    groups: Cow<'p, [u64]>,
+}
 
 /// Predictions by seed and draw, of cells in order.
-fn whole<'p>(cells: impl Iterator<Item = (At, &'p Predictions)>) -> Result<Vec<Whole<'p>>> {
+fn whole<'p>(cells: impl Iterator<Item = OfCell<'p>>) -> Result<Vec<Whole<'p>>> {
     let mut out: Vec<Whole<'_>> = Vec::new();
-    for ((seed, draw, _), p) in cells {
+    for OfCell { at: (seed, draw, _), predictions, groups } in cells {
         match out.last_mut() {
-            Some((s, d, so_far)) if (*s, *d) == (seed, draw) => so_far.to_mut().extend(p.clone())?,
-            _ => out.push((seed, draw, Cow::Borrowed(p))),
+            Some(so_far) if (so_far.seed, so_far.draw) == (seed, draw) => {
+                so_far.predictions.to_mut().extend(predictions.clone())?;
+                so_far.groups.to_mut().extend(groups);
+            }
+            _ => {
+                let (predictions, groups) = (Cow::Borrowed(predictions), Cow::Borrowed(groups));
+                out.push(Whole { seed, draw, predictions, groups });
+            }
         }
     }
     Ok(out)
@@ -363,7 +400,8 @@ fn worse(metric: &dyn Metric, [low, high]: [f64; 2]) -> bool {
 }
 
 fn as_runs<'p>(whole: &'p [Whole<'_>]) -> Vec<Run<'p>> {
-    whole.iter().map(|(seed, draw, p)| Run { seed: *seed, draw: *draw, predictions: p }).collect()
+    let run = |w: &'p Whole<'_>| Run { seed: w.seed, draw: w.draw, predictions: &w.predictions, groups: &w.groups };
+    whole.iter().map(run).collect()
 }
 
 impl Done<'_> {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use transplant_core::{
-    BuildCx, Dataset, Error, Field, Finding, FindingKind, Invalid, Result, Schema, Seeds, Spec, Transform,
+    BuildCx, Dataset, Error, Field, Finding, FindingKind, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train,
+    Transform, rows_at_a_time,
 };
-use transplant_datasets::{Chain, Draw, LoaderOptions, Parts};
+use transplant_datasets::{Chain, Draw, LoaderOptions, Parts, fit};
 
+use super::hash;
 use super::parts::Components;
 use crate::at;
 use crate::resolved::{Cell, DatasetSpec};
@@ -27,6 +29,8 @@ pub struct Opened {
     pub random: bool,
     /// What the network is given, transforms included.
     pub inputs: Schema,
+    /// The rows that data set and transforms were fitted to, as a hash; `None`: nothing was fitted.
+    pub fitted_to: Option<String>,
 }
 
 impl Opened {
@@ -36,7 +40,33 @@ impl Opened {
         let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
         let (dataset, hash, augment) = (self.dataset.clone(), self.hash.clone(), self.augment.clone());
         let identity = self.identity.as_ref().and_then(|before| Some(before.clone() + &identity(more, &transforms)?));
-        Ok(Self { dataset, hash, transforms, augment, identity, random: self.random, inputs })
+        let fitted_to = self.fitted_to.clone();
+        Ok(Self { dataset, hash, transforms, augment, identity, random: self.random, inputs, fitted_to })
+    }
+
+    /// The same, fitted to the rows that a cell learns from: the data set as it is in `drawn`, and each transform that
+    /// has something to fit. `None`: nothing has.
+    pub(crate) fn fitted(&self, drawn: &Drawn) -> Result<Option<Self>> {
+        let learned = &drawn.parts.train;
+        let transforms = fit(&self.transforms, learned).map_err(at("transforms"))?;
+        if transforms.is_none() && !drawn.fitted {
+            return Ok(None);
+        }
+        let transforms = transforms.unwrap_or_else(|| self.transforms.clone());
+        let dataset = learned.dataset().clone();
+        let inputs = Chain::new(transforms.clone(), Vec::new())?.schema(dataset.inputs())?;
+        let rows = hash::of_value(&(&dataset.roles().pool, learned.rows()))?;
+        Ok(Some(Self {
+            dataset,
+            hash: self.hash.clone(),
+            transforms,
+            augment: self.augment.clone(),
+            // What a row becomes depends on more than the row and the options.
+            identity: None,
+            random: self.random,
+            inputs,
+            fitted_to: Some(rows),
+        }))
     }
 
     /// How batches are made of it.
@@ -46,8 +76,8 @@ impl Opened {
     }
 }
 
-/// Opens a data set: headers and labels are read, schemas carried through the transforms. Key paths of errors start at its
-/// section.
+/// Opens a data set: headers and labels are read, schemas carried through the transforms. Key paths of errors start at
+/// its section.
 pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened> {
     let dataset: Arc<dyn Dataset> = cx.make(&spec.source).map_err(at(""))?.into();
     let transforms = make(&spec.transforms, "transforms", cx)?;
@@ -62,7 +92,7 @@ pub(crate) fn open(spec: &DatasetSpec, cx: &BuildCx<'_>) -> Result<Opened> {
     let random = chain.random();
     let hash = dataset.content_hash();
     let identity = identity(&spec.transforms, &transforms);
-    Ok(Opened { dataset, hash, transforms, augment, identity, random, inputs })
+    Ok(Opened { dataset, hash, transforms, augment, identity, random, inputs, fitted_to: None })
 }
 
 /// What tells transforms from others: their options; `None` when one of them reads a file, too.
@@ -88,15 +118,26 @@ fn explained(e: Error, dataset: &dyn Dataset) -> Error {
     }
 }
 
-/// The target by which rows are drawn: that of the first task that predicts a class.
-pub(crate) fn drawn_by(c: &Components, targets: &Schema) -> Option<String> {
-    let class = |t: &&str| matches!(targets.get(*t), Some(Field::Class { .. }));
-    c.tasks.values().map(|t| t.target()).find(class).map(str::to_owned)
+/// The rows of a cell.
+#[derive(Clone)]
+pub(crate) struct Drawn {
+    /// The rows by part.
+    pub(crate) parts: Arc<Parts>,
+    /// Whether the data set was fitted to them.
+    pub(crate) fitted: bool,
 }
 
-/// Draws the rows of a cell. Key paths of errors start at the data set's section.
-pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Parts> {
-    let target = drawn_by(c, open.dataset.targets()).ok_or_else(|| {
+/// The class target by which rows are drawn and classes balanced: that of the task that the step names first, or of the
+/// first other that has one.
+pub(crate) fn drawn_by<'c>(cell: &Cell, targets: &Schema, c: &'c Components) -> Option<&'c str> {
+    let first = cell.first_task.as_ref().and_then(|name| c.tasks.get(name));
+    let mut by = first.into_iter().chain(c.tasks.values()).map(|task| task.target());
+    by.find(|target| matches!(targets.get(*target), Some(Field::Class { .. })))
+}
+
+/// Draws the rows of a cell, and fits the data set to them. Key paths of errors start at the data set's section.
+pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Drawn> {
+    let target = drawn_by(cell, open.dataset.targets(), c).ok_or_else(|| {
         let tasks: Vec<String> = c.tasks.keys().map(|t| format!("`{t}`")).collect();
         let message =
             format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
@@ -104,12 +145,153 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
     })?;
     let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(&target))).transpose();
+    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(target))).transpose();
     let divided = divided.map_err(|e| explained(e, open.dataset.as_ref()))?;
     let dataset = divided.as_ref().unwrap_or(&open.dataset);
-    let parts = draw.parts(dataset, &target, Seeds::new(cell.seed)).map_err(at(""))?;
+    let parts = draw.parts(dataset, target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
         return Err(Invalid::new("there is no row to train on").into());
     }
-    Ok(parts)
+    let fitted = dataset.fitted(&dataset.roles().pool, parts.train.rows()).map_err(at(""))?;
+    let parts = fitted.as_ref().map(|fitted| parts.on(fitted)).unwrap_or(parts);
+    Ok(Drawn { parts: Arc::new(parts), fitted: fitted.is_some() })
+}
+
+/// The largest absolute values of two columns may differ so many times before it is told.
+const SCALES_APART: f32 = 1000.;
+
+/// What to tell when columns of the rows that are learned from are on scales far apart, as the network is given them.
+pub(crate) fn scales_apart(name: &str, open: &Opened, learned: &Train) -> Result<Option<String>> {
+    let vector = |schema: &Schema| matches!(schema.get(HIDDEN), Some(Field::Vector { .. }));
+    if !vector(open.dataset.inputs()) || !vector(&open.inputs) {
+        return Ok(None);
+    }
+    let chain = Chain::new(open.transforms.clone(), Vec::new())?;
+    let mut largest: Vec<f32> = Vec::new();
+    for rows in learned.rows().chunks(rows_at_a_time(&open.inputs)) {
+        for row in chain.plain(learned.batch(rows)?.inputs, rows)?.get(HIDDEN)?.to_vec2::<f32>()? {
+            largest.resize(row.len(), 0.);
+            largest.iter_mut().zip(row).for_each(|(most, value)| *most = most.max(value.abs()));
+        }
+    }
+    let of = |i: usize| (i, largest[i]);
+    let there = || (0..largest.len()).map(of).filter(|(_, most)| *most > 0. && most.is_finite());
+    let (Some(most), Some(least)) =
+        (there().max_by(|a, b| a.1.total_cmp(&b.1)), there().min_by(|a, b| a.1.total_cmp(&b.1)))
+    else {
+        return Ok(None);
+    };
+    let names = open.dataset.column_names();
+    let called =
+        |i: usize| names.get(i).filter(|_| names.len() == largest.len()).map_or(format!("{i}"), |n| format!("`{n}`"));
+    Ok((most.1 > least.1 * SCALES_APART).then(|| {
+        format!(
+            "`datasets.{name}`: column {} reaches {} and column {} only {}, and most networks learn little from columns that are so \
+             much smaller than others; `transforms = [\"standardise\"]` brings all to one scale",
+            called(most.0),
+            most.1,
+            called(least.0),
+            least.1
+        )
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::{Overrides, open as open_file};
+    use candle_core::{Device, Tensor};
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+    use std::collections::BTreeMap;
+    use transplant_core::{Acts, Batch, Component, Plugins, Roles, Target};
+
+    /// Twenty rows with two class targets, of which the second half lacks the one that is first by name.
+    struct Two {
+        inputs: Schema,
+        targets: Schema,
+        roles: Roles,
+    }
+
+    #[derive(Default, Serialize, Deserialize, JsonSchema)]
+    struct Options {}
+
+    impl Dataset for Two {
+        fn inputs(&self) -> &Schema {
+            &self.inputs
+        }
+
+        fn targets(&self) -> &Schema {
+            &self.targets
+        }
+
+        fn roles(&self) -> &Roles {
+            &self.roles
+        }
+
+        fn classes_of(&self, target: &str) -> transplant_core::Result<Vec<Option<u32>>> {
+            Ok((0..20).map(|row| (target == "second" || row < 10).then_some(row % 2)).collect())
+        }
+
+        fn batch(&self, rows: &[u64]) -> transplant_core::Result<Batch> {
+            let values = Tensor::zeros((rows.len(), 2), candle_core::DType::F32, &Device::Cpu)?;
+            let target = |name: &String| {
+                let labels = self.classes_of(name)?;
+                let labels: Vec<_> = rows.iter().map(|row| labels[*row as usize]).collect();
+                Ok((name.clone(), Target::classes(&labels)?))
+            };
+            let targets = self.targets.keys().map(target).collect::<transplant_core::Result<BTreeMap<_, _>>>()?;
+            Ok(Batch::new(Acts::hidden(values), targets, rows.to_vec()))
+        }
+
+        fn content_hash(&self) -> String {
+            "two".to_owned()
+        }
+    }
+
+    impl Component<dyn Dataset> for Two {
+        const TYPE: &'static str = "two";
+        type Options = Options;
+
+        fn build(_: Options, _: &BuildCx<'_>) -> transplant_core::Result<Box<dyn Dataset>> {
+            let class = || Field::Class { names: vec!["no".to_owned(), "yes".to_owned()] };
+            Ok(Box::new(Self {
+                inputs: Schema::from([(HIDDEN.to_owned(), Field::Vector { width: 2 })]),
+                targets: Schema::from([("first".to_owned(), class()), ("second".to_owned(), class())]),
+                roles: Roles { pool: (0..20).collect(), ..Roles::default() },
+            }))
+        }
+    }
+
+    /// Rows, note and target of a step with these tasks.
+    fn drawn(tasks: &str) -> (usize, Option<String>, Option<String>) {
+        let text = format!(
+            "schema = 1\nname = \"two\"\n[datasets.two]\ntype = \"two\"\n\
+             [tasks.a]\ntype = \"classification\"\ntarget = \"first\"\n\
+             [tasks.b]\ntype = \"classification\"\ntarget = \"second\"\n\
+             [steps.train]\ntype = \"train\"\ndataset = \"two\"\nbackbone = \"mlp\"\nstrategy = \"structure\"\n\
+             test = false\n{tasks}\n"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("two.toml");
+        std::fs::write(&path, text).unwrap();
+        let plugins = crate::builtin().with(|p: &mut Plugins| p.add::<dyn Dataset, Two>());
+        let overrides = Overrides { device: Some("cpu".into()), ..Overrides::default() };
+        let pipeline = open_file(&path, &overrides, &plugins).unwrap();
+        let prepared = crate::run::prepare(&pipeline, &plugins, Some(&dir.path().join("out"))).unwrap();
+        let ready = &prepared.cells[0];
+        let by = drawn_by(&ready.cell, ready.open.dataset.targets(), &ready.components).map(str::to_owned);
+        (ready.parts.train.rows().len(), ready.parts.note.clone(), by)
+    }
+
+    #[test]
+    fn rows_are_drawn_by_the_step_s_first_task() {
+        let second = Some("second".to_owned());
+        assert_eq!(drawn("tasks = [\"b\"]"), (20, None, second.clone()));
+        assert_eq!(drawn("tasks = [\"b\", \"a\"]"), (20, None, second));
+        let (rows, note, by) = drawn("tasks = [\"a\", \"b\"]");
+        assert_eq!((rows, by.as_deref()), (10, Some("first")));
+        let told = "10 of the 20 rows that may be learned from have no label `first`, and are not learned from";
+        assert_eq!(note.as_deref(), Some(told));
+    }
 }

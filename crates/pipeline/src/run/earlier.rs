@@ -1,5 +1,5 @@
-//! What weights learned from, where a run of ours left them: its records lie beside them and say which rows of which data set were
-//! trained on.
+//! What weights learned from, where a run of ours left them: its records lie beside them and say which rows of which
+//! data set were trained on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct EarlierCell {
 pub(crate) struct Reopened {
     pub(crate) open: Opened,
     pub(crate) components: Components,
-    pub(crate) parts: Parts,
+    pub(crate) parts: Arc<Parts>,
 }
 
 impl Record {
@@ -51,8 +51,9 @@ impl Record {
             return Ok(None);
         }
         let components = parts::build(&self.cell, open.dataset.targets(), &cx)?;
-        let parts = data::split(&self.cell, &self.dataset, &open, &components)?;
-        Ok(Some(Reopened { open, components, parts }))
+        let drawn = data::split(&self.cell, &self.dataset, &open, &components)?;
+        let open = open.fitted(&drawn)?.unwrap_or(open);
+        Ok(Some(Reopened { open, components, parts: drawn.parts }))
     }
 }
 
@@ -87,7 +88,7 @@ pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> 
             }
         };
         let needs = components.strategy.needs();
-        let target = data::drawn_by(&components, open.dataset.targets()).unwrap_or_default();
+        let target = data::drawn_by(&record.cell, open.dataset.targets(), &components).unwrap_or_default().to_owned();
         out.cells.push(EarlierCell { step, dataset, open: Arc::new(open), target, rows: parts.labelled_rows() });
         if needs.load == Load::Nothing && !needs.source_required {
             break;

@@ -11,7 +11,8 @@ use transplant_core::{Error, Event, Invalid, Listener, Result};
 /// Version of the lines' form, in the first line of each run.
 const SCHEMA: u32 = 1;
 
-/// The right to write to a run folder, as long as it lives: the log is locked, and the system ends the lock with the process.
+/// The right to write to a run folder, as long as it lives: the log is locked, and the system ends the lock with the
+/// process.
 pub(crate) struct Claim {
     file: File,
     path: PathBuf,

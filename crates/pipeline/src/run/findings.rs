@@ -56,7 +56,7 @@ pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>> {
 /// # Errors
 /// When the data set has not the targets it announces.
 pub(crate) fn of_split(cell: &Cell, spec: &DatasetSpec, c: &Components, parts: &Parts) -> Result<Vec<Finding>> {
-    let Some(target) = drawn_by(c, parts.train.dataset().targets()) else { return Ok(Vec::new()) };
+    let Some(target) = drawn_by(cell, parts.train.dataset().targets(), c) else { return Ok(Vec::new()) };
     let mut findings = split_findings(parts, &target, cell.test)?;
     if spec.folds.is_some() {
         // A class that is missing in one fold is tested in another.

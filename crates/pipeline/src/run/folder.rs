@@ -76,8 +76,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes what a killed run left half-written. Only for the run that holds the folder: another one's half-written files look
-    /// the same.
+    /// Removes what a killed run left half-written. Only for the run that holds the folder: another one's half-written
+    /// files look the same.
     ///
     /// # Errors
     /// When something cannot be removed.

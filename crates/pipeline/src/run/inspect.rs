@@ -1,5 +1,5 @@
-//! `data`: what a pipeline's data sets hold, before anything is trained: rows and classes by part, rows that are there twice, and a
-//! sheet of pictures as the network is given them.
+//! `data`: what a pipeline's data sets hold, before anything is trained: rows and classes by part, rows that are there
+//! twice, and a sheet of pictures as the network is given them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use transplant_codecs::picture::encode_png;
-use transplant_core::{Error, Field, HIDDEN, Result, TEXT, write_atomically};
+use transplant_core::{Dataset, Error, Field, HIDDEN, Result, TEXT, write_atomically};
 use transplant_datasets::{Loader, Prints, Twins};
 
 use super::leaks::{self, Because, Leak, Leaks};
@@ -21,7 +21,8 @@ const NAMED: usize = 5;
 const TEXTS: usize = 3;
 const CHARACTERS: usize = 100;
 
-/// Describes the data of a prepared pipeline, once for each data set that a step names. Sheets of pictures go into `folder`.
+/// Describes the data of a prepared pipeline, once for each data set that a step names. Sheets of pictures go into
+/// `folder`.
 ///
 /// # Errors
 /// When a row cannot be read, or a sheet cannot be written.
@@ -39,7 +40,8 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
     Ok(out)
 }
 
-/// Test rows of each step that it, the steps before it, or the weights they start from have learned from: what `run` will tell.
+/// Test rows of each step that it, the steps before it, or the weights they start from have learned from: what `run`
+/// will tell.
 fn chains(run: &Prepared<'_>) -> Result<String> {
     let mut search = Leaks::default();
     let mut steps: Vec<(&str, bool, Vec<(u64, Leak)>)> = Vec::new();
@@ -99,7 +101,7 @@ fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
         }
     }
     let prints = Prints::of(dataset.as_ref(), &all)?;
-    out.push_str(&twins(&prints, &parts));
+    out.push_str(&twins(&prints, &parts, dataset.as_ref()));
     match ready.open.inputs.get(HIDDEN) {
         Some(Field::Image { .. }) => {
             let path = folder.join(format!("{name}.png"));
@@ -153,10 +155,12 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
 }
 
 /// Rows that are there twice: within parts they weigh double, across parts they may leak.
-fn twins(prints: &Prints, parts: &[(&str, &[u64])]) -> String {
+fn twins(prints: &Prints, parts: &[(&str, &[u64])], dataset: &dyn Dataset) -> String {
     let mut out = String::new();
+    let called = |row: u64| dataset.row_name(row).map_or_else(|| row.to_string(), |name| format!("{row} ({name})"));
     let named = |twins: &[Twins]| {
-        let shown: Vec<_> = twins.iter().take(NAMED).map(|t| format!("{} = {}", t.row, t.like)).collect();
+        let shown: Vec<_> =
+            twins.iter().take(NAMED).map(|t| format!("{} = {}", called(t.row), called(t.like))).collect();
         let more = twins.len().saturating_sub(NAMED);
         shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
     };
@@ -209,7 +213,8 @@ fn sheet(ready: &Ready, path: &Path) -> Result<()> {
     write_atomically(path, &encode_png(&pixels, [h, w, 3]).map_err(Error::contract)?)
 }
 
-/// All values of a batch as bytes, the smallest black and the largest white: normalised pixels have no scale of their own.
+/// All values of a batch as bytes, the smallest black and the largest white: normalised pixels have no scale of their
+/// own.
 fn scaled(images: &Tensor) -> Result<Vec<u8>> {
     let values = images.flatten_all()?.to_vec1::<f32>()?;
     let least = values.iter().copied().fold(f32::INFINITY, f32::min);

@@ -17,7 +17,8 @@ pub struct EarlierLabels {
     pub labels: usize,
     /// Whether its records are those of the cell's data set, under another name.
     pub same_records: bool,
-    /// Where it is the cell's own data set: how many of its labels the chain has used up to here, those of the cell included.
+    /// Where it is the cell's own data set: how many of its labels the chain has used up to here, those of the cell
+    /// included.
     pub chain: Option<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! Test rows that a network has learned from: copies within a data set, and rows that an earlier step of the chain, or the run that
-//! left the weights it starts from, was trained on.
+//! Test rows that a network has learned from: copies within a data set, and rows that an earlier step of the chain, or
+//! the run that left the weights it starts from, was trained on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -211,8 +211,8 @@ impl Labels {
     }
 }
 
-/// What was found in some cells of a step, in sentences: what several of them have in common is one. `folds` says whether the data set
-/// has any.
+/// What was found in some cells of a step, in sentences: what several of them have in common is one. `folds` says
+/// whether the data set has any.
 pub(crate) fn sentences(cells: &[(u64, &Leak)], folds: bool) -> Vec<(Because, String)> {
     let mut groups: Vec<(&Found, Vec<(u64, &Found)>)> = Vec::new();
     for (fold, found) in cells.iter().flat_map(|(fold, leak)| leak.found.iter().map(move |f| (*fold, f))) {

@@ -6,8 +6,8 @@ use transplant_trainer::LedgerRow;
 use super::compare::label;
 use super::record::Record;
 
-/// The ledger of a run. Cells of one step and strategy that differ in seed and draw alone are alike in it and stand there
-/// once.
+/// The ledger of a run. Cells of one step and strategy that differ in seed and draw alone are alike in it and stand
+/// there once.
 pub(crate) fn ledger(name: &str, records: &[&Record]) -> String {
     let mut out = format!("# Transfer ledger of {name}\n");
     let mut kinds: Vec<(String, Vec<&Record>)> = Vec::new();

@@ -1,6 +1,6 @@
-//! Running a pipeline: everything is opened and checked first ([`prepare`]), then cell after cell is trained or taken as
-//! an earlier run left it ([`run`]), and a run folder is left behind that others can read, predict with ([`predict`]) and
-//! check ([`check_run`]).
+//! Running a pipeline: everything is opened and checked first ([`prepare`]), then cell after cell is trained or taken
+//! as an earlier run left it ([`run`]), and a run folder is left behind that others can read, predict with
+//! ([`predict`]) and check ([`check_run`]).
 
 mod artefact;
 pub mod assets;
@@ -9,6 +9,7 @@ mod cache;
 mod cells;
 mod compare;
 mod data;
+mod description;
 mod device;
 mod earlier;
 mod evaluate;
@@ -44,7 +45,7 @@ pub use cache::{clear as clear_cache, default_folder as default_cache, list as l
 pub use compare::{AgainstPeer, Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
-pub use export::export;
+pub use export::{Written, export};
 pub use findings::DataFinding;
 pub use folder::Folder;
 pub use inspect::{inspect, sheets_folder};
@@ -80,9 +81,9 @@ pub struct Outcome {
     pub tables: Vec<Table>,
 }
 
-/// Runs a prepared pipeline. Finished cells in the run folder are taken as they are; with `resume` a cell that was begun
-/// goes on from its newest checkpoint, otherwise it begins anew. What was finished with other options, data or code is set
-/// aside below `superseded`, and a warning tells so. When `stop` is set, the state is saved.
+/// Runs a prepared pipeline. Finished cells in the run folder are taken as they are; with `resume` a cell that was
+/// begun goes on from its newest checkpoint, otherwise it begins anew. What was finished with other options, data or
+/// code is set aside below `superseded`, and a warning tells so. When `stop` is set, the state is saved.
 ///
 /// # Errors
 /// [`Error::Interrupted`] when it was stopped; otherwise what data, networks or the disk met. `summary.json` says so.
@@ -117,7 +118,8 @@ pub fn run(run: &Prepared<'_>, resume: bool, listener: &mut dyn Listener, stop: 
     outcome
 }
 
-/// Whether a cell was finished with something else than this run has, so that the files about all cells are of another run.
+/// Whether a cell was finished with something else than this run has, so that the files about all cells are of another
+/// run.
 fn replaces(run: &Prepared<'_>) -> Result<bool> {
     for ready in &run.cells {
         if matches!(run.folder.recorded(&ready.cell.id, &ready.key)?, Left::Other(_) | Left::Damaged(_)) {
@@ -156,7 +158,9 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let files = run.folder.layout();
     write_atomically(&files.report(), report::report(&summary, &tables, &all)?.as_bytes())?;
     write_atomically(&files.ledger(), ledger::ledger(name, &records).as_bytes())?;
-    let cells: Vec<_> = done.iter().map(|f| (f.record.cell.id.as_str(), &f.predictions)).collect();
+    let of = done.iter().zip(&run.cells);
+    let cells: Vec<_> =
+        of.map(|(f, ready)| (f.record.cell.id.as_str(), &f.predictions, &*ready.open.dataset)).collect();
     predictions::write_csv(&files.predictions(), &cells)?;
     lock::write(&run.folder, run, &records)?;
     summary.write(&run.folder)?;

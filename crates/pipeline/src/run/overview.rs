@@ -96,7 +96,7 @@ fn one_kind(
     for note in &shape.notes {
         writeln!(out, "  {note}")?;
     }
-    if let Some(text) = run.warning_of(first) {
+    for text in run.warnings_of(first) {
         writeln!(out, "  warning: {text}")?;
     }
     let found: Vec<_> = alike.iter().map(|(c, leak)| (c.cell.fold, *leak)).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use transplant_core::{Error, Predictions, Result, load_safetensors, save_safetensors, write_atomically};
+use transplant_core::{Dataset, Error, Predictions, Result, load_safetensors, save_safetensors, write_atomically};
 
 /// Version of these files' form, in their metadata.
 const SCHEMA: &str = "1";
@@ -99,21 +99,23 @@ fn unsigned(t: &Tensor) -> Result<Vec<u64>> {
     Ok(t.to_dtype(DType::I64)?.to_vec1::<i64>()?.into_iter().map(|v| v as u64).collect())
 }
 
-/// Writes `predictions.csv`: one line a cell, row and task, with a column for the score of every class.
-pub(crate) fn write_csv(path: &Path, cells: &[(&str, &CellPredictions)]) -> Result<()> {
+/// Writes `predictions.csv`: one line a cell, row and task, with the row's name beside its number and a column for the
+/// score of every class. The data set of each cell knows the names.
+pub(crate) fn write_csv(path: &Path, cells: &[(&str, &CellPredictions, &dyn Dataset)]) -> Result<()> {
     let columns = columns(cells);
     let bad = |e: csv::Error| Error::data(path, None, e.to_string());
     let mut csv = csv::Writer::from_writer(Vec::new());
-    let header = ["cell", "row", "split", "group", "task", "label"].map(str::to_owned);
+    let header = ["cell", "row", "name", "split", "group", "task", "label"].map(str::to_owned);
     csv.write_record(header.into_iter().chain(columns.iter().map(|c| format!("score_{c}")))).map_err(bad)?;
-    for (cell, splits) in cells {
+    for (cell, splits, dataset) in cells {
         for (split, p) in splits.iter() {
             for (task, predictions) in &p.tasks {
                 for (i, row) in p.rows.iter().enumerate() {
                     let group = p.groups.get(i).copied().unwrap_or(*row);
                     let (label, scores) = cells_of(predictions, i, &columns);
-                    let fixed =
-                        [cell.to_string(), row.to_string(), split.clone(), group.to_string(), task.clone(), label];
+                    let name = dataset.row_name(*row).unwrap_or_default();
+                    let (row, group) = (row.to_string(), group.to_string());
+                    let fixed = [(*cell).to_owned(), row, name, split.clone(), group, task.clone(), label];
                     csv.write_record(fixed.into_iter().chain(scores)).map_err(bad)?;
                 }
             }
@@ -124,9 +126,9 @@ pub(crate) fn write_csv(path: &Path, cells: &[(&str, &CellPredictions)]) -> Resu
 }
 
 /// Names of all classes, in the order in which cells name them; `value` for numbers.
-fn columns(cells: &[(&str, &CellPredictions)]) -> Vec<String> {
+fn columns(cells: &[(&str, &CellPredictions, &dyn Dataset)]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    let all = cells.iter().flat_map(|(_, c)| c.values()).flat_map(|p| p.tasks.values());
+    let all = cells.iter().flat_map(|(_, c, _)| c.values()).flat_map(|p| p.tasks.values());
     for predictions in all {
         let names = match predictions {
             Predictions::Class { names, .. } => names.clone(),
@@ -161,6 +163,7 @@ fn cells_of(predictions: &Predictions, i: usize, columns: &[String]) -> (String,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use transplant_datasets::ImageFolder;
 
     fn example() -> CellPredictions {
         let names = vec!["cat".to_owned(), "a, dog".to_owned()];
@@ -184,12 +187,20 @@ mod tests {
     fn the_table_has_a_column_for_every_class() -> Result<()> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("predictions.csv");
-        write_csv(&path, &[("transfer-seed0", &example())])?;
+        // A folder of ten pictures of one pixel; the ninth row is the picture of that number.
+        let folder = dir.path().join("pictures");
+        std::fs::create_dir_all(folder.join("x")).unwrap();
+        for i in 0..10 {
+            std::fs::write(folder.join(format!("x/{i}.pgm")), [b"P5 1 1 255\n".as_slice(), &[i]].concat()).unwrap();
+        }
+        let options = serde_json::json!({"folder": folder, "height": 1, "width": 1, "channels": 1});
+        let pictures = ImageFolder::load(serde_json::from_value(options).unwrap())?;
+        write_csv(&path, &[("transfer-seed0", &example(), &pictures)])?;
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "cell,row,split,group,task,label,score_cat,\"score_a, dog\",score_value");
-        assert_eq!(lines[1], "transfer-seed0,7,test,7,animal,\"a, dog\",0.1,0.9,");
-        assert_eq!(lines[4], "transfer-seed0,9,test,9,weight,2.5,,,0.0000001");
+        assert_eq!(lines[0], "cell,row,name,split,group,task,label,score_cat,\"score_a, dog\",score_value");
+        assert_eq!(lines[1], "transfer-seed0,7,x/7.pgm,test,7,animal,\"a, dog\",0.1,0.9,");
+        assert_eq!(lines[4], "transfer-seed0,9,x/9.pgm,test,9,weight,2.5,,,0.0000001");
         Ok(())
     }
 }

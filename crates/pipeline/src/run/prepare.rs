@@ -1,5 +1,5 @@
-//! [`Prepared`]: a pipeline whose data are open, whose rows are drawn and whose networks have been built once. Nothing has
-//! been written or trained; what the user got wrong has been found.
+//! [`Prepared`]: a pipeline whose data are open, whose rows are drawn and whose networks have been built once. Nothing
+//! has been written or trained; what the user got wrong has been found.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Field, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
+use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
 use transplant_datasets::Parts;
 
-use super::data::{self, Opened};
+use super::data::{self, Drawn, Opened};
 use super::device;
 use super::findings::{self, DataFinding};
 use super::folder::Folder;
@@ -71,6 +71,8 @@ pub struct Ready {
     pub same_labels: Vec<String>,
     /// Its rows.
     pub parts: Arc<Parts>,
+    /// What to tell of what the network is given; `None`: nothing.
+    pub scales: Option<String>,
     /// Its components.
     pub components: Components,
     /// The number of its shape.
@@ -142,18 +144,22 @@ pub fn prepare<'a>(
 #[derive(Default)]
 struct Known {
     /// Rows by data set, seed, draw, fold and tasks.
-    parts: BTreeMap<(String, u64, u64, u64, String), Arc<Parts>>,
+    drawn: BTreeMap<RowsOf, Drawn>,
+    /// Data sets fitted to such rows, by the transforms that weights call for, and what there is to tell of them.
+    fitted: BTreeMap<(RowsOf, String), (Arc<Opened>, Option<String>)>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
     /// Data sets whose rows were looked through, with their transforms.
     looked_through: BTreeSet<String>,
 }
 
+/// What decides which rows a cell has: data set, seed, draw, fold and tasks.
+type RowsOf = (String, u64, u64, u64, String);
+
 impl Ready {
     /// The target by which its rows are drawn.
     pub(crate) fn target(&self) -> &str {
-        let class = |t: &&str| matches!(self.open.dataset.targets().get(*t), Some(Field::Class { .. }));
-        self.components.tasks.values().map(|t| t.target()).find(class).unwrap_or_default()
+        data::drawn_by(&self.cell, self.open.dataset.targets(), &self.components).unwrap_or_default()
     }
 
     /// Whether its strategy takes anything from what it starts from; what does not is a control.
@@ -164,8 +170,8 @@ impl Ready {
 }
 
 impl Prepared<'_> {
-    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing from the cell
-    /// before it.
+    /// The cells before one whose labels its network has learned from, the nearest first: up to one that takes nothing
+    /// from the cell before it.
     pub(crate) fn learned_from<'s>(&'s self, ready: &'s Ready) -> Vec<&'s Ready> {
         let before = |r: &&'s Ready| r.from.filter(|_| r.takes_weights()).map(|i| &self.cells[i]);
         std::iter::successors(before(&ready), before).collect()
@@ -185,7 +191,7 @@ impl Prepared<'_> {
         let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
         let section = format!("datasets.{}", cell.dataset);
         let in_section = |e: Error| self.pipeline.locate(e.under(&section));
-        let tasks = serde_json::to_string(&cell.tasks).unwrap_or_default();
+        let tasks = json!([cell.tasks, cell.first_task]).to_string();
         if cell.test_views > 0 && !open.random {
             let e = Invalid::key(
                 "test_views",
@@ -195,11 +201,12 @@ impl Prepared<'_> {
             return Err(here(e.into()));
         }
         let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
-        let parts = match known.parts.get(&draw) {
-            Some(parts) => parts.clone(),
-            None => Arc::new(data::split(cell, spec, open, &components).map_err(in_section)?),
+        let drawn = match known.drawn.get(&draw) {
+            Some(drawn) => drawn.clone(),
+            None => data::split(cell, spec, open, &components).map_err(in_section)?,
         };
-        known.parts.insert(draw, parts.clone());
+        known.drawn.insert(draw.clone(), drawn.clone());
+        let parts = drawn.parts.clone();
         check_roles(cell, spec, &parts, cx).map_err(here)?;
         check_unlabelled(cell, &components, &parts).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
@@ -209,17 +216,31 @@ impl Prepared<'_> {
         let called_for = called_for.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
         let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
         let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
-        let open = match called_for.is_empty() {
-            true => open.clone(),
-            false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
+        let under = (draw, json!(called_for).to_string());
+        let (open, scales) = match known.fitted.get(&under) {
+            Some(fitted) => fitted.clone(),
+            None => {
+                let open = match called_for.is_empty() {
+                    true => open.clone(),
+                    false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
+                };
+                let open = open.fitted(&drawn).map_err(in_section)?.map_or(open, Arc::new);
+                let scales = data::scales_apart(&cell.dataset, &open, &parts.train);
+                (open, scales.map_err(in_section)?)
+            }
         };
+        known.fitted.insert(under, (open.clone(), scales.clone()));
         let mut spec = spec.clone();
         spec.transforms.extend(called_for);
         let same_labels = upstream.map(|u| {
             let source = u.open.dataset.targets();
             shape::same_labels(&components, open.dataset.targets(), &u.components, source)
         });
-        let same_labels = same_labels.unwrap_or_default();
+        let same_labels = same_labels.unwrap_or_else(|| {
+            let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
+            let fields = shape::fields(&components, open.dataset.targets());
+            weights.map_or_else(Vec::new, |w| w.same_labels(&fields, &cell.backbone))
+        });
         let kind = json!([
             cell.step,
             cell.dataset,
@@ -228,7 +249,8 @@ impl Prepared<'_> {
             cell.strategies,
             cell.trainer.epochs,
             upstream.map(|u| u.shape),
-            cell.weights
+            cell.weights,
+            open.inputs
         ]);
         let shape = match known.shapes.get(&kind.to_string()) {
             Some(shape) => *shape,
@@ -248,9 +270,11 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
-        let started_from = upstream.map(|u| &u.key).or_else(|| Some(&self.weights.get(cell.weights.as_ref()?)?.hash));
-        let key = self.key(cell, &spec, started_from.map(String::as_str)).map_err(here)?;
-        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
+        let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
+        let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
+        let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
+        let key = self.key(cell, &spec, &open, started_from.as_deref()).map_err(here)?;
+        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, scales, components, shape })
     }
 
     /// Adds what there is to tell about a cell's data, once.
@@ -284,7 +308,7 @@ impl Prepared<'_> {
     /// The pretrained weights that a cell starts from.
     pub(crate) fn weights_of<'s>(&'s self, cell: &'s Cell) -> Option<Source<'s>> {
         let name = cell.weights.as_deref()?;
-        Some(Source::Weights { name, open: self.weights.get(name)? })
+        Some(Source::Weights { name, open: self.weights.get(name)?, network: &cell.backbone })
     }
 
     /// The step or the pretrained weights that a cell starts from.
@@ -292,13 +316,15 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the pretrained weights that a cell starts from.
-    pub(crate) fn warning_of(&self, ready: &Ready) -> Option<String> {
-        let name = ready.root.as_ref()?;
-        self.weights.get(name)?.other_scale(name, &ready.cell.dataset, &ready.spec)
+    /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
+    pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
+        let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
+        let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
+        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
+        of_weights.into_iter().chain(ready.scales.clone()).collect()
     }
 
-    fn key(&self, cell: &Cell, spec: &DatasetSpec, upstream: Option<&str>) -> Result<String> {
+    fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String> {
         let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
         if let Some(map) = trainer.as_object_mut() {
             // How often the state is saved does not change the result.
@@ -308,7 +334,7 @@ impl Prepared<'_> {
             "code": self.code, "device": self.device_name, "step": cell.step,
             "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
-            "metrics": cell.metrics, "test": cell.test,
+            "first_task": cell.first_task, "fitted_to": open.fitted_to, "metrics": cell.metrics, "test": cell.test,
             "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all)

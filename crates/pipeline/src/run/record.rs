@@ -1,5 +1,5 @@
-//! [`Record`]: what a finished cell leaves in `cell.json`. Tables and reports are made from records alone, so that a cell
-//! finished by an earlier run counts like one just trained.
+//! [`Record`]: what a finished cell leaves in `cell.json`. Tables and reports are made from records alone, so that a
+//! cell finished by an earlier run counts like one just trained.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

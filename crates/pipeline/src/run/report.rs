@@ -36,8 +36,12 @@ pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> 
 
 fn how_to_read(comparison: &[Comparison], step: &str) -> String {
     let paired = comparison.iter().filter(|c| c.step == step).find_map(|c| c.paired.as_ref());
-    let mut text = "Intervals: hierarchical bootstrap over source seed, draw and test row (95 %); the rows of all folds are taken \
-                    together.".to_owned();
+    let groups = comparison.iter().filter(|c| c.step == step).find_map(|c| c.groups);
+    let over = groups
+        .map_or("test row".to_owned(), |n| format!("test group: intervals over {n} groups, whose rows stay together"));
+    let mut text = format!(
+        "Intervals: hierarchical bootstrap (95 %) over source seed, draw and {over}; the rows of all folds are taken together."
+    );
     if let Some(p) = paired {
         let against = &p.against;
         let pairs = if p.runs == 1 { "1 pair".to_owned() } else { format!("{} pairs", p.runs) };

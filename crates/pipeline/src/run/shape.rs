@@ -1,13 +1,13 @@
-//! The shape of a cell: its network built once without training, so that whatever does not fit is found at the door, and
-//! so that `check` can tell what will be trained.
+//! The shape of a cell: its network built once without training, so that whatever does not fit is found at the door,
+//! and so that `check` can tell what will be trained.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Field, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy, Until, Use,
-    epochs_of,
+    Field, HIDDEN, HeadFit, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy,
+    Until, Use, epochs_of,
 };
 use transplant_trainer::{Model, Parts, frozen_stages};
 
@@ -88,6 +88,12 @@ pub(crate) fn shape(
     model.finish().map_err(at("strategy"))?;
     let info = model.info();
     let numbers = |keep: &dyn Fn(&ParamInfo) -> bool| numbers(&info, keep);
+    let mut tensors = model.params().snapshot(|_| true).map_err(at("backbone"))?;
+    if let Some(head) = c.strategy.head() {
+        tensors.retain(|name, _| !name.starts_with("heads."));
+        let features = c.architecture.features(inputs).map_err(at("backbone"))?;
+        tensors.extend(fitted(head.as_ref(), &features, &info.tasks).map_err(at("strategy"))?);
+    }
     Ok(Shape {
         inputs: inputs.clone(),
         stages: info
@@ -100,9 +106,26 @@ pub(crate) fn shape(
         phases,
         streams,
         notes,
-        tensors: model.params().snapshot(|_| true).map_err(at("backbone"))?,
+        tensors,
         adapter: info.params.iter().find(|p| p.role == Role::Adapter).map(|p| p.name.clone()),
     })
+}
+
+/// Tensors like those that a head will have when it was fitted.
+fn fitted(head: &dyn HeadFit, features: &Schema, tasks: &BTreeMap<String, Field>) -> Result<BTreeMap<String, Tensor>> {
+    let mut out = BTreeMap::new();
+    for (task, field) in tasks {
+        let (Field::Class { names }, Some(Field::Vector { width })) = (field, features.get(HIDDEN)) else { continue };
+        for (name, shape) in head.shapes(*width, names.len()) {
+            out.insert(format!("heads.{task}.{name}"), Tensor::zeros(shape, DType::F32, &Device::Cpu)?);
+        }
+    }
+    Ok(out)
+}
+
+/// The targets of a cell's tasks, by task.
+pub(crate) fn fields(c: &Components, targets: &Schema) -> BTreeMap<String, Field> {
+    c.tasks.iter().filter_map(|(name, task)| Some((name.clone(), targets.get(task.target())?.clone()))).collect()
 }
 
 /// Numbers in the weights, those of adapters among them, that `keep` names.

@@ -6,19 +6,29 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
-use transplant_assets::{Asset, Clients, Preprocessing, Role, Store, classes, find};
+use transplant_assets::{Asset, Clients, Role, Store, find};
 use transplant_backbones::weights::{self, WeightsFile};
-use transplant_core::{Error, Field, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform};
+use transplant_core::{
+    Architecture, Error, Field, Frame, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform,
+    read_metadata,
+};
 use transplant_trainer::Model;
 
+use super::artefact::Manifest;
+use super::data::Opened;
+use super::description::{Description, MANIFEST, Pixels, normalise};
 use super::hash;
 use super::hub::OnHub;
+use crate::at;
 use crate::resolved::{DatasetSpec, WeightsSpec};
-use crate::{at, decimal};
 
 /// The beginning of the names of a model's backbone.
 pub(super) const BACKBONE: &str = "backbone.";
 const NORMALISE: &str = "normalise";
+
+/// Names of the file of weights in a folder, the first that is there is taken.
+const IN_FOLDER: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
@@ -30,12 +40,8 @@ pub struct OpenWeights {
     pub hash: String,
     /// Their licence, where it is known.
     pub licence: Option<String>,
-    /// How images were prepared when they were trained, where it is known.
-    image: Option<Preprocessing>,
-    /// What makes tokens of a text as they learned them.
-    tokenizer: Option<Spec<dyn Transform>>,
-    /// The classes that they tell apart, where the names are known.
-    classes: Vec<String>,
+    /// What else is known of them.
+    about: Description,
 }
 
 impl OpenWeights {
@@ -45,7 +51,7 @@ impl OpenWeights {
         let on_hub = spec.hub.as_ref().map(|repo| OnHub::fetch(repo, spec, &Clients::from_env())).transpose()?;
         // What was fetched has been compared with the catalogue's hash and need not be hashed again.
         let (key, path, known) = match (&spec.path, asset, &on_hub) {
-            (Some(path), ..) => ("path", base.join(path), None),
+            (Some(path), ..) => ("path", in_folder(base.join(path)).map_err(|e| e.under("path"))?, None),
             (None, Some(asset), _) => {
                 let pinned = asset.file(Role::Weights).and_then(|f| f.sha256.clone());
                 ("asset", fetch(asset).map_err(at("asset"))?, pinned)
@@ -53,13 +59,16 @@ impl OpenWeights {
             (None, None, Some(on_hub)) => ("hub", on_hub.weights.clone(), None),
             (None, None, None) => return Err(Invalid::key("asset", "no weights are named").into()),
         };
-        let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let file = weights::read(&path, spec.key.as_deref()).map_err(at(key))?;
         let file = file.leave_out(spec.leave_out.as_deref().unwrap_or_default())?;
-        let image = asset.and_then(|a| a.image.clone()).or_else(|| on_hub.as_ref()?.image.clone());
-        let tokenise = |key: &str, value: String| Spec::new("tokenise").with(key, value);
-        let tokenizer = asset.filter(|a| a.file(Role::Tokenizer).is_some()).map(|a| tokenise("asset", a.name.clone()));
-        let tokenizer = tokenizer.or_else(|| Some(tokenise("path", on_hub.as_ref()?.tokenizer()?)));
+        let about = match (asset, on_hub, exported(&path)) {
+            (Some(asset), ..) => Description::of_asset(asset),
+            (None, _, Some(about)) => about,
+            (None, Some(on_hub), None) => on_hub.about,
+            (None, None, None) => beside(&path),
+        };
+        let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
+        let licence = licence.or_else(|| Some(about.manifest.as_ref()?.licences.join("; ")).filter(|l| !l.is_empty()));
         let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
         if let Some(wanted) = spec.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&hash)) {
             let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
@@ -72,9 +81,15 @@ impl OpenWeights {
                 hash::of_value(&(hash, shards.map_err(at(key))?, within, left_out)).map_err(at(key))?
             }
         };
-        let classes = asset.and_then(|a| classes(a.classes.as_deref()?)).unwrap_or_default();
-        let classes = classes.into_iter().map(str::to_owned).collect();
-        Ok(Self { file, path: Some(path), hash, licence, image, tokenizer, classes })
+        Ok(Self { file, path: Some(path), hash, licence, about })
+    }
+
+    /// What decides of the weights what is learned from them: the file, and the names of classes that stand beside it.
+    pub(crate) fn key(&self) -> Result<String> {
+        match self.about.manifest.is_some() || self.about.classes.is_empty() {
+            true => Ok(self.hash.clone()),
+            false => hash::of_value(&json!([self.hash, self.about.classes])),
+        }
     }
 
     /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file
@@ -82,50 +97,159 @@ impl OpenWeights {
     pub(crate) fn calls_for(&self, inputs: &Schema, spec: &DatasetSpec) -> Vec<Spec<dyn Transform>> {
         let mut out = Vec::new();
         let said = spec.transforms.iter().any(|t| t.tag == NORMALISE);
-        if let (Some(Field::Image { channels, .. }), Some(image), false) = (inputs.get(HIDDEN), &self.image, said) {
-            out.push(normalise(image, *channels));
+        if let (Some(Field::Image { channels, .. }), Pixels::Normalised { mean, std }, false) =
+            (inputs.get(HIDDEN), &self.about.pixels, said)
+        {
+            out.push(normalise(mean, std, *channels));
         }
-        if let (Some(Field::Text), Some(tokenizer)) = (inputs.get(TEXT), &self.tokenizer) {
+        if let (Some(Field::Text), Some(tokenizer)) = (inputs.get(TEXT), &self.about.tokenizer) {
             out.push(tokenizer.clone());
         }
         out
     }
 
+    /// Tasks whose classes are those that the weights tell apart, where a head of this network can be the file's.
+    pub(crate) fn same_labels(&self, tasks: &BTreeMap<String, Field>, network: &Spec<dyn Architecture>) -> Vec<String> {
+        let same = |(task, field): (&String, &Field)| match field {
+            Field::Class { names } => order(&self.about.classes, names).map(|_| task.clone()),
+            _ => None,
+        };
+        if self.reads_same(network) { tasks.iter().filter_map(same).collect() } else { Vec::new() }
+    }
+
+    /// Whether the head of the file reads what this network puts out: a text can be pooled in several ways.
+    fn reads_same(&self, network: &Spec<dyn Architecture>) -> bool {
+        let Some(pooling) = network.options.get("pooling") else { return true };
+        match &self.about.manifest {
+            Some(manifest) => manifest.architecture.options.get("pooling") == Some(pooling),
+            None => {
+                pooling == "cls_pooler" && self.file.tensors.keys().any(|name| name.ends_with("pooler.dense.weight"))
+            }
+        }
+    }
+
+    /// What to tell of the weights when a network of this description starts from them, on a data set.
+    pub(crate) fn warnings(
+        &self,
+        name: &str,
+        network: &Spec<dyn Architecture>,
+        (dataset, spec, open): (&str, &DatasetSpec, &Opened),
+    ) -> Vec<String> {
+        let mut out = self.other_network(name, network);
+        if matches!(open.inputs.get(HIDDEN), Some(Field::Image { .. })) {
+            out.extend(self.other_scale(name, dataset, spec));
+            let frames = self.about.manifest.as_ref().and_then(|m| m.frame.as_ref()).zip(open.dataset.frame());
+            if let Some((theirs, ours)) = frames.filter(|(a, b)| in_words(a) != in_words(b)) {
+                let (theirs, ours) = (in_words(theirs), in_words(&ours));
+                out.push(format!(
+                    "`{name}` learned from pictures of {theirs}; those of `datasets.{dataset}` are {ours}"
+                ));
+            }
+        }
+        out
+    }
+
+    /// What no shape of a tensor tells: options by which the network computes otherwise than the one of the weights.
+    fn other_network(&self, name: &str, network: &Spec<dyn Architecture>) -> Vec<String> {
+        let known = match (&self.about.manifest, self.about.attention_heads) {
+            (Some(manifest), _) if manifest.architecture.tag == network.tag => manifest.architecture.options.clone(),
+            (None, Some(heads)) => [("heads".to_owned(), heads.into())].into_iter().collect(),
+            _ => return Vec::new(),
+        };
+        let tell = |key: &&str| {
+            let (theirs, ours) = known.get(*key).zip(network.options.get(*key)).filter(|(a, b)| a != b)?;
+            Some(format!("`{name}` was trained with `{key} = {theirs}` of the network, and here it is {ours}"))
+        };
+        COMPUTES.iter().filter_map(tell).collect()
+    }
+
     /// What to tell when the pixels of a data set are on another scale than those that the weights learned from.
-    pub(crate) fn other_scale(&self, name: &str, dataset: &str, spec: &DatasetSpec) -> Option<String> {
-        let image = self.image.as_ref()?;
-        let near = |given: &Value, known: &[f32]| {
+    fn other_scale(&self, name: &str, dataset: &str, spec: &DatasetSpec) -> Option<String> {
+        let mut normalised = spec.transforms.iter().filter(|t| t.tag == NORMALISE);
+        let (mean, std) = match &self.about.pixels {
+            Pixels::Normalised { mean, std } => (mean, std),
+            Pixels::Plain => {
+                let tell =
+                    || format!("`{name}` learned from pixels as they are, and `datasets.{dataset}` normalises them");
+                return normalised.next().map(|_| tell());
+            }
+            Pixels::Unknown => {
+                let tell = format!(
+                    "`{name}` does not say how pixels were normalised when it was trained, and `datasets.{dataset}` has no \
+                     `normalise`: most weights from ImageNet need `{{ type = \"normalise\", mean = [0.485, 0.456, 0.406], \
+                     std = [0.229, 0.224, 0.225] }}` among its `transforms`"
+                );
+                return normalised.next().is_none().then_some(tell);
+            }
+        };
+        let near = |given: &Value, known: &[f64]| {
             let given = given.as_array()?;
-            let known = |i: usize| f64::from(known[i.min(known.len() - 1)]);
+            let whole = known.iter().sum::<f64>() / known.len() as f64;
+            let known = |i: usize| if given.len() == known.len() { known[i] } else { whole };
             Some((0..given.len()).all(|i| given[i].as_f64().is_some_and(|v| (v - known(i)).abs() < 0.02)))
         };
-        let fits = |t: &Spec<dyn Transform>| {
-            Some(near(t.options.get("mean")?, &image.mean)? && near(t.options.get("std")?, &image.std)?)
-        };
-        let mut normalised = spec.transforms.iter().filter(|t| t.tag == NORMALISE);
+        let fits =
+            |t: &Spec<dyn Transform>| Some(near(t.options.get("mean")?, mean)? && near(t.options.get("std")?, std)?);
         if normalised.any(|t| fits(t) == Some(true)) {
             return None;
         }
-        let shown = |v: &[f32]| {
+        let shown = |v: &[f64]| {
             let all_alike = v.windows(2).all(|w| w[0] == w[1]);
-            v[..if all_alike { 1 } else { v.len() }].iter().map(f32::to_string).collect::<Vec<_>>().join(", ")
+            v[..if all_alike { 1 } else { v.len() }].iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
         };
-        let (mean, std) = (shown(&image.mean), shown(&image.std));
+        let (mean, std) = (shown(mean), shown(std));
         Some(format!(
             "`{name}` learned from pixels less {mean}, divided by {std}; `datasets.{dataset}` has no `normalise` like that"
         ))
     }
 }
 
-/// What brings pixels to the scale of some weights. A network whose first layer was adapted to other channels sees the
-/// mean of them.
-pub(super) fn normalise(image: &Preprocessing, channels: usize) -> Spec<dyn Transform> {
-    let of_channels = |v: &[f32]| match v.len() == channels {
-        true => v.to_vec(),
-        false => vec![v.iter().sum::<f32>() / v.len() as f32],
-    };
-    let shown = |v: &[f32]| of_channels(v).iter().map(|x| json!(decimal(*x))).collect::<Vec<_>>();
-    Spec::new(NORMALISE).with("mean", shown(&image.mean)).with("std", shown(&image.std))
+/// Options of networks that change what is computed and the shape of no tensor.
+const COMPUTES: [&str; 3] = ["heads", "padding", "pooling"];
+
+/// The file of weights in a folder; a file is itself.
+fn in_folder(path: PathBuf) -> Result<PathBuf, Invalid> {
+    if !path.is_dir() {
+        return Ok(path);
+    }
+    let found = IN_FOLDER.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        let e = Invalid::new(format!("the folder {} has no weights", path.display()));
+        e.help(format!("it can have one of {}; or name the file", IN_FOLDER.map(|n| format!("`{n}`")).join(", ")))
+    })
+}
+
+/// What an export of ours says of itself.
+fn exported(path: &Path) -> Option<Description> {
+    // Files of torch have no such header.
+    let metadata = read_metadata(path).ok()?;
+    let manifest: serde_json::Result<Manifest> = serde_json::from_str(metadata.get(MANIFEST)?);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    manifest
+        .map_err(|e| tracing::warn!("{}: what it says of itself cannot be read: {e}", path.display()))
+        .ok()
+        .map(|manifest| Description::of_manifest(manifest, folder))
+}
+
+/// What the files in a folder say of weights that have the name of their only ones.
+fn beside(path: &Path) -> Description {
+    let folder = path.parent().filter(|_| IN_FOLDER.iter().any(|name| path.ends_with(name)));
+    folder.map_or_else(Description::default, |folder| {
+        Description::of_files(&|name| Some(folder.join(name)).filter(|file| file.is_file()))
+    })
+}
+
+/// How pictures become rows.
+fn in_words(frame: &Frame) -> String {
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    let (fit, filter) = (word(json!(frame.fit)), word(json!(frame.filter)));
+    format!("{} × {} (`{fit}`, `{filter}`)", frame.height, frame.width)
+}
+
+/// The row of each of our classes among theirs, when they are the same.
+fn order(theirs: &[String], ours: &[String]) -> Option<Vec<u32>> {
+    let row = |name| theirs.iter().position(|t| t == name).map(|i| i as u32);
+    if theirs.len() == ours.len() { ours.iter().map(row).collect() } else { None }
 }
 
 /// The shapes of a model's backbone by the names of the network.
@@ -161,6 +285,8 @@ pub(crate) enum Source<'a> {
         name: &'a str,
         /// The weights.
         open: &'a OpenWeights,
+        /// The network that starts from them.
+        network: &'a Spec<dyn Architecture>,
     },
 }
 
@@ -168,7 +294,7 @@ pub(crate) enum Source<'a> {
 pub(crate) struct Named<'a> {
     from: &'a str,
     tensors: Cow<'a, BTreeMap<String, Tensor>>,
-    same_labels: &'a [String],
+    same_labels: Cow<'a, [String]>,
     changed: BTreeMap<String, String>,
     /// What to tell of the file as a whole.
     pub(crate) notes: Vec<String>,
@@ -185,12 +311,13 @@ impl<'a> Source<'a> {
     /// # Errors
     /// When the weights were made for another network.
     pub(crate) fn for_model(self, model: &Model) -> Result<Named<'a>> {
-        let (from, open) = match self {
+        let (from, open, network) = match self {
             Self::Cell { step, tensors, same_labels } => {
                 let (changed, notes, fresh, head, classes) = Default::default();
+                let same_labels = Cow::Borrowed(same_labels);
                 return Ok(Named { from: step, tensors, same_labels, changed, notes, fresh, head, classes });
             }
-            Self::Weights { name, open } => (name, open),
+            Self::Weights { name, open, network } => (name, open, network),
         };
         let fitted = weights::fit(open.file.clone(), &backbone_shapes(model))?;
         let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
@@ -200,9 +327,24 @@ impl<'a> Source<'a> {
             let own = model.params().find(&name).map(|p| p.view().copy()).transpose()?;
             tensors.extend(own.map(|t| (name, t)));
         }
+        let classes = if open.reads_same(network) { open.about.classes.clone() } else { Vec::new() };
+        let tasks = model.info().tasks;
+        let same_labels = open.same_labels(&tasks, network);
+        for (task, field) in &tasks {
+            let Field::Class { names } = field else { continue };
+            for (part, value) in fitted.head.iter().filter(|_| !classes.is_empty()) {
+                // The rows of other classes are left where they are: they only tell that there was a head.
+                let rows = order(&classes, names).filter(|_| value.dims().first() == Some(&names.len()));
+                let value = match rows {
+                    Some(rows) => value.index_select(&Tensor::new(rows, value.device())?, 0)?,
+                    None => value.clone(),
+                };
+                tensors.insert(format!("heads.{task}.{part}"), value);
+            }
+        }
         let notes = fitted.notes.iter().map(|note| format!("weights {from}: {note}")).collect();
-        let (changed, fresh, head, classes) = (fitted.changed, fitted.fresh, fitted.head, open.classes.clone());
-        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels: &[], changed, notes, fresh, head, classes })
+        let (changed, fresh, head, same_labels) = (fitted.changed, fitted.fresh, fitted.head, Cow::Owned(same_labels));
+        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels, changed, notes, fresh, head, classes })
     }
 }
 
@@ -212,7 +354,7 @@ impl Named<'_> {
     /// # Errors
     /// Those of [`Model::load_source`].
     pub(crate) fn load(&self, model: &mut Model) -> Result<()> {
-        model.load_source(&self.tensors, self.from, self.same_labels)?;
+        model.load_source(&self.tensors, self.from, &self.same_labels)?;
         for (name, how) in &self.changed {
             let name = format!("{BACKBONE}{name}");
             if matches!(model.params().find(&name).map(|p| p.origin), Some(Origin::Loaded { .. })) {
@@ -233,6 +375,9 @@ impl Named<'_> {
         }
         for (task, field) in model.info().tasks {
             let Field::Class { names } = field else { continue };
+            if self.same_labels.contains(&task) {
+                continue;
+            }
             let rows = weights::head_rows(&self.head, &self.classes, &names)?;
             for (part, theirs) in &rows.tensors {
                 let name = format!("heads.{task}.{part}");

@@ -46,8 +46,8 @@ pub struct Summary {
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
     pub comparison: Vec<Comparison>,
-    /// What baselines without a network score on the test rows, by step and baseline: means over seeds and draws, folds taken
-    /// together; empty until the run is finished.
+    /// What baselines without a network score on the test rows, by step and baseline: means over seeds and draws, folds
+    /// taken together; empty until the run is finished.
     #[serde(default, alias = "peers")]
     pub baselines: BTreeMap<String, BTreeMap<String, Metrics>>,
     /// Baselines that could not be fitted in some cell, by step, and why.

@@ -78,8 +78,8 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)], not_fitted:
     Table { title: format!("{step}: {metric} on test"), rows }
 }
 
-/// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or than a peer
-/// without a network, as far as the interval of the difference says so.
+/// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or
+/// than a peer without a network, as far as the interval of the difference says so.
 fn flags(c: &Comparison) -> String {
     let leaks = (c.leaked > 0).then(|| format!("had learned {} test rows", c.leaked));
     let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
@@ -183,6 +183,7 @@ mod tests {
             split: "test".into(),
             mean,
             ci95: [mean - 0.02, mean + 0.02],
+            groups: None,
             runs: 9,
             higher_is_better: true,
             leaked: 0,

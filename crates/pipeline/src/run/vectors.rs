@@ -26,8 +26,8 @@ impl Look {
     }
 }
 
-/// What was made of the rows of one data set under one chain of transforms: cells that draw other rows of it, such as those
-/// of folds, read none again.
+/// What was made of the rows of one data set under one chain of transforms: cells that draw other rows of it, such as
+/// those of folds, read none again.
 #[derive(Debug, Default)]
 pub(crate) struct Vectors {
     /// The place of each row among the values.

@@ -105,8 +105,8 @@ fn a_frozen_run_reads_test_rows_once() {
     let prepared = prepare(&pipeline, &plugins, Some(&dir.path().join("out"))).unwrap();
     let (mut listener, stop) = (|_: &transplant_core::Event| {}, std::sync::atomic::AtomicBool::new(false));
     let outcome = run::run(&prepared, false, &mut listener, &stop).unwrap();
-    let peers = outcome.summary.peers.values().next().unwrap();
-    assert!(peers.keys().any(|name| name.contains("1-NN")), "a baseline sees the test rows, too: {peers:?}");
+    let baselines = outcome.summary.baselines.values().next().unwrap();
+    assert!(baselines.keys().any(|name| name.contains("1-NN")), "one sees the test rows, too: {baselines:?}");
     let read = READ.lock().unwrap();
     let of_test: Vec<usize> = (0..60).filter(|row| row % 3 == 2).map(|row| read[&row]).collect();
     assert_eq!(of_test, [1; 20]);

@@ -130,6 +130,14 @@ impl HeadFit for LogisticRegression {
             _ => Box::new(Uniform { classes }),
         })
     }
+
+    fn shapes(&self, width: usize, classes: usize) -> Vec<(&'static str, Vec<usize>)> {
+        vec![("weight", vec![classes, width]), ("bias", vec![classes])]
+    }
+
+    fn linear(&self, fitted: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+        Ok(fitted.contains_key("weight").then(|| fitted.clone()))
+    }
 }
 
 struct Linear {

@@ -103,6 +103,23 @@ impl HeadFit for NearestPrototype {
         let factor = if distance == Distance::Cosine { 0.5 } else { 1.0 } / temperature;
         Ok(Box::new(Prototypes { prototypes, unseen, distance, factor }))
     }
+
+    /// Of a squared Euclidean distance the row's own square is the same for all classes, and the rest is linear in the
+    /// row.
+    fn linear(&self, fitted: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let (Some(prototypes), Some(seen)) = (fitted.get("prototypes"), fitted.get("seen")) else { return Ok(None) };
+        if self.0.distance != Distance::Euclidean {
+            return Ok(None);
+        }
+        let (prototypes, factor) = (prototypes.to_dtype(DType::F64)?, 1.0 / self.0.temperature);
+        let squares = prototypes.sqr()?.sum(D::Minus1)?.affine(-factor, 0.0)?;
+        let bias = (squares + seen.to_dtype(DType::F64)?.affine(-NEVER, NEVER)?)?;
+        let weight = prototypes.affine(2.0 * factor, 0.0)?;
+        Ok(Some(BTreeMap::from([
+            ("weight".to_owned(), weight.to_dtype(DType::F32)?),
+            ("bias".to_owned(), bias.to_dtype(DType::F32)?),
+        ])))
+    }
 }
 
 struct Prototypes {
@@ -133,7 +150,7 @@ fn prepared(x: &Tensor, distance: Distance) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{goldens, labels, largest, logits, matrix};
+    use super::super::tests::{goldens, labels, largest, logits, matrix, softmax};
     use super::*;
 
     fn head(distance: Distance) -> NearestPrototype {
@@ -150,6 +167,23 @@ mod tests {
             let said: Vec<u64> = out.iter().map(|r| largest(r)).collect();
             assert_eq!(said, serde_json::from_value::<Vec<u64>>(case["predictions"].clone()).unwrap());
         }
+        Ok(())
+    }
+
+    #[test]
+    fn euclidean_prototypes_are_a_linear_layer() -> Result<()> {
+        let g = goldens();
+        let (x, y, q) = (matrix(&g["x"]), labels(&g["y"]), matrix(&g["queries"]));
+        let (euclidean, none) = (head(Distance::Euclidean), BTreeMap::new());
+        let fitted = euclidean.fit(&super::super::tests::features(x.clone()), &y, 4, &none)?;
+        let linear = euclidean.linear(&fitted)?.expect("a linear layer");
+        let ours = q.matmul(&linear["weight"].t()?)?.broadcast_add(&linear["bias"])?.to_vec2::<f32>()?;
+        for (ours, wanted) in ours.iter().zip(logits(&euclidean, Some((&x, &y, &none)), 4, &q)?) {
+            for (a, b) in softmax(ours).iter().zip(softmax(&wanted)) {
+                assert!((a - b).abs() < 1e-5, "{a} for {b}");
+            }
+        }
+        assert!(head(Distance::Cosine).linear(&fitted)?.is_none());
         Ok(())
     }
 

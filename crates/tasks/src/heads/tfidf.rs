@@ -1,13 +1,13 @@
-//! Texts as weighted counts of their words and neighbouring words (Salton and Buckley, "Term-weighting approaches in automatic
-//! text retrieval", 1988), as scikit-learn's `TfidfVectorizer` makes them.
+//! Texts as weighted counts of their words and neighbouring words (Salton and Buckley, "Term-weighting approaches in
+//! automatic text retrieval", 1988), as scikit-learn's `TfidfVectorizer` makes them.
 //!
-//! A word is a run of two or more letters, digits or underscores of the lower-cased text; a term is one word, or several in a
-//! row with a space between. What counts as a letter is Unicode's `Alphabetic`; Python's pattern also cuts words at combining
-//! vowel signs, as in Devanagari.
+//! A word is a run of two or more letters, digits or underscores of the lower-cased text; a term is one word, or
+//! several in a row with a space between. What counts as a letter is Unicode's `Alphabetic`; Python's pattern also cuts
+//! words at combining vowel signs, as in Devanagari.
 //!
-//! Two kinds of text have other words than in scikit-learn, which knows one or none in them. In scripts without blanks between
-//! words (Chinese, Japanese, Thai, …) each character is a word, so terms are characters and pairs of them. In a text without any
-//! letter or digit (emoji, `??`) each sign is one.
+//! Two kinds of text have other words than in scikit-learn, which knows one or none in them. In scripts without blanks
+//! between words (Chinese, Japanese, Thai, …) each character is a word, so terms are characters and pairs of them. In a
+//! text without any letter or digit (emoji, `??`) each sign is one.
 
 use std::collections::HashMap;
 
@@ -147,7 +147,8 @@ impl Vocabulary {
         row
     }
 
-    /// `vocabulary u8 [bytes]`, the terms one after another, `offsets u32 [terms + 1]` of their bytes, and `idf f32 [terms]`.
+    /// `vocabulary u8 [bytes]`, the terms one after another, `offsets u32 [terms + 1]` of their bytes, and `idf f32
+    /// [terms]`.
     pub(super) fn to_tensors(&self) -> Result<[(String, Tensor); 3]> {
         let tensor = |name: &str, t: candle_core::Result<Tensor>| -> Result<_> { Ok((name.to_owned(), t?)) };
         Ok([

@@ -1,8 +1,10 @@
 //! Logistic regression on TF-IDF: texts as weighted counts of words and word pairs, and a linear classifier on them.
 //!
-//! What a text is classified with when there is no network; on short texts a tuned one is hard to beat (Wang and Manning
-//! 2012). With the same options it is scikit-learn's `TfidfVectorizer` followed by `LogisticRegression`: the penalty is not on
-//! the bias, and two classes share one set of coefficients, half of which, with either sign, goes to each of the two logits.
+//! What a text is classified with when there is no network; on short texts a tuned one is hard to beat (Wang and
+//! Manning
+//! 2012). With the same options it is scikit-learn's `TfidfVectorizer` followed by `LogisticRegression`: the penalty is
+//! not on the bias, and two classes share one set of coefficients, half of which, with either sign, goes to each of the
+//! two logits.
 //!
 //! Use it as the baseline that every network for texts stands beside, over the backbone `raw_text`.
 
@@ -28,20 +30,21 @@ const NEVER: f32 = -1e4;
 
 /// A linear classifier on weighted counts of a text's words and word pairs.
 ///
-/// It needs no network: the baseline that networks for texts stand beside. It reads texts themselves, as the backbone `raw_text`
-/// passes them on, and is what scikit-learn's `TfidfVectorizer` and `LogisticRegression` are with the same options.
+/// It needs no network: the baseline that networks for texts stand beside. It reads texts themselves, as the backbone
+/// `raw_text` passes them on, and is what scikit-learn's `TfidfVectorizer` and `LogisticRegression` are with the same
+/// options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TfidfLogisticRegressionOptions {
     /// The longest run of words that is a term, 1 to 8: 1 takes words alone, 2 pairs of neighbours as well.
     pub ngrams: usize,
-    /// A term is known when at least this many labelled texts hold it; at least 1. Where more than half of the labelled texts would
-    /// hold no known term, as a few short ones do, every term is known.
+    /// A term is known when at least this many labelled texts hold it; at least 1. Where more than half of the labelled
+    /// texts would hold no known term, as a few short ones do, every term is known.
     pub min_count: usize,
     /// Whether a term that stands n times in a text counts `1 + ln n` there instead of n.
     pub sublinear_tf: bool,
-    /// Inverse strength of the penalty, above 0; the loss is the *sum* over rows, as in scikit-learn. The default did best on
-    /// held-out reviews of clothes; scikit-learn's own is 1.
+    /// Inverse strength of the penalty, above 0; the loss is the *sum* over rows, as in scikit-learn. The default did
+    /// best on held-out reviews of clothes; scikit-learn's own is 1.
     pub c: f64,
     /// What the rows of each class count: `none` (each row 1) or `balanced` (each class alike).
     pub class_weight: ClassWeight,
@@ -53,8 +56,9 @@ impl Default for TfidfLogisticRegressionOptions {
     }
 }
 
-/// Classifies texts by their terms. Keeps `vocabulary u8 [bytes]`, the terms in the order of their bytes one after another,
-/// `offsets u32 [terms + 1]` into it, `idf [terms]`, `weight [classes, terms]` and `bias [classes]`; puts out logits.
+/// Classifies texts by their terms. Keeps `vocabulary u8 [bytes]`, the terms in the order of their bytes one after
+/// another, `offsets u32 [terms + 1]` into it, `idf [terms]`, `weight [classes, terms]` and `bias [classes]`; puts out
+/// logits.
 #[derive(Debug, Clone, Default)]
 pub struct TfidfLogisticRegression(TfidfLogisticRegressionOptions);
 
@@ -316,7 +320,8 @@ mod tests {
         Ok(())
     }
 
-    /// Reads `LABEL<tab>TEXT` lines of `$TEXTS.train.txt` and `$TEXTS.test.txt`, and of others with the names in `$PARTS`.
+    /// Reads `LABEL<tab>TEXT` lines of `$TEXTS.train.txt` and `$TEXTS.test.txt`, and of others with the names in
+    /// `$PARTS`.
     #[test]
     #[ignore = "a measurement on files of one's own"]
     fn how_well_and_fast_it_does_on_texts_in_files() -> Result<()> {

@@ -25,6 +25,7 @@ use super::pictures::{PictureSet, Pictures};
 ///
 /// Rows are the emoji that all four vendors have, without skin tones and components, in the order of emoji-data 16.0.0. All are
 /// one pool; `group` keeps drawings that are nearly the same on one side of every split, and so all vendors' drawings of an emoji.
+/// Drawings whose files are the same, such as flags that several countries fly, join their groups.
 /// Without `names` and `pictures` the files are fetched by npm once and kept as assets. The drawings belong to the vendors: those of
 /// Google are under Apache-2.0, those of Twitter under CC-BY-4.0, and those of Apple and Facebook are not free.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -175,11 +176,12 @@ impl Emoji {
             EmojiGroup::Subcategory => e.subcategory.clone(),
         };
         let (classes, labels) = numbered(emoji.iter().map(class));
-        let (_, groups) = numbered(emoji.iter().map(group));
+        let (group_names, groups) = numbered(emoji.iter().map(group));
         let images: Vec<&str> = emoji.iter().map(|e| e.image.as_str()).collect();
         let mut drawn = Vec::with_capacity(vendors.len() * images.len());
         for (word, place) in words.iter().zip(pictures) {
-            drawn.extend(package::pictures(place, word, &images)?);
+            let drawings = package::pictures(place, word, &images)?.into_iter().zip(&images);
+            drawn.extend(drawings.map(|(picture, image)| picture.called(format!("{word}/{image}"))));
         }
         let terms: Vec<&str> = vendors.iter().map(|v| v.terms()).collect();
         Pictures::open(PictureSet {
@@ -189,6 +191,7 @@ impl Emoji {
             classes,
             roles: Roles { pool: (0..drawn.len() as u64).collect(), ..Roles::default() },
             groups: Some(groups.into_iter().map(u64::from).collect::<Vec<_>>().repeat(vendors.len())),
+            group_names,
             pictures: drawn,
             licence: Some(format!("emoji-data 16.0.0, MIT; {}", terms.join("; "))),
             damaged: Damaged::Refuse,

@@ -94,8 +94,8 @@ pub(super) trait Writer {
     fn end(self: Box<Self>) -> Result<()>;
 }
 
-/// A writer of a format. `classes` names the columns of scores; empty when the tasks' classes differ, or are none. `ids` says
-/// whether there is a column `id`.
+/// A writer of a format. `classes` names the columns of scores; empty when the tasks' classes differ, or are none.
+/// `ids` says whether there is a column `id`.
 pub(super) fn writer<'a>(
     format: Format,
     classes: &[String],

@@ -25,8 +25,9 @@ pub struct Choice {
     pub why: String,
 }
 
-/// The model's folder: of the cell named, of the cell or model folder given, or of a finished run. Of the cells of a run from which
-/// no other starts it is the only one, or the best by its main metric on the validation rows, where these are the same in all.
+/// The model's folder: of the cell named, of the cell or model folder given, or of a finished run. Of the cells of a
+/// run from which no other starts it is the only one, or the best by its main metric on the validation rows, where
+/// these are the same in all.
 ///
 /// # Errors
 /// When there is no such run or cell; when there are several and nothing tells which is best, with a list of them.

@@ -15,7 +15,7 @@ use transplant_datasets::{Chain, read_image, read_picture};
 use transplant_kernels::parallel;
 
 use super::artefact::{self, Artefact, Manifest};
-use super::pretrained::pretrained;
+use super::pretrained::{exported, pretrained};
 use answers::Answer;
 pub use answers::Format;
 pub use choice::{Choice, choose};
@@ -26,7 +26,8 @@ const CHUNK: usize = 128;
 
 /// How a prediction is asked for and answered.
 pub struct Asked<'a> {
-    /// Pictures and folders of them; for a model of texts, files with a text a line, or tables; for one of rows, tables.
+    /// Pictures and folders of them; for a model of texts, files with a text a line, or tables; for one of rows,
+    /// tables.
     pub inputs: &'a [PathBuf],
     /// The form of the answer.
     pub format: Format,
@@ -47,12 +48,21 @@ pub struct Predicted {
     pub notes: Vec<String>,
 }
 
-/// The model of a finished run, as [`choose`] finds it, or the classifier of the catalogue that `what` names; and a line for the
-/// user that says which it is.
+/// The model of a finished run, as [`choose`] finds it, an export, or the classifier of the catalogue that `what`
+/// names; and a line for the user that says which it is.
 ///
 /// # Errors
 /// When there is neither, or it is damaged.
 pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Device) -> Result<(Artefact, String)> {
+    if let Some(export) = exported(what, plugins, device)? {
+        let told = format!("{}, an export", export.manifest.cell);
+        return match cell {
+            None => Ok((export, told)),
+            Some(cell) => {
+                Err(Invalid::new(format!("{} is an export, which has no cell `{cell}`", what.display())).into())
+            }
+        };
+    }
     if let Some(name) = what.to_str().filter(|name| !what.exists() && transplant_assets::find(name).is_ok()) {
         return Ok((pretrained(name, plugins, device)?, name.to_owned()));
     }
@@ -62,9 +72,9 @@ pub fn model_of(what: &Path, cell: Option<&str>, plugins: &Plugins, device: &Dev
     Ok((artefact, told))
 }
 
-/// Predicts. Inputs are read while the model works on those before them, and answers are written as they come. One of several
-/// inputs that cannot be read is told in what is returned: a picture is left out, a row of a table has an answer that says
-/// nothing, so that there are as many answers as rows.
+/// Predicts. Inputs are read while the model works on those before them, and answers are written as they come. One of
+/// several inputs that cannot be read is told in what is returned: a picture is left out, a row of a table has an
+/// answer that says nothing, so that there are as many answers as rows.
 ///
 /// # Errors
 /// When the only input, or every row of a table, cannot be read, or nothing can be written.
@@ -148,7 +158,8 @@ struct Reader<'a> {
     manifest: &'a Manifest,
 }
 
-/// Some items, the tensors of those that could be read as they are and in each view, and what is wrong with each of the others.
+/// Some items, the tensors of those that could be read as they are and in each view, and what is wrong with each of the
+/// others.
 type Chunk<'a> = (&'a [Item], Result<Vec<Acts>>, Vec<Option<Error>>);
 
 impl Reader<'_> {

@@ -1,0 +1,68 @@
+//! [`Read`]: the cells of a table as they were read, before anything is fitted to them.
+
+use sha2::{Digest, Sha256};
+use transplant_core::Result;
+
+use super::categories::Categories;
+use super::labelling::{Labels, Marks};
+use super::new_rows::number_of;
+use super::table::Fill;
+use super::tables::Records;
+
+/// What was read, which nothing is fitted to.
+pub(super) struct Read {
+    pub(super) name: String,
+    pub(super) fill: Option<Fill>,
+    pub(super) numbers: Vec<(String, Vec<Option<f32>>)>,
+    pub(super) categories: Vec<Categories>,
+    /// The words that are missing values.
+    pub(super) missing: Vec<String>,
+    pub(super) labelled: Labels,
+    pub(super) records: Records,
+    pub(super) hash: String,
+    pub(super) licence: Option<String>,
+}
+
+impl Read {
+    /// The mean of the numbers that these rows have.
+    pub(super) fn mean(&self, name: &str, values: &[Option<f32>], rows: &[u64]) -> f32 {
+        let there = rows.iter().filter_map(|row| values[*row as usize]);
+        let (sum, count) = there.fold((0., 0u64), |(sum, count), n| (sum + f64::from(n), count + 1));
+        if count == 0 && !rows.is_empty() {
+            let file = &self.name;
+            tracing::warn!("{file}: column `{name}`: no row that is learned from has a number; 0 stands for one");
+        }
+        if count == 0 { 0. } else { (sum / count as f64) as f32 }
+    }
+
+    /// Makes a hash cover the cells of a row.
+    pub(super) fn add_to(&self, row: usize, hash: &mut Sha256) {
+        for (_, values) in &self.numbers {
+            hash.update([u8::from(values[row].is_some())]);
+            hash.update(values[row].unwrap_or_default().to_le_bytes());
+        }
+        for category in &self.categories {
+            let word = category.of[row].map(|word| category.words[word].as_str());
+            hash.update([u8::from(word.is_some())]);
+            hash.update((word.unwrap_or_default().len() as u64).to_le_bytes());
+            hash.update(word.unwrap_or_default());
+        }
+    }
+}
+
+/// A column of numbers.
+pub(super) fn numbers(name: &str, fill: Option<Fill>, marks: &Marks<'_>) -> Result<Vec<Option<f32>>> {
+    let mut read = Vec::with_capacity(marks.len());
+    for (table, row) in marks.places() {
+        let fault = |message: String| table.fault(row, format!("column `{name}`: {message}"));
+        let Some(cell) = &table.column(name)?[row] else {
+            if fill.is_none() {
+                return Err(fault("has no number; `fill` says what stands for one".to_owned()));
+            }
+            read.push(None);
+            continue;
+        };
+        read.push(Some(number_of(cell).map_err(fault)? as f32));
+    }
+    Ok(read)
+}
