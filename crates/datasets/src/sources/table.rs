@@ -19,11 +19,9 @@ use transplant_core::{
 
 use super::categories::Categories;
 use super::images::hex;
-use super::labelling::{Labelling, Marks};
+use super::labelling::Labelling;
 use super::read_table::{Read, numbers};
-use super::tables::{Origin, Records, empty_is_missing};
-use crate::findings::contradictions;
-use crate::table::{Cell, Table};
+use super::tables::{Origin, Records, contradicting, empty_is_missing};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
@@ -152,7 +150,7 @@ impl VectorTable {
         let categories: Vec<_> =
             o.categories.iter().map(|name| Categories::read(name, &marks)).collect::<Result<_>>()?;
         let records = Records::new(&tables, &marks)?;
-        let contradicting = contradicting(o, &marks)?;
+        let contradicting = contradicting(&marks, &o.numbers, &o.categories)?;
         let mut labelled = marks.finish()?;
         labelled.findings.extend(contradicting);
         let mut hash = Sha256::new();
@@ -230,24 +228,6 @@ fn check(o: &Options) -> Result<(), Invalid> {
     }
     o.labelling().check(("numbers", &o.numbers), o.test_path.as_deref())?;
     o.labelling().check(("categories", &o.categories), o.test_path.as_deref())
-}
-
-/// Tells of rows with the same cells and different labels.
-fn contradicting(o: &Options, marks: &Marks<'_>) -> Result<Option<Finding>> {
-    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
-        let mut cells = Vec::new();
-        for name in &o.numbers {
-            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
-        }
-        for name in &o.categories {
-            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
-        }
-        Ok(cells)
-    };
-    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
-    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
-    let (classes, labels) = marks.classes()?;
-    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
 }
 
 impl Dataset for VectorTable {
