@@ -1,13 +1,15 @@
 //! [`Read`]: the cells of a table as they were read, before anything is fitted to them.
 
 use sha2::{Digest, Sha256};
-use transplant_core::Result;
+use transplant_core::{Finding, Result};
 
 use super::categories::Categories;
 use super::labelling::{Labels, Marks};
 use super::new_rows::number_of;
 use super::table::Fill;
 use super::tables::Records;
+use crate::findings::contradictions;
+use crate::table::{Cell, Table};
 
 /// What was read, which nothing is fitted to.
 pub(super) struct Read {
@@ -65,4 +67,25 @@ pub(super) fn numbers(name: &str, fill: Option<Fill>, marks: &Marks<'_>) -> Resu
         read.push(Some(number_of(cell).map_err(fault)? as f32));
     }
     Ok(read)
+}
+
+/// Tells of rows with the same cells and different labels.
+pub(super) fn contradicting(
+    (numbers, categories): (&[String], &[String]),
+    marks: &Marks<'_>,
+) -> Result<Option<Finding>> {
+    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
+        let mut cells = Vec::new();
+        for name in numbers {
+            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
+        }
+        for name in categories {
+            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
+        }
+        Ok(cells)
+    };
+    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
+    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+    let (classes, labels) = marks.classes()?;
+    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
 }

@@ -20,8 +20,8 @@ use transplant_core::{
 use super::categories::Categories;
 use super::images::hex;
 use super::labelling::Labelling;
-use super::read_table::{Read, numbers};
-use super::tables::{Origin, Records, contradicting, empty_is_missing};
+use super::read_table::{Read, contradicting, numbers};
+use super::tables::{Origin, Records, empty_is_missing};
 
 /// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
 ///
@@ -150,7 +150,7 @@ impl VectorTable {
         let categories: Vec<_> =
             o.categories.iter().map(|name| Categories::read(name, &marks)).collect::<Result<_>>()?;
         let records = Records::new(&tables, &marks)?;
-        let contradicting = contradicting(&marks, &o.numbers, &o.categories)?;
+        let contradicting = contradicting((&o.numbers, &o.categories), &marks)?;
         let mut labelled = marks.finish()?;
         labelled.findings.extend(contradicting);
         let mut hash = Sha256::new();

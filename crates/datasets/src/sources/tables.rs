@@ -5,12 +5,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use transplant_assets::{Asset, Role, Store, find};
-use transplant_core::{BuildCx, Error, Finding, Fingerprint, Invalid, Result};
+use transplant_core::{BuildCx, Error, Fingerprint, Invalid, Result};
 
 use super::folder::one_path;
 use super::labelling::{Labelling, Marks};
-use crate::findings::contradictions;
-use crate::table::{Cell, Table, check_name, check_readable};
+use crate::table::{Table, check_name, check_readable};
 
 /// The options of a source that say where its rows are.
 #[derive(Debug, Clone, Copy)]
@@ -115,27 +114,6 @@ impl Records {
         let of = Sha256::new().chain_update(self.files[file]).chain_update((record as u64).to_le_bytes());
         Some(of.finalize().into())
     }
-}
-
-/// Tells of rows with the same cells in these columns and different labels.
-///
-/// # Errors
-/// When a label is no class, or a column was not read.
-pub(crate) fn contradicting(marks: &Marks<'_>, numbers: &[String], categories: &[String]) -> Result<Option<Finding>> {
-    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
-        let mut cells = Vec::new();
-        for name in numbers {
-            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
-        }
-        for name in categories {
-            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
-        }
-        Ok(cells)
-    };
-    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
-    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
-    let (classes, labels) = marks.classes()?;
-    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
 }
 
 /// The `missing` of a file that does not say: cells without a character.
