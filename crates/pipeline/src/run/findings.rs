@@ -57,7 +57,7 @@ pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>> {
 /// When the data set has not the targets it announces.
 pub(crate) fn of_split(cell: &Cell, spec: &DatasetSpec, c: &Components, parts: &Parts) -> Result<Vec<Finding>> {
     let Some(target) = drawn_by(cell, parts.train.dataset().targets(), c) else { return Ok(Vec::new()) };
-    let mut findings = split_findings(parts, &target, cell.test)?;
+    let mut findings = split_findings(parts, target, cell.test)?;
     if spec.folds.is_some() {
         // A class that is missing in one fold is tested in another.
         findings.retain(|f| f.kind != FindingKind::ClassWithoutTestRows);
