@@ -14,7 +14,7 @@ fn a_run_leaves_its_folder_and_the_artefact_can_be_used() {
         assert!(run.join(file).is_file(), "{file}");
     }
     let summary = summary(&run);
-    assert_eq!((&summary["schema"], &summary["status"]), (&1.into(), &"finished".into()));
+    assert_eq!((&summary["schema"], &summary["status"]), (&2.into(), &"finished".into()));
     let steps = summary["steps"].as_array().unwrap();
     let transfer = steps.iter().find(|s| s["name"] == "transfer").unwrap();
     assert_eq!(transfer["strategy"], "parameter");

@@ -148,7 +148,7 @@ fn weights_that_do_not_fit_are_refused_at_their_line() {
 
 #[test]
 fn what_was_taken_of_a_file_is_told() {
-    let options = ConvNetOptions { widths: vec![4, 8], ..Default::default() };
+    let options = ConvNetOptions { widths: vec![4, 8] };
     let (params, _) = parameters(&ConvNet::new(options).unwrap(), 1, 32);
     let with = |prefix: &str, plus: f64| -> Vec<(String, Tensor)> {
         params.all().into_iter().map(|(n, p)| (format!("{prefix}{n}"), (p.view() + plus).unwrap())).collect()

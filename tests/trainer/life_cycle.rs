@@ -102,10 +102,10 @@ fn ended(strategy: Box<dyn Strategy>, end: End) -> Ended {
         let mut io = Io { checkpoints, resume, policies, ..Io::new(&mut listener, &stop) };
         (fit(&mut m, &recipe(3, "sgd", 0.1), &data, &mut io), m)
     };
-    if end == End::KilledAndResumed {
-        if let (Err(e), _) = go(false, Some(6), dir.path()) {
-            assert!(matches!(e, Error::Interrupted), "{e}");
-        }
+    if end == End::KilledAndResumed
+        && let (Err(e), _) = go(false, Some(6), dir.path())
+    {
+        assert!(matches!(e, Error::Interrupted), "{e}");
     }
     let (fitted, model) = go(end == End::KilledAndResumed, None, dir.path());
     Ended { model, fit: fitted.unwrap(), spy, data, events }

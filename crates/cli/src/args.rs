@@ -203,7 +203,7 @@ pub(crate) struct Pipeline {
     /// Replace a value of the file, such as steps.transfer.trainer.epochs=3; a table is replaced whole (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Where the run folder goes [default: runs/<name>]; for `data`, the sheets [default: runs/<name>.data].
+    /// Where the run folder goes [default: runs/NAME]; for `data`, the sheets [default: runs/NAME.data].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Where it computes: auto, cpu, cuda, cuda:N or metal [default: the file's].

@@ -1,14 +1,12 @@
 //! [`Tokenizer`]: texts to the numbers of their tokens, by the rules of a `tokenizer.json`.
 
-use std::sync::OnceLock;
-
 use tokenizers::{Error, TruncationParams};
 
 /// The rules of a pretrained tokenizer, which cut a text off after a largest number of tokens.
 pub struct Tokenizer {
-    rules: tokenizers::Tokenizer,
-    /// The same without a limit, made when a length is asked for: with one, what is cut off is not cut into tokens at all.
-    whole: OnceLock<tokenizers::Tokenizer>,
+    cutting: tokenizers::Tokenizer,
+    /// The same rules without an end.
+    whole: tokenizers::Tokenizer,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -26,16 +24,18 @@ impl Tokenizer {
     pub fn from_json(content: &[u8], max_tokens: usize) -> Result<Self, String> {
         let fault = |e: Error| format!("it holds no rules for tokens: {e}");
         let mut rules = tokenizers::Tokenizer::from_bytes(content).map_err(fault)?;
+        rules.with_truncation(None).map_err(fault)?;
+        rules.with_padding(None);
+        let whole = rules.clone();
         let cut = TruncationParams { max_length: max_tokens, ..Default::default() };
         rules.with_truncation(Some(cut)).map_err(fault)?;
-        rules.with_padding(None);
-        Ok(Self { rules, whole: OnceLock::new() })
+        Ok(Self { cutting: rules, whole })
     }
 
     /// One more than the largest number of a token.
     pub fn vocabulary(&self) -> usize {
         // Numbers may have gaps.
-        self.rules.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
+        self.cutting.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
     }
 
     /// How many tokens all of a text has, those that mark start and end included.
@@ -43,13 +43,7 @@ impl Tokenizer {
     /// # Errors
     /// When the rules do not cover the text.
     pub fn length(&self, text: &str) -> Result<usize, String> {
-        let unlimited = || {
-            let mut rules = self.rules.clone();
-            // Taking a limit away cannot fail.
-            let _ = rules.with_truncation(None);
-            rules
-        };
-        Ok(encoded(self.whole.get_or_init(unlimited), text)?.len())
+        Ok(encoded(&self.whole, text)?.len())
     }
 
     /// The numbers of a text's tokens, with those that mark start and end.
@@ -57,7 +51,7 @@ impl Tokenizer {
     /// # Errors
     /// When the rules do not cover the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        Ok(encoded(&self.rules, text)?.get_ids().to_vec())
+        Ok(encoded(&self.cutting, text)?.get_ids().to_vec())
     }
 }
 

@@ -136,7 +136,7 @@ fn a_run_leaves_its_folder_and_is_not_run_twice() {
     assert!(accuracy("structure")["paired"].is_null());
     assert!(!outcome.tables.is_empty());
     let csv = std::fs::read_to_string(out.join("predictions.csv")).unwrap();
-    assert!(csv.starts_with("cell,row,split,group,task,label,score_0,"), "{}", &csv[..80]);
+    assert!(csv.starts_with("cell,row,name,split,group,task,label,score_0,"), "{}", &csv[..80]);
     let ledger = std::fs::read_to_string(out.join("ledger.md")).unwrap();
     assert!(ledger.contains("loaded from `pretrain`") && ledger.contains("transfer: parameter"), "{ledger}");
     assert!(std::fs::read_dir(out.join("cells")).unwrap().all(|c| !c.unwrap().path().join("checkpoints").exists()));

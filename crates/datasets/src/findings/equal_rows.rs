@@ -59,7 +59,7 @@ mod tests {
             found.message,
             "3 rows equal another one that has a different label, of which nothing can learn both: (row 0 is `no`, row 1 is `yes`)"
         );
-        let apart = contradictions(["a", "b", "c", "d", "b", "e"].map(Some), &labels, &classes, &|_| String::new());
+        let apart = contradictions(["a", "b", "c", "d", "e", "e"].map(Some), &labels, &classes, &|_| String::new());
         assert_eq!(apart, None);
         assert_eq!(contradictions([None::<u8>; 6], &labels, &classes, &|_| String::new()), None);
     }

@@ -256,7 +256,9 @@ fn classes_of_the_target_named_are_balanced() -> Result<()> {
         let drawn = feed(Some(by))?.order(0, 0)?;
         Ok([0, 2, 1].map(|digit| drawn.iter().filter(|r| labels[**r as usize] == Some(digit)).count()).to_vec())
     };
-    assert_eq!(counts("class")?, [27, 26, 27]);
+    let mut by_digit = counts("class")?;
+    by_digit.sort_unstable();
+    assert_eq!(by_digit, [26, 27, 27]);
     let by_parity = counts("a")?;
     assert_eq!((by_parity[0] + by_parity[1], by_parity[2]), (40, 40));
     let said = |by| feed(by).err().unwrap().to_string();

@@ -260,6 +260,7 @@ mod testing {
             "random_erasing",
             "random_resized_crop",
             "resize",
+            "standardise",
             "tokenise",
             "trivial_augment",
         ];

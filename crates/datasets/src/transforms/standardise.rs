@@ -153,6 +153,8 @@ impl Component<dyn Transform> for Standardise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+
     use candle_core::Device;
     use transplant_core::Seeds;
 
@@ -173,7 +175,7 @@ mod tests {
         let (first, second) = ([[50_000., 0.01, 7., 1.], [61_000., NAN, 7., 0.]], [[40_000., 0.03, 7., 0.]]);
         let fitted = Standardise::new().fit(&mut [acts(&first), acts(&second)].into_iter().map(Ok))?.unwrap();
         let out = applied(&*fitted, &[[50_000., 0.04, 8., 1.], [NAN, 0.02, 7., 0.]]);
-        let expected = [[-0.038_866_104, 2., 1., 1.414_213_5], [NAN, 0., 0., -0.707_106_77]];
+        let expected = [[-0.038_866_104, 2., 1., SQRT_2], [NAN, 0., 0., -FRAC_1_SQRT_2]];
         for (value, expected) in out.concat().into_iter().zip(expected.concat()) {
             assert!((value - expected).abs() < 1e-6 || expected.is_nan(), "{out:?}");
         }

@@ -13,6 +13,9 @@ use transplant_datasets::{Loader, Prints, Twins};
 use super::leaks::{self, Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 
+/// A step's name, whether it is tested, and its leaks by fold.
+type StepLeaks<'a> = (&'a str, bool, Vec<(u64, Leak)>);
+
 /// Pictures in a row of the sheet, and rows.
 const SHEET: usize = 8;
 /// Pairs that are named.
@@ -44,7 +47,7 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
 /// will tell.
 fn chains(run: &Prepared<'_>) -> Result<String> {
     let mut search = Leaks::default();
-    let mut steps: Vec<(&str, bool, Vec<(u64, Leak)>)> = Vec::new();
+    let mut steps: Vec<StepLeaks<'_>> = Vec::new();
     for ready in &run.cells {
         let leak = search.of(run, ready)?;
         let (step, folds, of_cell) = (ready.cell.step.as_str(), ready.spec.folds.is_some(), (ready.cell.fold, leak));

@@ -50,6 +50,9 @@ pub struct TfidfLogisticRegressionOptions {
     pub class_weight: ClassWeight,
 }
 
+/// The terms of each text, by number, and how much each weighs.
+type Weighted = Vec<Vec<(u32, f64)>>;
+
 impl Default for TfidfLogisticRegressionOptions {
     fn default() -> Self {
         Self { ngrams: 2, min_count: 2, sublinear_tf: true, c: 6.0, class_weight: ClassWeight::Balanced }
@@ -85,7 +88,7 @@ impl TfidfLogisticRegression {
     }
 
     /// The known terms, and those of each text.
-    fn vocabulary(&self, words: &[Words]) -> Result<(Vocabulary, Vec<Vec<(u32, f64)>>)> {
+    fn vocabulary(&self, words: &[Words]) -> Result<(Vocabulary, Weighted)> {
         let known = |min_count| -> Result<_> {
             let vocabulary = Vocabulary::fit(words, self.terms(), min_count)?;
             let rows: Vec<_> = parallel::map(words.len(), &|i| vocabulary.row(&words[i]));

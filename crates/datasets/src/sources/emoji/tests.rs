@@ -77,8 +77,8 @@ fn drawings_of_several_vendors_stay_in_the_groups_of_their_emoji() -> Result<()>
     let world = world();
     let apple = world.path().join("package/img/apple/64");
     fs::create_dir_all(&apple).unwrap();
-    for name in ["a.png", "b.png", "c.png"] {
-        fs::write(apple.join(name), drawing(255)).unwrap();
+    for (name, value) in [("a.png", 253), ("b.png", 254), ("c.png", 255)] {
+        fs::write(apple.join(name), drawing(value)).unwrap();
     }
     let o = Options { also: vec![EmojiVendor::Apple], ..options("google") };
     let names = world.path().join("emoji.json");
