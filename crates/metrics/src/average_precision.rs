@@ -80,7 +80,7 @@ mod tests {
         Ok(())
     }
 
-    /// scikit-learn 1.8: `average_precision_score(labels, p["no"], pos_label="no")`.
+    /// scikit-learn 1.9.1: `average_precision_score(labels, p["no"], pos_label="no")`.
     #[test]
     fn the_positive_class_can_be_chosen() -> Result<()> {
         let names = vec!["no".to_owned(), "yes".to_owned()];
