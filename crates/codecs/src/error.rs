@@ -29,6 +29,14 @@ pub enum Error {
         /// What is wrong, as a lowercase fragment; with the line, counted from 1, where it is known.
         message: String,
     },
+    /// A column that was asked for is not there.
+    #[error("{}: {message}", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// Which one, and which there are.
+        message: String,
+    },
     /// A column was taken from a [`Table`](crate::table::Table) that was not asked for when the table was read.
     #[error("column `{0}` was not read")]
     NotRead(String),

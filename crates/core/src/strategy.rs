@@ -101,6 +101,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Whether the strategy takes anything from the source network; one that does not is a control.
+    pub fn takes_weights(&self) -> bool {
+        self.load != Load::Nothing || self.source_required
+    }
+
     /// The labelled streams, with the default filled in.
     pub fn labelled_streams(&self) -> Vec<String> {
         if self.labelled.is_empty() { vec!["target".to_owned()] } else { self.labelled.clone() }

@@ -9,6 +9,7 @@ pub(crate) fn error(e: codecs::Error) -> Error {
         codecs::Error::Unsupported(e) => unsupported(e).into(),
         codecs::Error::Io { path, source } => Error::io(path, source),
         codecs::Error::Data { path, row, message } => Error::Data { path, row, message },
+        codecs::Error::NoColumn { path, message } => Error::Data { path, row: None, message },
         e @ codecs::Error::NotRead(_) => Error::contract(e.to_string()),
         codecs::Error::Write(reason) => Error::io("Parquet", std::io::Error::other(reason)),
     }
@@ -37,6 +38,9 @@ mod tests {
             }),
             (codecs::Error::Data { path: path(), row: Some(2), message: "is odd".into() }, |e| {
                 matches!(e, Error::Data { row: Some(2), .. })
+            }),
+            (codecs::Error::NoColumn { path: path(), message: "has no column `a`".into() }, |e| {
+                matches!(e, Error::Data { row: None, .. })
             }),
             (codecs::Error::NotRead("a".into()), |e| matches!(e, Error::Contract(_))),
         ] {

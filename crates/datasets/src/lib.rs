@@ -73,7 +73,7 @@ pub use sources::{
     Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,
     ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, NewRow,
     NewRows, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, TextTable, TextTableOptions, VectorTable,
-    VectorTableOptions, pictures_below,
+    VectorTableOptions, is_picture_name, pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};

@@ -34,8 +34,13 @@ impl Table {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_with(file: &Path, wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
-        table::Table::read_with(file, wanted, optional, missing).map(Self).map_err(error)
+    pub(crate) fn read_with(
+        file: &Path,
+        wanted: &[&str],
+        optional: &[&str],
+        missing: &[String],
+    ) -> table::Result<Self> {
+        table::Table::read_with(file, wanted, optional, missing).map(Self)
     }
 
     /// [`read_with`](Self::read_with) of what was read already: JSONL when it begins with `{`, else CSV. `file` is its name in
@@ -43,8 +48,14 @@ impl Table {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn parse(file: &Path, content: &[u8], wanted: &[&str], optional: &[&str], missing: &[String]) -> Result<Self> {
-        table::Table::parse(file, content, wanted, optional, missing).map(Self).map_err(error)
+    pub(crate) fn parse(
+        file: &Path,
+        content: &[u8],
+        wanted: &[&str],
+        optional: &[&str],
+        missing: &[String],
+    ) -> table::Result<Self> {
+        table::Table::parse(file, content, wanted, optional, missing).map(Self)
     }
 
     /// Whether the end of a file's name is that of a table.

@@ -19,6 +19,8 @@ pub mod run;
 
 pub use catalogue::builtin;
 
+use std::collections::BTreeSet;
+
 use transplant_core::{Error, Invalid};
 
 /// Puts an error at a key of the file; it stays of its kind.
@@ -37,6 +39,15 @@ pub(crate) fn text_at_key(error: Error) -> Invalid {
             Invalid { message: format!("{what}: {}", inner.message), ..inner }
         }
         other => Invalid::new(other.to_string()),
+    }
+}
+
+/// The least and the most of some counts, in words: `12`, or `12 to 13`; `0` for none.
+pub(crate) fn span(counts: impl IntoIterator<Item = usize>) -> String {
+    let counts: BTreeSet<usize> = counts.into_iter().collect();
+    match (counts.first(), counts.last()) {
+        (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
+        (one, _) => one.copied().unwrap_or_default().to_string(),
     }
 }
 

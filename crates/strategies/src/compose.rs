@@ -42,7 +42,7 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
     let combiner = only_one(&parts, "combine gradients", |s| s.combines())?;
     let mixers = (0..parts.len()).filter(|i| parts[*i].1.mixes()).collect();
     let fresh = parts.iter().find(|(_, s)| s.needs().fresh);
-    let loads = parts.iter().find(|(_, s)| s.needs().load != Load::Nothing || s.needs().source_required);
+    let loads = parts.iter().find(|(_, s)| s.needs().takes_weights());
     if let (Some((a, _)), Some((b, _))) = (fresh, loads) {
         return Err(Invalid::new(format!("`{a}` starts from fresh weights and `{b}` from loaded ones")).into());
     }

@@ -30,6 +30,10 @@ pub use tensors::WeightsFile;
 use shards::Index;
 use tensors::{Tensors, of_safetensors};
 
+/// Names of the file of weights, or of the index of several, in a model's folder; the first that is there counts.
+pub const IN_FOLDER: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+
 /// The tensors of a safetensors or PyTorch file, or of all files that an index names, on the CPU. `key` names which of
 /// several sets of weights is taken: a dictionary of the file with dots between its keys, or the beginning of names;
 /// without one it is the likeliest, and weights that are averaged over steps only where there are no others.
@@ -40,9 +44,7 @@ use tensors::{Tensors, of_safetensors};
 pub fn read(path: &Path, key: Option<&str>) -> Result<WeightsFile> {
     let wrong = |e: String| Error::data(path, None, e);
     if path.is_dir() {
-        let known =
-            ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
-        let there = known.iter().find(|f| path.join(f).is_file());
+        let there = IN_FOLDER.iter().find(|f| path.join(f).is_file());
         let there = there.map_or_else(String::new, |f| format!(", such as `{f}`"));
         return Err(wrong(format!("is a folder: give the file in it{there}")));
     }

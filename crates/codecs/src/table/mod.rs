@@ -124,8 +124,8 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the kind is not known or this build lacks the cargo feature `parquet`; [`Error::Io`]
-    /// when the file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged, two columns
-    /// have one name or a wanted one is not there.
+    /// when the file cannot be read; [`Error::Data`], with the line where there is one, when it is damaged or two columns
+    /// have one name; [`Error::NoColumn`] when a wanted one is not there.
     pub fn read(file: &Path, wanted: &[&str], missing: &[String]) -> Result<Self> {
         Self::read_with(file, wanted, &[], missing)
     }
@@ -239,7 +239,7 @@ fn absent(file: &Path, name: &str, there: &[&str]) -> Error {
         (None, Some(near)) => format!("did you mean `{near}`?"),
         (None, None) => format!("there are {}", there.iter().map(|t| format!("`{t}`")).collect::<Vec<_>>().join(", ")),
     };
-    Error::data(file, format!("has no column `{name}` ({help})"))
+    Error::NoColumn { path: file.to_owned(), message: format!("has no column `{name}` ({help})") }
 }
 
 /// What to say of a table whose columns are one, since its fields are not separated by what the end of its name means.

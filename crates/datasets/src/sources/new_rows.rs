@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
+use transplant_codecs as codecs;
 use transplant_core::{Acts, Columns, Error, Invalid, Result, TEXT, nearest};
 
 use candle_core::{Device, Tensor};
 
 use super::text_table::text_of;
+use crate::codec::error;
 use crate::table::{Cell, Table};
 
 /// The column whose words name rows, where a table has it.
@@ -53,15 +55,13 @@ impl NewRows {
         };
         let table = table.map_err(|e| match e {
             // A file the user named is the user's to get right.
-            Error::Io { .. } => Invalid::new(format!("cannot read {e}")).into(),
-            Error::Data { path, row: None, message }
-                if matches!(columns, Columns::Text { .. }) && message.starts_with("has no column") =>
-            {
+            codecs::Error::Io { .. } => Invalid::new(format!("cannot read {e}")).into(),
+            codecs::Error::NoColumn { path, message } if matches!(columns, Columns::Text { .. }) => {
                 let message =
                     format!("is a table; it {message}; the name of a file with a text a line should end in .txt");
                 Error::Data { path, row: None, message }
             }
-            e => e,
+            e => error(e),
         })?;
         let ids = table.column(ID)?;
         let row = |row: usize| NewRow {

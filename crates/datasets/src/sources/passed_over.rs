@@ -33,9 +33,14 @@ impl PassedOver {
         self.pictures += usize::from(read.is_ok() && is_picture(&start));
     }
 
+    /// Number of files that are not read.
+    pub(super) fn files(&self) -> usize {
+        self.endings.values().sum()
+    }
+
     /// Tells how many there are beside so many `pictures` that are read.
     pub(super) fn finding(&self, pictures: usize) -> Option<Finding> {
-        let passed: usize = self.endings.values().sum();
+        let passed = self.files();
         let mut endings: Vec<(&String, &usize)> = self.endings.iter().collect();
         endings.sort_by(|a, b| b.1.cmp(a.1));
         let shown = |(ending, n): (&String, &usize)| match ending.as_str() {

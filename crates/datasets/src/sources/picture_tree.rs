@@ -159,15 +159,22 @@ fn no_class(below: &BTreeMap<String, BTreeSet<String>>, roots: &[PathBuf]) -> Op
     Some(Finding::new(FindingKind::SplitAsClass, message))
 }
 
-/// All pictures in a folder and below it, by their endings, in the order of their paths. None is opened.
+/// All pictures in a folder and below it, by their endings, in the order of their paths, and the number of other files;
+/// hidden ones are neither. No picture is opened.
 ///
 /// # Errors
 /// When something cannot be read.
-pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    pictures(folder, folder, (Part::Pool, ""), &mut files, &mut PassedOver::default())?;
+pub fn pictures_below(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {
+    let (mut files, mut others) = (Vec::new(), PassedOver::default());
+    pictures(folder, folder, (Part::Pool, ""), &mut files, &mut others)?;
     files.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(files.into_iter().map(|f| f.path).collect())
+    Ok((files.into_iter().map(|f| f.path).collect(), others.files()))
+}
+
+/// Whether the end of a file's name is that of a picture.
+pub fn is_picture_name(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+    ending.is_some_and(|e| ENDINGS.contains(&e.as_str()))
 }
 
 /// The parts by the names of their folders; a folder without parts is one itself, of no name. A folder `train` of folders is
@@ -279,8 +286,7 @@ enum Kind {
 }
 
 fn kind(entry: &DirEntry) -> Result<Kind> {
-    let ending = entry.path().extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-    let picture = ending.is_some_and(|e| ENDINGS.contains(&e.as_str()));
+    let picture = is_picture_name(entry.path());
     let name = entry.file_name().to_string_lossy();
     let of_programs = match entry.file_type().is_dir() {
         true => HIDDEN.contains(&&*name),

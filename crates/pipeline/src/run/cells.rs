@@ -29,7 +29,7 @@ use super::{cache, hash, labels, leaks, parts, shape};
 use crate::resolved::Cell;
 
 /// The validation part in records and predictions.
-const VALIDATION: &str = "validation";
+pub(super) const VALIDATION: &str = "validation";
 /// Rows for which a saved model is compared with the one in memory.
 const COMPARED_ROWS: usize = 8;
 
@@ -336,7 +336,7 @@ impl Finished {
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
         let control = !ready.takes_weights();
-        Done { record: &self.record, predictions: &self.predictions, peers: &self.baselines, control, measures }
+        Done { record: &self.record, predictions: &self.predictions, baselines: &self.baselines, control, measures }
     }
 }
 

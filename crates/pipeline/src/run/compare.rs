@@ -34,8 +34,8 @@ pub(crate) struct Done<'a> {
     pub record: &'a Record,
     /// Its predictions.
     pub predictions: &'a CellPredictions,
-    /// What peers without a network predicted for its test rows, by peer.
-    pub peers: &'a CellPredictions,
+    /// What baselines without a network predicted for its test rows, by baseline.
+    pub baselines: &'a CellPredictions,
     /// Whether it takes nothing from what it starts from, and so says what transfer is worth.
     pub control: bool,
     /// Its metrics by the name they have in the summary.
@@ -78,21 +78,20 @@ pub struct Comparison {
     /// How it differs from the reference; none for the reference itself, and where the two are tested on other rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paired: Option<Paired>,
-    /// How it differs from peers without a network, by the metric that judges the step.
-    #[serde(default, rename = "baselines", skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<AgainstPeer>,
+    /// How it differs from baselines without a network, by the metric that judges the step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<AgainstBaseline>,
 }
 
-/// The difference to what a peer without a network predicts for the same test rows.
+/// The difference to what a baseline without a network predicts for the same test rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgainstPeer {
-    /// The peer.
-    #[serde(rename = "baseline")]
-    pub peer: String,
-    /// Mean difference, the strategy's value minus the peer's.
+pub struct AgainstBaseline {
+    /// The baseline.
+    pub baseline: String,
+    /// Mean difference, the strategy's value minus the baseline's.
     #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
-    /// Its paired 95 % interval over source seeds, draws and test rows; none where the peer is not there for all runs.
+    /// Its paired 95 % interval over source seeds, draws and test rows; none where the baseline is not there for all runs.
     pub ci95: Option<[f64; 2]>,
     /// Whether the strategy does worse: the whole interval says so, or, without one, the mean.
     pub worse: bool,
@@ -155,8 +154,8 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
         names.sort_by_key(|n| Some(*n) != main);
         for name in names {
             let line = group.line(name, reference(group, &groups))?;
-            let peers = if Some(name) == main { group.against_peers(name)? } else { Vec::new() };
-            out.push(Comparison { peers, ..line });
+            let baselines = if Some(name) == main { group.against_baselines(name)? } else { Vec::new() };
+            out.push(Comparison { baselines, ..line });
         }
     }
     let families: BTreeSet<(String, String)> = out.iter().map(|c| (c.step.clone(), c.metric.clone())).collect();
@@ -172,13 +171,13 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     Ok(out)
 }
 
-/// What peers without a network score on the test rows, by step and peer: as for strategies, folds are taken together.
-/// Where a step is tested on several data sets, the peer's name tells which.
+/// What baselines without a network score on the test rows, by step and baseline: as for strategies, folds are taken
+/// together. Where a step is tested on several data sets, the baseline's name tells which.
 ///
 /// # Errors
 /// When a metric fails.
-pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<String, Metrics>>> {
-    // Cells of other strategies have the same peers; those on other data or with other tasks have their own.
+pub(crate) fn baselines(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<String, Metrics>>> {
+    // Cells of other strategies have the same baselines; those on other data or with other tasks have their own.
     let mut alike = BTreeMap::<_, BTreeMap<At, &Done<'_>>>::new();
     for d in done {
         let cell = &d.record.cell;
@@ -190,22 +189,22 @@ pub(crate) fn peers(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<Strin
     let mut sums = BTreeMap::<(&str, String, &str), (f64, f64)>::new();
     for ((step, dataset, _), cells) in &alike {
         let Some(first) = cells.values().next() else { continue };
-        for (peer, (name, m)) in first.peers.keys().flat_map(|p| first.measures.iter().map(move |m| (p, m))) {
-            let of_peer = cells.iter().filter_map(|(at, d)| OfCell::new(*at, d.peers.get(peer)?, &m.task));
-            for whole in whole(of_peer)? {
+        for (baseline, (name, m)) in first.baselines.keys().flat_map(|p| first.measures.iter().map(move |m| (p, m))) {
+            let of_baseline = cells.iter().filter_map(|(at, d)| OfCell::new(*at, d.baselines.get(baseline)?, &m.task));
+            for whole in whole(of_baseline)? {
                 let value = m.metric.compute(&whole.predictions)?;
                 if value.is_finite() {
                     let several = datasets.get(step).is_some_and(|all| all.len() > 1);
-                    let peer = if several { format!("{peer}, dataset = {dataset}") } else { peer.clone() };
-                    let sum = sums.entry((step, peer, name)).or_default();
+                    let baseline = if several { format!("{baseline}, dataset = {dataset}") } else { baseline.clone() };
+                    let sum = sums.entry((step, baseline, name)).or_default();
                     *sum = (sum.0 + value, sum.1 + 1.0);
                 }
             }
         }
     }
     let mut means = BTreeMap::<String, BTreeMap<String, Metrics>>::new();
-    for ((step, peer, name), (sum, n)) in sums {
-        means.entry(step.into()).or_default().entry(peer).or_default().insert(name.into(), sum / n);
+    for ((step, baseline, name), (sum, n)) in sums {
+        means.entry(step.into()).or_default().entry(baseline).or_default().insert(name.into(), sum / n);
     }
     Ok(means)
 }
@@ -259,19 +258,19 @@ impl Group<'_> {
             higher_is_better: measure.metric.higher_is_better(),
             leaked: self.leaked(),
             paired,
-            peers: Vec::new(),
+            baselines: Vec::new(),
         })
     }
 
-    /// How it differs from each of the peers.
-    fn against_peers(&self, name: &str) -> Result<Vec<AgainstPeer>> {
+    /// How it differs from each of the baselines.
+    fn against_baselines(&self, name: &str) -> Result<Vec<AgainstBaseline>> {
         let measure = &self.runs[0].measures[name];
-        let names: BTreeSet<&String> = self.runs.iter().flat_map(|d| d.peers.keys()).collect();
+        let names: BTreeSet<&String> = self.runs.iter().flat_map(|d| d.baselines.keys()).collect();
         let mut out = Vec::new();
-        for peer in names {
-            let of = |d: &Done<'_>| d.peers.get(peer).is_some_and(|p| p.tasks.contains_key(&measure.task));
+        for baseline in names {
+            let of = |d: &Done<'_>| d.baselines.get(baseline).is_some_and(|p| p.tasks.contains_key(&measure.task));
             let there: BTreeSet<At> = self.runs.iter().filter(|d| of(d)).map(at).collect();
-            let theirs = self.runs.iter().filter_map(|d| OfCell::new(at(d), d.peers.get(peer)?, &measure.task));
+            let theirs = self.runs.iter().filter_map(|d| OfCell::new(at(d), d.baselines.get(baseline)?, &measure.task));
             let mut theirs: Vec<_> = theirs.collect();
             theirs.sort_by_key(|cell| cell.at);
             let (ours, theirs) = (self.whole(&measure.task, |at| there.contains(&at))?, whole(theirs.into_iter())?);
@@ -281,7 +280,7 @@ impl Group<'_> {
             let i = paired_bootstrap(&*measure.metric, &as_runs(&ours), &as_runs(&theirs), REPLICATES, seeds())?;
             let ci95 = (there.len() == self.runs.len()).then_some([i.low, i.high]);
             let worse = worse(&*measure.metric, ci95.unwrap_or([i.mean, i.mean]));
-            out.push(AgainstPeer { peer: peer.clone(), difference: i.mean, ci95, worse });
+            out.push(AgainstBaseline { baseline: baseline.clone(), difference: i.mean, ci95, worse });
         }
         Ok(out)
     }

@@ -90,7 +90,7 @@ pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> 
         let needs = components.strategy.needs();
         let target = data::drawn_by(&record.cell, open.dataset.targets(), &components).unwrap_or_default().to_owned();
         out.cells.push(EarlierCell { step, dataset, open: Arc::new(open), target, rows: parts.labelled_rows() });
-        if needs.load == Load::Nothing && !needs.source_required {
+        if !needs.takes_weights() {
             break;
         }
         if let Some(weights) = &record.cell.weights {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::prepare::{Prepared, Ready};
+use crate::span;
 
 /// Labels that a step before a cell has used, training and choosing together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,18 +54,15 @@ pub(crate) fn in_words(cells: &[&[EarlierLabels]]) -> Option<String> {
             chains.entry(&e.dataset).or_default().insert(chain);
         }
     }
-    let span = |counts: &BTreeSet<usize>| match (counts.first(), counts.last()) {
-        (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
-        (Some(one), _) => one.to_string(),
-        _ => "0".to_owned(),
-    };
     let same: BTreeSet<&str> =
         cells.iter().flat_map(|c| c.iter()).filter(|e| e.same_records).map(|e| e.dataset.as_str()).collect();
     let of = |(step, dataset): &(&str, &str)| {
         let same = if same.contains(dataset) { ", the same records," } else { "" };
-        format!("{} of `{dataset}`{same} in step `{step}`", span(&counts[&(*step, *dataset)]))
+        format!("{} of `{dataset}`{same} in step `{step}`", span(counts[&(*step, *dataset)].iter().copied()))
     };
     let listed = steps.iter().map(of).collect::<Vec<_>>().join(", ");
-    let all = chains.iter().map(|(dataset, n)| format!("; the whole chain has used {} labels of `{dataset}`", span(n)));
+    let all = chains
+        .iter()
+        .map(|(dataset, n)| format!("; the whole chain has used {} labels of `{dataset}`", span(n.iter().copied())));
     (!steps.is_empty()).then(|| format!("before it {listed}{}", all.collect::<String>()))
 }

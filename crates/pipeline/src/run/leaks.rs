@@ -11,6 +11,7 @@ use transplant_datasets::{Prints, equal_by_chance};
 
 use super::earlier::{self, Earlier};
 use super::prepare::{Prepared, Ready};
+use crate::span;
 
 /// What was found when the test rows of a cell were looked for among those that its network has learned from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,11 +229,6 @@ pub(crate) fn sentences(cells: &[(u64, &Leak)], folds: bool) -> Vec<(Because, St
 }
 
 fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> String {
-    let span = |of: fn(&Found) -> usize| {
-        let numbers: BTreeSet<usize> = all.iter().map(|(_, f)| of(f)).collect();
-        let (least, most) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
-        if least == most { least.to_string() } else { format!("{least} to {most}") }
-    };
     let numbers: BTreeSet<u64> = all.iter().map(|(fold, _)| *fold).collect();
     let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
     let place = match (folds, numbers.as_slice()) {
@@ -269,7 +265,7 @@ fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> 
             "start from weights that were trained without them".to_owned(),
         ),
     };
-    let (n, of) = (span(|f| f.rows[0]), span(|f| f.rows[1]));
+    let (n, of) = (span(all.iter().map(|(_, f)| f.rows[0])), span(all.iter().map(|(_, f)| f.rows[1])));
     match found.because {
         Because::Same => {
             let (were, too) = if found.by == By::Itself { ("are", ", too") } else { ("were", "") };

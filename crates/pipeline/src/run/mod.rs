@@ -42,7 +42,7 @@ mod vectors;
 
 pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
 pub use cache::{clear as clear_cache, default_folder as default_cache, list as list_cache};
-pub use compare::{AgainstPeer, Comparison, Paired};
+pub use compare::{AgainstBaseline, Comparison, Paired};
 pub use device::open as open_device;
 pub use evaluate::{Checked, check_run};
 pub use export::{Written, export};
@@ -150,7 +150,7 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     let name = &run.pipeline.name;
     let records: Vec<_> = done.iter().map(|f| &f.record).collect();
     let all: Vec<Done<'_>> = done.iter().zip(&run.cells).map(|(f, ready)| f.done(ready)).collect();
-    let (comparison, baselines) = (compare(&all)?, compare::peers(&all)?);
+    let (comparison, baselines) = (compare(&all)?, compare::baselines(&all)?);
     let findings = run.findings.clone();
     let summary = Summary { findings, comparison, baselines, ..Summary::new(name, Status::Finished, &records) };
     let main = Summary::main_metrics(&records);

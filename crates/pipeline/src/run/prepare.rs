@@ -164,8 +164,7 @@ impl Ready {
 
     /// Whether its strategy takes anything from what it starts from; what does not is a control.
     pub(crate) fn takes_weights(&self) -> bool {
-        let needs = self.components.strategy.needs();
-        needs.load != Load::Nothing || needs.source_required
+        self.components.strategy.needs().takes_weights()
     }
 }
 

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use transplant_core::{Predictions, Result};
 use transplant_metrics::confusion;
 
+use super::cells::VALIDATION;
 use super::compare::{Comparison, Done, TEST, label};
 use super::record::Record;
 use super::summary::Summary;
 use super::table::{Table, in_cell, number};
 use super::{labels, leaks};
+use crate::span;
 
 /// Confusion matrices with more classes than this are left to `predictions.csv`.
 const MOST_CLASSES: usize = 12;
@@ -95,19 +97,15 @@ fn card(done: &[Done<'_>]) -> String {
     };
     let rows = |r: &Record, part: &str| r.rows.get(part).copied().unwrap_or_default();
     // Folds differ by a row or two.
-    let span = |of: &dyn Fn(&Record) -> usize| {
-        let (least, most) = (records.iter().map(|r| of(r)).min(), records.iter().map(|r| of(r)).max());
-        let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
-        if least == most { most.to_string() } else { format!("{least} to {most}") }
-    };
+    let span = |of: &dyn Fn(&Record) -> usize| span(records.iter().map(|r| of(r)));
     let labels = span(&|r| r.labels);
     let budget = |r: &Record| match r.dataset.labels_per_class {
         Some(k) => format!("{k} a class, {labels} in all"),
         None => format!("all {labels} of the pool"),
     };
     let before = labels::in_words(&records.iter().map(|r| r.labels_before.as_slice()).collect::<Vec<_>>());
-    let validation = span(&|r| rows(r, "validation"));
-    let selection = |r: &Record| match (rows(r, "validation"), r.chosen_by.is_empty()) {
+    let validation = span(&|r| rows(r, VALIDATION));
+    let selection = |r: &Record| match (rows(r, VALIDATION), r.chosen_by.is_empty()) {
         (0, _) => "none, a fixed recipe to its last step".to_owned(),
         (_, true) => format!("none, although {validation} of the labels are a validation part"),
         (_, false) => format!("{} on {validation} validation rows, which count as labels used", r.chosen_by.join(", ")),
@@ -185,14 +183,14 @@ fn data(summary: &Summary) -> String {
 }
 
 fn cells(summary: &Summary) -> String {
-    let head = ["cell", "trained", "of", "validation", "test"].map(str::to_owned).to_vec();
+    let head = ["cell", "trained", "of", VALIDATION, "test"].map(str::to_owned).to_vec();
     let metrics = |of: &BTreeMap<String, BTreeMap<String, f64>>, split: &str| {
         let all = of.get(split).into_iter().flatten().map(|(k, v)| format!("{k} {}", number(*v)));
         all.collect::<Vec<_>>().join(", ")
     };
     let row = |s: &super::summary::StepSummary| {
         let (trained, all) = (s.trainable_parameters.to_string(), s.parameters.to_string());
-        vec![s.cell.clone(), trained, all, metrics(&s.metrics, "validation"), metrics(&s.metrics, TEST)]
+        vec![s.cell.clone(), trained, all, metrics(&s.metrics, VALIDATION), metrics(&s.metrics, TEST)]
     };
     let rows = std::iter::once(head).chain(summary.steps.iter().map(row)).collect();
     format!("\n## Cells\n\n{}", Table { title: String::new(), rows }.markdown())

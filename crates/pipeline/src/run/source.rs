@@ -26,10 +26,6 @@ use crate::resolved::{DatasetSpec, WeightsSpec};
 pub(super) const BACKBONE: &str = "backbone.";
 const NORMALISE: &str = "normalise";
 
-/// Names of the file of weights in a folder, the first that is there is taken.
-const IN_FOLDER: [&str; 4] =
-    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
-
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
     file: WeightsFile,
@@ -212,10 +208,13 @@ fn in_folder(path: PathBuf) -> Result<PathBuf, Invalid> {
     if !path.is_dir() {
         return Ok(path);
     }
-    let found = IN_FOLDER.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    let found = weights::IN_FOLDER.iter().map(|name| path.join(name)).find(|file| file.is_file());
     found.ok_or_else(|| {
         let e = Invalid::new(format!("the folder {} has no weights", path.display()));
-        e.help(format!("it can have one of {}; or name the file", IN_FOLDER.map(|n| format!("`{n}`")).join(", ")))
+        e.help(format!(
+            "it can have one of {}; or name the file",
+            weights::IN_FOLDER.map(|n| format!("`{n}`")).join(", ")
+        ))
     })
 }
 
@@ -233,7 +232,7 @@ fn exported(path: &Path) -> Option<Description> {
 
 /// What the files in a folder say of weights that have the name of their only ones.
 fn beside(path: &Path) -> Description {
-    let folder = path.parent().filter(|_| IN_FOLDER.iter().any(|name| path.ends_with(name)));
+    let folder = path.parent().filter(|_| weights::IN_FOLDER.iter().any(|name| path.ends_with(name)));
     folder.map_or_else(Description::default, |folder| {
         Description::of_files(&|name| Some(folder.join(name)).filter(|file| file.is_file()))
     })

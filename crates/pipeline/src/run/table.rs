@@ -14,12 +14,12 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// The main table of each step: one line a strategy, by the metric that judges the step. `peers` holds what baselines
+/// The main table of each step: one line a strategy, by the metric that judges the step. `baselines` holds what baselines
 /// without a network score, by step and baseline; `not_fitted` those that could not be fitted, and why.
 pub(crate) fn tables(
     comparison: &[Comparison],
     main: &BTreeMap<String, String>,
-    peers: &BTreeMap<String, BTreeMap<String, Metrics>>,
+    baselines: &BTreeMap<String, BTreeMap<String, Metrics>>,
     not_fitted: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Vec<Table> {
     let mut steps: Vec<&str> = Vec::new();
@@ -31,15 +31,15 @@ pub(crate) fn tables(
     let of = |step: &&str| {
         let lines: Vec<_> =
             comparison.iter().filter(|c| c.step == *step && main.get(*step) == Some(&c.metric)).collect();
-        let of_peer = |(name, m): (&String, &Metrics)| Some((name.clone(), *m.get(main.get(*step)?)?));
-        let peers: Vec<_> = peers.get(*step).into_iter().flatten().filter_map(of_peer).collect();
+        let of_baseline = |(name, m): (&String, &Metrics)| Some((name.clone(), *m.get(main.get(*step)?)?));
+        let baselines: Vec<_> = baselines.get(*step).into_iter().flatten().filter_map(of_baseline).collect();
         let not_fitted: Vec<_> = not_fitted.get(*step).into_iter().flatten().collect();
-        table(step, &lines, &peers, &not_fitted)
+        table(step, &lines, &baselines, &not_fitted)
     };
     steps.iter().map(of).collect()
 }
 
-fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)], not_fitted: &[(&String, &String)]) -> Table {
+fn table(step: &str, lines: &[&Comparison], baselines: &[(String, f64)], not_fitted: &[(&String, &String)]) -> Table {
     let metric = lines.first().map(|c| c.metric_name()).unwrap_or_default();
     let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone());
     let mut head = vec!["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
@@ -62,13 +62,13 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)], not_fitted:
         row.extend((columns > width).then_some(flags));
         rows.push(row);
     }
-    for (name, m) in peers {
+    for (name, m) in baselines {
         let mut row = vec![name.clone(), number(*m)];
         row.resize(columns, String::new());
         rows.push(row);
     }
     for (name, why) in not_fitted {
-        let fitted_elsewhere = peers.iter().any(|(peer, _)| peer == *name);
+        let fitted_elsewhere = baselines.iter().any(|(baseline, _)| baseline == *name);
         let what = if fitted_elsewhere { format!("{name}, in some runs") } else { (*name).clone() };
         let mut row = vec![what, number(f64::NAN)];
         row.resize(columns - 1, String::new());
@@ -79,13 +79,13 @@ fn table(step: &str, lines: &[&Comparison], peers: &[(String, f64)], not_fitted:
 }
 
 /// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or
-/// than a peer without a network, as far as the interval of the difference says so.
+/// than a baseline without a network, as far as the interval of the difference says so.
 fn flags(c: &Comparison) -> String {
     let leaks = (c.leaked > 0).then(|| format!("had learned {} test rows", c.leaked));
     let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
-    let below = c.peers.iter().find(|p| p.worse).map(|p| {
+    let below = c.baselines.iter().find(|p| p.worse).map(|p| {
         let point = if p.ci95.is_none() { " (point estimate)" } else { "" };
-        format!("below {}{point}", p.peer)
+        format!("below {}{point}", p.baseline)
     });
     leaks.into_iter().chain(negative).chain(below).collect::<Vec<_>>().join(", ")
 }
@@ -161,7 +161,7 @@ fn chance(p: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::compare::{AgainstPeer, Paired};
+    use crate::run::compare::{AgainstBaseline, Paired};
 
     fn line(strategy: &str, mean: f64, paired: Option<f64>) -> Comparison {
         let paired = paired.map(|difference| Paired {
@@ -188,19 +188,20 @@ mod tests {
             higher_is_better: true,
             leaked: 0,
             paired,
-            peers: Vec::new(),
+            baselines: Vec::new(),
         }
     }
 
-    /// The same beside a peer that scores so much.
-    fn beside(line: Comparison, peer: &str, score: f64) -> Comparison {
+    /// The same beside a baseline that scores so much.
+    fn beside(line: Comparison, baseline: &str, score: f64) -> Comparison {
         let difference = line.mean - score;
         let ci95 = Some([difference - 0.02, difference + 0.02]);
-        let peers = vec![AgainstPeer { peer: peer.into(), difference, ci95, worse: difference + 0.02 < 0.0 }];
-        Comparison { peers, ..line }
+        let baselines =
+            vec![AgainstBaseline { baseline: baseline.into(), difference, ci95, worse: difference + 0.02 < 0.0 }];
+        Comparison { baselines, ..line }
     }
 
-    fn peers(scores: &[(&str, f64)]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
+    fn baselines(scores: &[(&str, f64)]) -> BTreeMap<String, BTreeMap<String, Metrics>> {
         let one = |(name, m): &(&str, f64)| ((*name).to_owned(), Metrics::from([("accuracy".to_owned(), *m)]));
         BTreeMap::from([("transfer".to_owned(), scores.iter().map(one).collect())])
     }
@@ -225,7 +226,7 @@ mod tests {
         let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
         let why = BTreeMap::from([("TF-IDF".to_owned(), "no word".to_owned())]);
         let not_fitted = BTreeMap::from([("transfer".to_owned(), why)]);
-        let tables = tables(&[line("feature", 0.5, None)], &main, &peers(&[]), &not_fitted);
+        let tables = tables(&[line("feature", 0.5, None)], &main, &baselines(&[]), &not_fitted);
         assert!(tables[0].plain().lines().any(|l| l.starts_with("  TF-IDF") && l.ends_with("not fitted: no word")));
     }
 
@@ -236,7 +237,7 @@ mod tests {
         let lines = lines.map(|line| beside(line, "1-NN on inputs", 0.6));
         let main = BTreeMap::from([("transfer".to_owned(), "accuracy".to_owned())]);
         let none = BTreeMap::new();
-        let tables = tables(&lines, &main, &peers(&[("majority class", 0.101), ("1-NN on inputs", 0.6)]), &none);
+        let tables = tables(&lines, &main, &baselines(&[("majority class", 0.101), ("1-NN on inputs", 0.6)]), &none);
         assert_eq!(tables.len(), 1);
         let text = tables[0].plain();
         assert!(text.starts_with("transfer: accuracy on test\n"), "{text}");
@@ -249,9 +250,14 @@ mod tests {
         assert!(!text.lines().any(|l| l.contains("parameter") && l.contains("below")), "{text}");
         assert!(text.contains("majority class"), "{text}");
         // A strategy that stands alone is flagged, too, and one that loses to nobody needs no column.
-        let peer = "1-NN on inputs";
+        let baseline = "1-NN on inputs";
         let alone = |score: f64| {
-            super::tables(&[beside(line("feature", 0.5, None), peer, score)], &main, &peers(&[(peer, score)]), &none)
+            super::tables(
+                &[beside(line("feature", 0.5, None), baseline, score)],
+                &main,
+                &baselines(&[(baseline, score)]),
+                &none,
+            )
         };
         assert!(
             alone(0.6)[0].plain().contains("[0.480, 0.520]     9  below 1-NN on inputs\n"),
@@ -260,12 +266,12 @@ mod tests {
         );
         assert_eq!(alone(0.4)[0].rows[0].len(), 4);
         assert_eq!(alone(0.51)[0].rows[0].len(), 4, "an interval that holds 0 is no loss");
-        let mut point = beside(line("feature", 0.5, None), peer, 0.6);
-        point.peers[0].ci95 = None;
-        let point = super::tables(&[point], &main, &peers(&[]), &none);
+        let mut point = beside(line("feature", 0.5, None), baseline, 0.6);
+        point.baselines[0].ci95 = None;
+        let point = super::tables(&[point], &main, &baselines(&[]), &none);
         assert!(point[0].plain().contains("  below 1-NN on inputs (point estimate)"), "{}", point[0].plain());
         let leaking = Comparison { leaked: 8, ..line("feature", 0.5, None) };
-        let leaking = super::tables(&[leaking], &main, &peers(&[]), &none);
+        let leaking = super::tables(&[leaking], &main, &baselines(&[]), &none);
         assert!(leaking[0].plain().contains("     9  had learned 8 test rows\n"), "{}", leaking[0].plain());
         let markdown = tables[0].markdown();
         assert!(

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use transplant_core::{BuildCx, Invalid, Metric, Plugins, Result, Seeds, nearest};
 
+use super::super::cells::VALIDATION;
+use super::super::compare::TEST;
 use super::super::layout::{CellLayout, ModelLayout, PREDICTIONS, RunLayout};
 use super::super::predictions;
 use super::super::record::Record;
 use super::super::summary::Summary;
 
-/// The validation part in records and predictions.
-const VALIDATION: &str = "validation";
 /// So many cells are listed at most.
 const LISTED: usize = 20;
 
@@ -138,7 +138,7 @@ fn listed(records: &[&Record]) -> String {
     let mut out = String::new();
     for r in records.iter().take(LISTED) {
         let _ = write!(out, "\n  {}", r.cell.id);
-        for part in [VALIDATION, "test"] {
+        for part in [VALIDATION, TEST] {
             if let (Some(name), Some(score)) = (&r.main_metric, score(r, part)) {
                 let _ = write!(out, "  {part} {name} {score:.4}");
             }

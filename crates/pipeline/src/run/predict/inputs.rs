@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use transplant_core::{Acts, Columns, Error, Field, HIDDEN, Invalid, Result, TEXT};
-use transplant_datasets::{NewRows, Table, pictures_below};
+use transplant_datasets::{NewRows, Table, is_picture_name, pictures_below};
 
 use super::super::artefact::Artefact;
 
@@ -108,7 +108,7 @@ impl Items {
                         Invalid::new(format!("{} is a folder, and the model takes {}", input.display(), takes.name()));
                     return Err(e.help("name the files in it").into());
                 }
-                _ if is_picture(input) => return Err(other_kind(input, "a picture", takes)),
+                _ if is_picture_name(input) => return Err(other_kind(input, "a picture", takes)),
                 Takes::Rows(columns) => found.rows(input, columns)?,
                 Takes::Texts(Some(columns)) if Table::is_named(input) => found.rows(input, columns)?,
                 Takes::Texts(None) if Table::is_named(input) => {
@@ -131,11 +131,10 @@ impl Items {
             self.items.push(picture(input.to_owned()));
             return Ok(());
         }
-        let found = pictures_below(input)?;
+        let (found, others) = pictures_below(input)?;
         if found.is_empty() {
             return Err(Invalid::new(format!("{} holds no picture", input.display())).into());
         }
-        let others = files_below(input)?.saturating_sub(found.len());
         if others > 0 {
             self.notes.push(format!("{}: {others} files are no pictures by their endings", input.display()));
         }
@@ -199,24 +198,8 @@ fn check_text(text: &[u8]) -> Result<&[u8], String> {
     }
 }
 
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    ending.is_some_and(|e| ["png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff"].contains(&e.as_str()))
-}
-
 fn other_kind(path: &Path, what: &str, takes: &Takes) -> Error {
     Invalid::new(format!("{} is {what}, and the model takes {}", path.display(), takes.name())).into()
-}
-
-/// How many files lie in a folder and below it, hidden ones left out.
-fn files_below(folder: &Path) -> Result<usize> {
-    let mut files = 0;
-    for entry in std::fs::read_dir(folder).map_err(|e| named(folder, &e))? {
-        let path = entry.map_err(|e| named(folder, &e))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        files += if path.is_dir() { files_below(&path)? } else { usize::from(!hidden) };
-    }
-    Ok(files)
 }
 
 /// A file the user named is the user's to get right.
