@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Architecture, Boundary, CombineCx, Field, Finish, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo, Modules,
-    Needs, Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS, Term, TermInfo,
-    Until, Update, Use, Weighting, sum_of,
+    Acts, Architecture, Boundary, CombineCx, Field, Finish, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo,
+    Modules, Needs, Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS,
+    Term, TermInfo, Until, Update, Use, Weighting, sum_of,
 };
 use transplant_datasets::Loader;
 use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
@@ -139,10 +139,7 @@ fn step(
     moved: &BTreeMap<String, Tensor>,
 ) -> (Arc<Spy>, Model, Phase) {
     let data = data(backbone);
-    let spy = Arc::new(Spy {
-        inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))),
-        seen: Arc::default(),
-    });
+    let spy = Arc::new(Spy { inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))), seen: Arc::default() });
     let mut m = model(backbone, &data, spy.clone(), Params::new(&Device::Cpu));
     m.load_source(source, "source", &["class".to_owned()]).unwrap();
     let phase = spy.phases(&m.info()).unwrap().remove(0);

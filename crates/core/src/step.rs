@@ -179,8 +179,12 @@ pub trait Pass {
     ///
     /// # Errors
     /// When there is no such stream, it has no labels, or the model fails.
-    fn gradients(&mut self, stream: &str, rows: usize, each: &mut dyn FnMut(usize, Gradients) -> Result<()>)
-    -> Result<()>;
+    fn gradients(
+        &mut self,
+        stream: &str,
+        rows: usize,
+        each: &mut dyn FnMut(usize, Gradients) -> Result<()>,
+    ) -> Result<()>;
 
     /// Features of a stream's rows, with their targets unless the stream is one without labels.
     ///

@@ -126,7 +126,8 @@ fn known(streams: &[Features], target: &str) -> Result<(Features, Tensor)> {
     if all.len() < 2 {
         return all.pop().ok_or_else(|| Error::contract(format!("no stream has the target `{target}`")));
     }
-    let join = |of: fn(&(Features, Tensor)) -> &Tensor| join_rows(&all.iter().map(|a| of(a).clone()).collect::<Vec<_>>());
+    let join =
+        |of: fn(&(Features, Tensor)) -> &Tensor| join_rows(&all.iter().map(|a| of(a).clone()).collect::<Vec<_>>());
     let (values, labels) = (join(|a| &a.0.values)?, join(|a| &a.1)?);
     let rows = all.iter().flat_map(|(f, _)| f.rows.iter().copied()).collect();
     Ok((Features { values, targets: Targets::new(), rows }, labels))
@@ -225,12 +226,7 @@ mod tests {
         fn streams(&self) -> Vec<StreamNeed> {
             vec![StreamNeed::labelled("target"), StreamNeed::unlabelled("other")]
         }
-        fn gradients(
-            &mut self,
-            _: &str,
-            _: usize,
-            _: &mut dyn FnMut(usize, Gradients) -> Result<()>,
-        ) -> Result<()> {
+        fn gradients(&mut self, _: &str, _: usize, _: &mut dyn FnMut(usize, Gradients) -> Result<()>) -> Result<()> {
             Err(Error::contract("not in this test"))
         }
         fn features(&mut self, stream: &str) -> Result<Features> {

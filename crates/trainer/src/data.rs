@@ -66,12 +66,8 @@ impl Data {
         }
         for StreamNeed { name, labels } in &needs.streams {
             let (kind, there, other) = match labels {
-                Labels::Learned => {
-                    ("a labelled", self.labelled.contains_key(name), self.unlabelled.contains_key(name))
-                }
-                Labels::None => {
-                    ("an unlabelled", self.unlabelled.contains_key(name), self.labelled.contains_key(name))
-                }
+                Labels::Learned => ("a labelled", self.labelled.contains_key(name), self.unlabelled.contains_key(name)),
+                Labels::None => ("an unlabelled", self.unlabelled.contains_key(name), self.labelled.contains_key(name)),
             };
             if !there {
                 let but = if other { "the one of this name is not" } else { "none was given" };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use transplant_core::{
-    Batch, Ctx, Error, Event, Features, Feed, Gradients, HIDDEN, Mode, ModelInfo, Params, Pass, Phase, Recording, Result,
-    Seeds, StreamNeed, Target, Targets, backward_last, join_rows, rows_at_a_time,
+    Batch, Ctx, Error, Event, Features, Feed, Gradients, HIDDEN, Mode, ModelInfo, Params, Pass, Phase, Recording,
+    Result, Seeds, StreamNeed, Target, Targets, backward_last, join_rows, rows_at_a_time,
 };
 
 use crate::data::{Data, Io};

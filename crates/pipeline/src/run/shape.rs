@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Field, HIDDEN, HeadFit, Invalid, Labels, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy,
-    Until, Use, epochs_of,
+    Field, HIDDEN, HeadFit, Invalid, Labels, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds,
+    Strategy, Until, Use, epochs_of,
 };
 use transplant_trainer::{Model, Parts, frozen_stages};
 
