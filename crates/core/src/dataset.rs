@@ -1,6 +1,6 @@
 //! [`Dataset`], its [`Schema`], and the roles of its rows as types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -56,8 +56,38 @@ pub enum Field {
     Number,
 }
 
+/// A word that is known of every row without reading its inputs, and is no target: the domain it comes from, the part
+/// of a division it stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// The different words.
+    pub names: Vec<String>,
+    /// The number of each row's word among them; `None`: not known.
+    pub of: Vec<Option<u32>>,
+}
+
+impl Fact {
+    /// The fact of a word a row, numbered in alphabetical order.
+    pub fn of_words<'a>(words: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let words: Vec<Option<&str>> = words.into_iter().collect();
+        let names: BTreeSet<&str> = words.iter().flatten().copied().collect();
+        let numbers: BTreeMap<&str, u32> = names.iter().copied().zip(0..).collect();
+        let of = words.iter().map(|w| w.map(|w| numbers[w])).collect();
+        Self { names: names.into_iter().map(str::to_owned).collect(), of }
+    }
+
+    /// The word of a row.
+    pub fn word(&self, row: u64) -> Option<&str> {
+        let number = self.of.get(row as usize).copied().flatten()?;
+        self.names.get(number as usize).map(String::as_str)
+    }
+}
+
 /// A SHA-256 by which rows are told apart.
 pub type Fingerprint = [u8; 32];
+
+/// The fact that says which domain a row comes from.
+pub const DOMAIN: &str = "domain";
 
 /// Fields by name.
 pub type Schema = BTreeMap<String, Field>;
@@ -93,6 +123,13 @@ pub trait Dataset: Send + Sync {
 
     /// For every row the group it belongs to; no group may cross a split. `None`: every row stands alone.
     fn groups(&self) -> Option<&[u64]> {
+        None
+    }
+
+    /// A fact of every row by its name, [`DOMAIN`] or another that the data set has. Targets are none, so that streams
+    /// without labels may be chosen by facts. `None`: it has no such fact. A wrapper forwards those of its data set.
+    fn fact(&self, name: &str) -> Option<&Fact> {
+        let _ = name;
         None
     }
 

@@ -63,7 +63,9 @@ pub use budget::epochs_of;
 pub use caches::cache_folder;
 pub use columns::{CategoryColumn, Columns, NumberColumn};
 pub use component::{BuildCx, Component, Entry, Kind, Plugins, key_without};
-pub use dataset::{Dataset, Field, Fingerprint, Roles, Schema, Split, Test, Train, Unlabelled, Validation};
+pub use dataset::{
+    DOMAIN, Dataset, Fact, Field, Fingerprint, Roles, Schema, Split, Test, Train, Unlabelled, Validation,
+};
 pub use error::{Class, Error, Invalid, InvalidKind, Result, Within, rows_in_words};
 pub use event::{Event, KeptIn, Listener};
 pub use feed::{Fed, Feed, Known, RowRole, rows_at_a_time};

@@ -11,13 +11,18 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Batch, Columns, Dataset, Error, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
+    Batch, Columns, Dataset, Error, Fact, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
 };
 
 use crate::prints::contents;
 
+/// The fact of a divided data set that says which part a row stands in.
+pub const PART: &str = "part";
+/// The part that is tested.
+pub const TEST_PART: &str = "test";
+
 /// How a data set is divided.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Division {
     /// This share of the rows is tested, above 0 and below 1.
     Share(f64),
@@ -26,6 +31,10 @@ pub enum Division {
     /// there, and copies of a row stand on its side. A row that is changed is another row. Classes are spread as chance
     /// has it.
     Hashed(f64),
+    /// Parts by name and share, which sum up to 1, hashed as with [`Hashed`](Self::Hashed): two data sets whose groups
+    /// have the same names put each into the same part. The part [`TEST_PART`] is tested, where there is one; which
+    /// part a row stands in is its fact [`PART`].
+    Parts(BTreeMap<String, f64>),
     /// Of `folds` parts of about the same size, number `fold` is tested.
     Fold {
         /// How many parts, at least 2.
@@ -42,6 +51,7 @@ impl Division {
     /// Names the key that is out of range: `test`, `folds` or `fold`.
     pub fn check(&self) -> Result<(), Invalid> {
         match *self {
+            Self::Parts(ref shares) => check_shares(shares),
             Self::Share(share) | Self::Hashed(share) if !(share > 0. && share < 1.) => {
                 Err(Invalid::key("test", format!("must be above 0 and below 1, not {share}")))
             }
@@ -59,7 +69,11 @@ impl Division {
     /// [`Error::Invalid`] under `test` or `folds` when the data set has a test part of its own, or too few groups.
     pub fn of(&self, dataset: &Arc<dyn Dataset>, target: Option<&str>) -> Result<Arc<dyn Dataset>> {
         self.check()?;
-        let key = if matches!(self, Self::Fold { .. }) { "folds" } else { "test" };
+        let key = match self {
+            Self::Fold { .. } => "folds",
+            Self::Parts(_) => "parts",
+            Self::Share(_) | Self::Hashed(_) => "test",
+        };
         let roles = dataset.roles();
         if !roles.test.is_empty() {
             let message = format!("the data set has a test part of its own, of {} rows", roles.test.len());
@@ -67,7 +81,11 @@ impl Division {
         }
         let groups = by_group(dataset.as_ref())?;
         let labels = target.map(|t| dataset.classes_of(t)).transpose()?;
+        if let Self::Parts(shares) = self {
+            return in_parts(dataset, &groups, shares);
+        }
         let tested = match *self {
+            Self::Parts(_) => Vec::new(),
             Self::Hashed(share) => keys(dataset.as_ref(), &groups)?.iter().map(|key| hashed(key) < share).collect(),
             Self::Share(share) => {
                 spread(&groups, labels.as_deref(), &[share, 1. - share]).iter().map(|p| *p == 0).collect()
@@ -90,7 +108,7 @@ impl Division {
             return Err(Invalid::key(key, message).into());
         }
         let roles = Roles { pool, test, validation: roles.validation.clone() };
-        Ok(Arc::new(Divided { dataset: dataset.clone(), roles }))
+        Ok(Arc::new(Divided { dataset: dataset.clone(), roles, part: None }))
     }
 }
 
@@ -111,6 +129,50 @@ fn by_group(dataset: &dyn Dataset) -> Result<Vec<(u64, Vec<u64>)>> {
 
 fn seeds() -> Seeds {
     Seeds::new(0).child("division")
+}
+
+/// Shares of named parts are above 0 and sum up to 1.
+fn check_shares(shares: &BTreeMap<String, f64>) -> Result<(), Invalid> {
+    if let Some((name, share)) = shares.iter().find(|(_, share)| !(**share > 0. && **share <= 1.)) {
+        let message = format!("must be above 0 and at most 1, not {share}");
+        return Err(Invalid::key(&format!("parts.{name}"), message));
+    }
+    let sum: f64 = shares.values().sum();
+    if (sum - 1.).abs() > 1e-9 {
+        let listed: Vec<String> = shares.iter().map(|(name, share)| format!("{name} {share}")).collect();
+        return Err(Invalid::key("parts", format!("shares must sum up to 1, and {} is {sum}", listed.join(" + "))));
+    }
+    Ok(())
+}
+
+/// A data set in named parts, each group in the part that its key falls into.
+fn in_parts(
+    dataset: &Arc<dyn Dataset>,
+    groups: &[(u64, Vec<u64>)],
+    shares: &BTreeMap<String, f64>,
+) -> Result<Arc<dyn Dataset>> {
+    let names: Vec<String> = shares.keys().cloned().collect();
+    let mut roles = Roles { validation: dataset.roles().validation.clone(), ..Roles::default() };
+    let rows = dataset.roles().pool.iter().max().map_or(0, |most| *most as usize + 1);
+    let mut of = vec![None; rows];
+    for ((_, rows), key) in groups.iter().zip(keys(dataset.as_ref(), groups)?) {
+        let (at, mut below) = (hashed(&key), 0.);
+        // Rounding may leave the sum of all shares below the largest number there is.
+        let part = shares.values().position(|share| {
+            below += share;
+            at < below
+        });
+        let part = part.unwrap_or(names.len() - 1);
+        rows.iter().for_each(|row| of[*row as usize] = Some(part as u32));
+        if names[part] == TEST_PART { &mut roles.test } else { &mut roles.pool }.extend(rows);
+    }
+    roles.pool.sort_unstable();
+    roles.test.sort_unstable();
+    if let Some((_, name)) = (0u32..).zip(&names).find(|(number, _)| !of.contains(&Some(*number))) {
+        let message = format!("leaves `{name}` empty: there are {rows} rows in {} groups", groups.len());
+        return Err(Invalid::key(&format!("parts.{name}"), message).into());
+    }
+    Ok(Arc::new(Divided { dataset: dataset.clone(), roles, part: Some(Fact { names, of }) }))
 }
 
 /// What tells each group from others, whatever its number is.
@@ -181,9 +243,11 @@ fn spread(groups: &[(u64, Vec<u64>)], labels: Option<&[Option<u32>]>, shares: &[
 }
 
 /// A data set with other roles.
-struct Divided {
-    dataset: Arc<dyn Dataset>,
-    roles: Roles,
+pub(crate) struct Divided {
+    pub(crate) dataset: Arc<dyn Dataset>,
+    pub(crate) roles: Roles,
+    /// The named part of each row, where there are any.
+    pub(crate) part: Option<Fact>,
 }
 
 impl Dataset for Divided {
@@ -207,6 +271,10 @@ impl Dataset for Divided {
         self.dataset.groups()
     }
 
+    fn fact(&self, name: &str) -> Option<&Fact> {
+        self.part.as_ref().filter(|_| name == PART).or_else(|| self.dataset.fact(name))
+    }
+
     fn batch(&self, rows: &[u64]) -> Result<Batch> {
         self.dataset.batch(rows)
     }
@@ -225,7 +293,7 @@ impl Dataset for Divided {
 
     fn fitted(&self, pool: &[u64], learned: &[u64]) -> Result<Option<Arc<dyn Dataset>>> {
         let Some(dataset) = self.dataset.fitted(pool, learned)? else { return Ok(None) };
-        Ok(Some(Arc::new(Self { dataset, roles: self.roles.clone() })))
+        Ok(Some(Arc::new(Self { dataset, roles: self.roles.clone(), part: self.part.clone() })))
     }
 
     fn content_hash(&self) -> String {

@@ -51,6 +51,7 @@ mod fitted;
 mod loader;
 mod picture;
 mod prints;
+mod selection;
 mod sides;
 mod sources;
 mod split;
@@ -62,12 +63,13 @@ use transplant_core::{Dataset, Plugins, Transform};
 pub use averaged::averaged;
 pub use chain::Chain;
 pub use chance::equal_by_chance;
-pub use division::Division;
+pub use division::{Division, PART, TEST_PART};
 pub use findings::split_findings;
 pub use fitted::fit;
 pub use loader::{Loader, LoaderOptions};
 pub use picture::{decode, read_image, read_picture};
 pub use prints::{Equal, KnownAgain, Prints, Twins};
+pub use selection::Selection;
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Cifar100Binary, Cifar100BinaryOptions, Cifar100Target, Damaged,
     Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,

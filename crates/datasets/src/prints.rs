@@ -274,6 +274,7 @@ mod tests {
                 roles: Roles { pool: vec![0, 1, 2], ..Roles::default() },
                 groups: None,
                 group_names: Vec::new(),
+                domain: None,
                 licence: None,
                 damaged: Damaged::Refuse,
                 memory_mb: 1,

@@ -87,6 +87,9 @@ pub struct DatasetSpec {
     pub folds: Option<u64>,
     /// How rows are chosen for `test`.
     pub divide: Divide,
+    /// Named parts with their shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<BTreeMap<String, f64>>,
     /// Deterministic transforms, always applied.
     pub transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms, applied while training.
@@ -96,6 +99,9 @@ pub struct DatasetSpec {
 impl DatasetSpec {
     /// How the source is divided for a step that tests this fold; `None`: it has a test part of its own, or needs none.
     pub fn division(&self, fold: u64) -> Option<Division> {
+        if let Some(parts) = &self.parts {
+            return Some(Division::Parts(parts.clone()));
+        }
         match (self.folds, self.test, self.divide) {
             (Some(folds), ..) => Some(Division::Fold { folds, fold }),
             (None, Some(share), Divide::Stratified) => Some(Division::Share(share)),
@@ -111,7 +117,7 @@ impl DatasetSpec {
     /// When the source is not known or an option is wrong.
     pub fn rows_key(&self, plugins: &Plugins, base: &Path) -> Result<String, Invalid> {
         let records = plugins.rows_key(&self.source, base)?;
-        Ok(json!([records, self.test, self.folds, self.divide]).to_string())
+        Ok(json!([records, self.test, self.folds, self.divide, self.parts]).to_string())
     }
 }
 
@@ -241,6 +247,39 @@ impl Default for TrainerSpec {
     }
 }
 
+/// The stream that a step's `dataset` stands for.
+pub const TARGET: &str = "target";
+/// The test that a step's `dataset` stands for.
+pub const TEST: &str = "test";
+
+/// What a step learns from under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSpec {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Its rows: of this part; `None`: of all parts but the one that is tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Its rows: of these domains; `None`: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<Vec<String>>,
+    /// Whether labels are learned from.
+    pub labels: bool,
+    /// Rows in a batch; `None`: the trainer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
+}
+
+/// What a finished model is tested on under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestSpec {
+    /// Name of the data set, whose test part is read.
+    pub dataset: String,
+    /// Its rows: of these domains; `None`: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<Vec<String>>,
+}
+
 /// One training run: a step under one seed, draw and strategy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -258,8 +297,13 @@ pub struct Cell {
     pub fold: u64,
     /// Other swept keys and their values, for tables.
     pub swept: BTreeMap<String, serde_json::Value>,
-    /// Name of the data set.
-    pub dataset: String,
+    /// What it learns from, by name.
+    pub streams: BTreeMap<String, StreamSpec>,
+    /// What it is tested on, by name; empty: it is not tested.
+    pub tests: BTreeMap<String, TestSpec>,
+    /// The domain that is tested and not learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<String>,
     /// The network.
     pub backbone: Spec<dyn Architecture>,
     /// Tasks by name.
@@ -277,9 +321,35 @@ pub struct Cell {
     pub from: Option<String>,
     /// The name of the pretrained weights it starts from.
     pub weights: Option<String>,
-    /// Whether the test part is read at the end. Only cells of steps that no other step starts from do by default.
-    pub test: bool,
     /// Views of each row that random transforms make when the finished model is tested or predicts.
     #[serde(default)]
     pub test_views: u64,
+}
+
+impl Cell {
+    /// The name of its main stream: the first with labels, by name, or the first of all. What is said of a cell's data
+    /// in one word is said of that stream's.
+    pub fn main(&self) -> &str {
+        let labelled = self.streams.iter().find(|(_, s)| s.labels);
+        labelled.or_else(|| self.streams.iter().next()).map_or("", |(name, _)| name)
+    }
+
+    /// The name of its main stream's data set.
+    pub fn dataset(&self) -> &str {
+        self.streams.get(self.main()).map_or("", |s| &s.dataset)
+    }
+
+    /// Names of all its data sets, each once: those of streams, then those of tests.
+    pub fn datasets(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        let tests = self.tests.values().map(|t| t.dataset.as_str());
+        for name in
+            std::iter::once(self.dataset()).chain(self.streams.values().map(|s| s.dataset.as_str())).chain(tests)
+        {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        all
+    }
 }

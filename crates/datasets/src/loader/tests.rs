@@ -165,6 +165,7 @@ fn what_is_known_of_rows_is_what_reading_them_would_give() -> Result<()> {
         roles: transplant_core::Roles { pool: vec![0, 1, 2, 3], ..Default::default() },
         groups: None,
         group_names: Vec::new(),
+        domain: None,
         licence: None,
         damaged: crate::Damaged::Refuse,
         memory_mb: 1,

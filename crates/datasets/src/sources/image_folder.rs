@@ -120,6 +120,7 @@ impl ImageFolder {
             roles,
             groups: None,
             group_names: Vec::new(),
+            domain: None,
             licence: o.licence,
             damaged: o.damaged,
             memory_mb: o.memory_mb,

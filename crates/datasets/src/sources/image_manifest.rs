@@ -44,6 +44,9 @@ pub struct Options {
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
+    /// The column of the domain: streams and tests take rows of the domains that they name.
+    #[serde(default)]
+    pub domain: Option<String>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -92,8 +95,9 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, split, id) = (self.group.as_deref(), self.split.as_deref(), self.id.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split, id }
+        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (split, id) = (self.split.as_deref(), self.id.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, domain, split, id }
     }
 
     fn frame(&self) -> Frame {
@@ -134,6 +138,7 @@ impl ImageManifest {
             roles: labels.roles,
             groups: labels.groups,
             group_names: labels.group_names,
+            domain: labels.domain,
             licence: o.origin().licence(),
             damaged: o.damaged,
             memory_mb: o.memory_mb,

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use transplant_core::{Error, Field, Finding, Fingerprint, Invalid, Result, Roles, Schema, Target, Targets, nearest};
+use transplant_core::{
+    DOMAIN, Error, Fact, Field, Finding, Fingerprint, Invalid, Result, Roles, Schema, Target, Targets, nearest,
+};
 
 use super::class_names::ClassNames;
 use super::image_rows::CLASS;
@@ -23,6 +25,8 @@ pub(crate) struct Labelling<'a> {
     pub(crate) classes: Option<&'a [String]>,
     /// The column of the group.
     pub(crate) group: Option<&'a str>,
+    /// The column of the domain.
+    pub(crate) domain: Option<&'a str>,
     /// The column that says `train`, `validation` or `test`.
     pub(crate) split: Option<&'a str>,
     /// The column of the row's name.
@@ -68,7 +72,7 @@ impl<'a> Labelling<'a> {
 
     /// The columns that have to be read.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &'a str> {
-        [Some(self.label), self.group, self.split, self.id].into_iter().flatten()
+        [Some(self.label), self.group, self.domain, self.split, self.id].into_iter().flatten()
     }
 
     /// Reads them: rows of the first table, then those of the second, which is the test part.
@@ -80,7 +84,7 @@ impl<'a> Labelling<'a> {
         for (t, table) in tables.iter().enumerate() {
             let column = |name: Option<&'a str>| name.map(|n| Ok::<_, Error>((n, table.column(n)?))).transpose();
             let (label, group, split) = (table.column(self.label)?, column(self.group)?, column(self.split)?);
-            let id = column(self.id)?;
+            let (domain, id) = (column(self.domain)?, column(self.id)?);
             for row in 0..table.rows() {
                 let needed = |(name, cells): (&str, &[Option<Cell>])| {
                     let missing = || table.fault(row, format!("column `{name}`: has no value"));
@@ -102,7 +106,8 @@ impl<'a> Labelling<'a> {
                     return Err(table.fault(row, message));
                 }
                 let (group, id) = (group.map(needed).transpose()?, id.map(needed).transpose()?);
-                marks.rows.push(Mark { table: t, row, label, group, part, id });
+                let domain = domain.map(needed).transpose()?;
+                marks.rows.push(Mark { table: t, row, label, group, domain, part, id });
             }
         }
         Ok(marks)
@@ -124,6 +129,7 @@ pub(crate) struct Mark {
     row: usize,
     label: Option<String>,
     group: Option<String>,
+    domain: Option<String>,
     part: Part,
     id: Option<String>,
 }
@@ -191,6 +197,7 @@ impl Marks<'_> {
         let groups = self.labelling.group.map(|_| groups);
         let mut group_names = vec![String::new(); seen.len()];
         seen.iter().for_each(|(name, (number, _))| group_names[*number as usize] = (*name).to_owned());
+        let domain = self.labelling.domain.map(|_| Fact::of_words(self.rows.iter().map(|m| m.domain.as_deref())));
         let ids = self.rows.iter().map(|mark| mark.id.clone()).collect();
         let naming = match self.tables.iter().all(Table::has_words) {
             true => Naming::Words,
@@ -200,7 +207,7 @@ impl Marks<'_> {
         findings.extend(class_findings(&classes.names, &labels, naming));
         let classes = classes.names;
         let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes.clone() })]);
-        Ok(Labels { classes, labels, groups, group_names, ids, roles, targets, findings })
+        Ok(Labels { classes, labels, groups, group_names, domain, ids, roles, targets, findings })
     }
 
     /// The classes, and that of every row that is left.
@@ -243,6 +250,8 @@ pub(crate) struct Labels {
     pub(crate) groups: Option<Vec<u64>>,
     /// The names of the groups, by their numbers.
     pub(crate) group_names: Vec<String>,
+    /// The domain of every row, where a column says so.
+    pub(crate) domain: Option<Fact>,
     /// The name of every row, where a column has them.
     pub(crate) ids: Option<Vec<String>>,
     /// Rows by role.
@@ -257,6 +266,12 @@ impl Labels {
     /// Makes a hash cover them.
     pub(crate) fn add_to(&self, hash: &mut Sha256) {
         hash.update(format!("{:?}", (&self.classes, &self.labels, &self.groups, &self.roles)));
+        self.domain.iter().for_each(|fact| hash.update(format!("{fact:?}")));
+    }
+
+    /// The facts that columns give.
+    pub(crate) fn fact(&self, name: &str) -> Option<&Fact> {
+        self.domain.as_ref().filter(|_| name == DOMAIN)
     }
 
     /// A hash of the name of a row's group.
@@ -300,7 +315,8 @@ mod tests {
     use std::path::Path;
     use transplant_core::FindingKind;
 
-    const LABEL: Labelling<'static> = Labelling { label: "y", classes: None, group: None, split: None, id: None };
+    const LABEL: Labelling<'static> =
+        Labelling { label: "y", classes: None, group: None, domain: None, split: None, id: None };
 
     fn tables(contents: &[&str], columns: &[&str]) -> Vec<Table> {
         let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use transplant_core::{Batch, Dataset, Error, Field, Finding, FindingKind, Fingerprint, Frame, Result, Roles, Schema};
+use transplant_core::{
+    Batch, DOMAIN, Dataset, Error, Fact, Field, Finding, FindingKind, Fingerprint, Frame, Result, Roles, Schema,
+};
 use transplant_kernels::parallel;
 
 use super::damaged::{Damaged, told, why_damaged};
@@ -93,6 +95,8 @@ pub struct PictureSet {
     pub groups: Option<Vec<u64>>,
     /// The names of the groups, by their numbers; empty: they have none.
     pub group_names: Vec<String>,
+    /// The domain that each row comes from; `None`: not known.
+    pub domain: Option<Fact>,
     /// Where the pictures come from and under which terms they may be used.
     pub licence: Option<String>,
     /// What is done about pictures that cannot be decoded.
@@ -117,6 +121,7 @@ pub struct Pictures {
     file_hashes: Arc<[Fingerprint]>,
     /// Of the name of every row's group; empty: groups have no names.
     group_keys: Arc<[Fingerprint]>,
+    domain: Option<Fact>,
     hash: String,
     licence: Option<String>,
     findings: Vec<Finding>,
@@ -170,6 +175,7 @@ impl Pictures {
         }
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
+        set.domain.iter().for_each(|fact| hash.update(format!("{fact:?}")));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
         let file_hashes: Arc<[Fingerprint]> = opened.iter().map(|(sum, _)| *sum).collect();
         // Without groups of its own a row is known by its file, and so are copies of it.
@@ -189,7 +195,7 @@ impl Pictures {
             }
         }
         let (kept, pictures, hash) = (Arc::new(kept), pictures.into(), hex(&hash.finalize()));
-        let licence = set.licence;
+        let (licence, domain) = (set.licence, set.domain);
         let mut set = Self {
             rows,
             frame,
@@ -199,6 +205,7 @@ impl Pictures {
             fingerprints,
             file_hashes,
             group_keys,
+            domain,
             hash,
             licence,
             findings,
@@ -293,6 +300,10 @@ impl Dataset for Pictures {
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
         self.rows.classes_of(target)
+    }
+
+    fn fact(&self, name: &str) -> Option<&Fact> {
+        self.domain.as_ref().filter(|_| name == DOMAIN)
     }
 
     fn groups(&self) -> Option<&[u64]> {

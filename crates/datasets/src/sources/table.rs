@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Field, Finding, Fingerprint, HIDDEN,
-    Invalid, NumberColumn, Plugins, Result, Roles, Schema,
+    Acts, Batch, BuildCx, CategoryColumn, Columns, Component, Dataset, Error, Fact, Field, Finding, Fingerprint,
+    HIDDEN, Invalid, NumberColumn, Plugins, Result, Roles, Schema,
 };
 
 use super::categories::Categories;
@@ -60,6 +60,9 @@ pub struct Options {
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
+    /// The column of the domain: streams and tests take rows of the domains that they name.
+    #[serde(default)]
+    pub domain: Option<String>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -97,6 +100,7 @@ impl Options {
             label: label.to_owned(),
             classes: None,
             group: None,
+            domain: None,
             split: None,
             id: None,
             missing: empty_is_missing(),
@@ -115,8 +119,9 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, split, id) = (self.group.as_deref(), self.split.as_deref(), self.id.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split, id }
+        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (split, id) = (self.split.as_deref(), self.id.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, domain, split, id }
     }
 }
 
@@ -245,6 +250,10 @@ impl Dataset for VectorTable {
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
         self.read.labelled.classes_of(&self.read.name, target)
+    }
+
+    fn fact(&self, name: &str) -> Option<&Fact> {
+        self.read.labelled.fact(name)
     }
 
     fn groups(&self) -> Option<&[u64]> {

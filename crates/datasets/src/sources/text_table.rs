@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Field, Finding, Fingerprint, Invalid, Plugins, Result,
-    Roles, Schema, TEXT,
+    Acts, Batch, BuildCx, Columns, Component, Dataset, Error, Fact, Field, Finding, Fingerprint, Invalid, Plugins,
+    Result, Roles, Schema, TEXT,
 };
 
 use super::dropped::{Dropped, first_of_each, retain};
@@ -51,6 +51,9 @@ pub struct Options {
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
+    /// The column of the domain: streams and tests take rows of the domains that they name.
+    #[serde(default)]
+    pub domain: Option<String>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -82,6 +85,7 @@ impl Options {
             label: label.to_owned(),
             classes: None,
             group: None,
+            domain: None,
             split: None,
             id: None,
             missing: empty_is_missing(),
@@ -102,8 +106,9 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, split, id) = (self.group.as_deref(), self.split.as_deref(), self.id.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, split, id }
+        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (split, id) = (self.split.as_deref(), self.id.as_deref());
+        Labelling { label: &self.label, classes: self.classes.as_deref(), group, domain, split, id }
     }
 }
 
@@ -236,6 +241,10 @@ impl Dataset for TextTable {
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
         self.labelled.classes_of(&self.name, target)
+    }
+
+    fn fact(&self, name: &str) -> Option<&Fact> {
+        self.labelled.fact(name)
     }
 
     fn groups(&self) -> Option<&[u64]> {

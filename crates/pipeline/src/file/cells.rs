@@ -8,7 +8,7 @@ use transplant_core::Invalid;
 use super::check::Sections;
 use super::steps::{self, Draft, Held, Path, Step};
 use super::sweep::in_step;
-use crate::resolved::Cell;
+use crate::resolved::{Cell, TEST, TestSpec};
 
 /// Longest part of a folder's name that stands for one swept value.
 const LONGEST: usize = 40;
@@ -55,7 +55,7 @@ fn may_start(cell: &Held, from: &Held) -> bool {
 /// Draw and fold of a step that has several because those building on it do: its own, and those of rows of the steps
 /// before it.
 fn followed(step: &Step, draft: &Draft, sections: &Sections<'_>) -> Vec<(String, String)> {
-    let own = sections.rows_of(&draft.dataset);
+    let own = sections.rows_of(draft.dataset());
     let mut out = Vec::new();
     // Its own come first.
     let (first, others): (Vec<_>, Vec<_>) = draft.held.iter().partition(|(rows, _)| rows.as_str() == own);
@@ -94,7 +94,9 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         draw: draft.draw.unwrap_or_default(),
         fold: draft.fold.unwrap_or_default(),
         swept: others,
-        dataset: draft.dataset.clone(),
+        streams: draft.streams.clone(),
+        tests: tests(step, draft),
+        held_out: draft.held_out.clone(),
         backbone: draft.backbone.clone(),
         tasks: tasks.collect(),
         first_task: draft.tasks.first().cloned(),
@@ -103,9 +105,23 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         metrics: draft.metrics.clone(),
         from: None,
         weights: draft.weights.clone(),
-        test: draft.test.unwrap_or(step.last),
         test_views: draft.test_views,
     }
+}
+
+/// What a cell is tested on: what its step says, or the test part of its main data set where the step is one that is
+/// tested.
+fn tests(step: &Step, draft: &Draft) -> BTreeMap<String, TestSpec> {
+    if let Some(tests) = &draft.tests {
+        return tests.clone();
+    }
+    if !draft.test.unwrap_or(step.last) {
+        return BTreeMap::new();
+    }
+    // What is learned from one domain is tested on it, unless another is held out.
+    let main = draft.streams.values().find(|s| s.labels).or_else(|| draft.streams.values().next());
+    let domains = main.filter(|_| draft.held_out.is_none()).and_then(|s| s.domains.clone());
+    BTreeMap::from([(TEST.to_owned(), TestSpec { dataset: draft.dataset().to_owned(), domains })])
 }
 
 /// What each value of an axis is called in names and tables: components by their tags or names, several joined by `+`.

@@ -160,6 +160,11 @@ fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, I
         let e = Invalid::key("folds", "says how rows are tested, and so does `test`");
         return Err(e.help("leave one of them out"));
     }
+    let twice = [("test", common.test.is_some()), ("folds", common.folds.is_some())].into_iter().find(|(_, is)| *is);
+    if let Some((other, _)) = twice.filter(|_| common.parts.is_some()) {
+        let e = Invalid::key("parts", format!("says how rows are divided, and so does `{other}`"));
+        return Err(e.help("leave one of them out; the part `test` is tested"));
+    }
     if common.divide == Divide::Hashed && common.test.is_none() {
         return Err(Invalid::key("divide", "says how rows are chosen for `test`, which is not there"));
     }
@@ -174,6 +179,7 @@ fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, I
         test: common.test,
         folds: common.folds,
         divide: common.divide,
+        parts: common.parts,
         transforms: transforms(&common.transforms, "transforms")?,
         augment: transforms(&common.augment, "augment")?,
     };

@@ -7,6 +7,7 @@ mod layers;
 mod place;
 mod section;
 mod steps;
+mod streams;
 mod sweep;
 mod toml;
 
@@ -140,7 +141,8 @@ fn unused(steps: &[Step], seed_taken: bool, layers: &Layers) -> Result<(), Inval
     let drafts = || steps.iter().flat_map(|s| &s.drafts);
     let named = drafts().flat_map(|d| &d.origins).filter_map(|(_, at)| Some((at.first()?.clone(), at.get(1)?.clone())));
     let weights = drafts().filter_map(|d| Some(("weights".to_owned(), d.weights.clone()?)));
-    layers.unused(&named.chain(weights).collect())?;
+    let read = drafts().flat_map(|d| d.datasets()).map(|name| ("datasets".to_owned(), name.to_owned()));
+    layers.unused(&named.chain(weights).chain(read).collect())?;
     let seed = ["seed".to_owned()];
     if let (false, true, Some(step)) = (seed_taken, layers.laid_over(&seed), steps.last()) {
         let e = Invalid::key("seed", "no step would run under it: all have seeds of their own by `sweep.seed`");
@@ -168,6 +170,7 @@ fn full(file: &FileSection, device: &str, sections: &Sections<'_>, steps: &[Step
         if d.test.is_some() {
             all.insert("divide".to_owned(), json!(d.divide));
         }
+        all.insert("parts".to_owned(), json!(d.parts));
         all.insert("transforms".to_owned(), d.transforms.iter().map(spelled).collect());
         all.insert("augment".to_owned(), d.augment.iter().map(spelled).collect());
         all.extend(d.source.options.clone());
@@ -181,7 +184,10 @@ fn full(file: &FileSection, device: &str, sections: &Sections<'_>, steps: &[Step
     let tasks = sections.tasks.iter().map(|(name, t)| (name.clone(), in_full(spelled(t))));
     let steps = steps.iter().map(|step| {
         let mut all = step.drafts.first().map(|d| d.full.clone()).unwrap_or_default();
-        all.insert("test".to_owned(), step.drafts.first().and_then(|d| d.test).unwrap_or(step.last).into());
+        let first = step.drafts.first();
+        if first.is_none_or(|d| d.tests.is_none()) {
+            all.insert("test".to_owned(), first.and_then(|d| d.test).unwrap_or(step.last).into());
+        }
         let axes = step.sweep.axes.iter().enumerate();
         let values = |i: usize, n: usize| (0..n).map(|v| steps::full_value(step, i, v)).collect::<Value>();
         let mut sweep: Map<String, Value> = axes.map(|(i, a)| (a.name(), values(i, a.values.len()))).collect();

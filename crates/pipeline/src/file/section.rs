@@ -58,8 +58,19 @@ pub(crate) struct StepSection {
     /// What the step does; there is `train`.
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The name of a data set.
-    pub(crate) dataset: String,
+    /// The name of a data set: short for `streams.target` and `tests.test` of this data set.
+    pub(crate) dataset: Option<String>,
+    /// What it learns from, by the names that strategies know: each a data set, or a table of `dataset` and which of its
+    /// rows.
+    #[serde(default)]
+    pub(crate) streams: BTreeMap<String, StreamSection>,
+    /// What the finished model is tested on, by names for tables: each a data set, or a table of `dataset` and which of
+    /// its rows. Left out: the test part of `dataset`.
+    #[serde(default)]
+    pub(crate) tests: BTreeMap<String, TestSection>,
+    /// The domain that is tested and not learned from, in every data set of the step that says which domain a row is
+    /// of. To leave out each in turn, it is swept.
+    pub(crate) held_out: Option<String>,
     /// The step whose network this one starts from, and whose backbone and tasks it takes over; or a name from `weights`.
     pub(crate) from: Option<String>,
     /// The network: a name from `backbones`, a tag, or a table with `type`. Left out where `from` names a
@@ -97,6 +108,145 @@ pub(crate) struct StepSection {
     pub(crate) _sweep: Map<String, Value>,
 }
 
+/// A stream of batches that a step learns from: the name of a data set, or this table.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamTable {
+    /// The name of a data set.
+    pub(crate) dataset: String,
+    /// A part of the data set's `parts`; left out: all but the one that is tested.
+    pub(crate) part: Option<String>,
+    /// The domain that rows are taken of, or a list of them; left out: all.
+    pub(crate) domain: Option<Words>,
+    /// Whether labels are learned from. Without them, all rows are used, whatever the data set's `labels_per_class`.
+    #[serde(default = "yes")]
+    pub(crate) labels: bool,
+    /// Rows in a batch, at least 1; left out: `trainer.batch_size`.
+    pub(crate) batch_size: Option<usize>,
+}
+
+/// What a finished model is tested on: the name of a data set, or this table.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestTable {
+    /// The name of a data set, whose test part is read.
+    pub(crate) dataset: String,
+    /// The domain that rows are taken of, or a list of them; left out: all.
+    pub(crate) domain: Option<Words>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A word or a list of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+/// What is written as the name of a data set, or as a table.
+pub(crate) trait OfDataset: Sized {
+    /// The table that the name alone stands for.
+    fn of_dataset(name: &str) -> Self;
+}
+
+impl OfDataset for StreamTable {
+    fn of_dataset(name: &str) -> Self {
+        Self { dataset: name.to_owned(), part: None, domain: None, labels: true, batch_size: None }
+    }
+}
+
+impl OfDataset for TestTable {
+    fn of_dataset(name: &str) -> Self {
+        Self { dataset: name.to_owned(), domain: None }
+    }
+}
+
+/// A name of a data set or a table.
+#[derive(Debug, Clone)]
+pub(crate) struct NameOr<T>(pub(crate) T);
+
+/// A stream as it is written.
+pub(crate) type StreamSection = NameOr<StreamTable>;
+/// A test as it is written.
+pub(crate) type TestSection = NameOr<TestTable>;
+
+impl<'de, T: OfDataset + Deserialize<'de>> Deserialize<'de> for NameOr<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V<T>(PhantomData<fn(&T)>);
+        impl<'de, T: OfDataset + Deserialize<'de>> Visitor<'de> for V<T> {
+            type Value = NameOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a data set, or a table with `dataset`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(NameOr(T::of_dataset(name)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Ok(NameOr(T::deserialize(de::value::MapAccessDeserializer::new(map))?))
+            }
+        }
+        d.deserialize_any(V(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for NameOr<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("name_or_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        let table = T::json_schema(g);
+        json_schema!({ "anyOf": [{ "type": "string" }, table] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word or a list of words")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Words, E> {
+                Ok(Words(vec![word.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = seq.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
+        }
+        d.deserialize_any(V)
+    }
+}
+
+impl JsonSchema for Words {
+    fn schema_name() -> Cow<'static, str> {
+        "words".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
 /// What all data sets have in common, beside the options of the source.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -113,6 +263,10 @@ pub(crate) struct SharedSection {
     /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of the name of each
     /// group, or of what is in a row that has no group, so that all stay where they are when rows are added.
     pub(crate) divide: Divide,
+    /// Parts by name with their shares, above 0 and 1 in sum: streams take rows of the parts that they name, and the part
+    /// `test` is tested. Each group is put into a part by a hash of its name, each row without a group by one of its
+    /// content, so that data sets whose groups have the same names put them into the same parts.
+    pub(crate) parts: Option<BTreeMap<String, f64>>,
     /// Deterministic transforms, always applied, in this order.
     pub(crate) transforms: Vec<Spec<dyn Transform>>,
     /// Random transforms, applied while training, in this order.
@@ -121,8 +275,8 @@ pub(crate) struct SharedSection {
 
 impl SharedSection {
     /// The keys that do not belong to a source.
-    pub(crate) const KEYS: [&str; 7] =
-        ["labels_per_class", "validation", "test", "folds", "divide", "transforms", "augment"];
+    pub(crate) const KEYS: [&str; 8] =
+        ["labels_per_class", "validation", "test", "folds", "divide", "parts", "transforms", "augment"];
 }
 
 /// One component or a list of them.

@@ -7,8 +7,9 @@ use transplant_core::{Architecture, Invalid, Kind, Metric, Spec, Strategy, read_
 
 use super::check::{Sections, component, components, some, trainer, under, unknown};
 use super::section::StepSection;
+use super::streams::{streams, streams_full, tests, tests_full};
 use super::sweep::{Sweep, in_step, value_at};
-use crate::resolved::{TrainerSpec, WeightsSpec};
+use crate::resolved::{StreamSpec, TestSpec, TrainerSpec, WeightsSpec};
 
 /// A key path.
 pub(crate) type Path = Vec<String>;
@@ -38,7 +39,11 @@ impl Step {
 pub(crate) struct Draft {
     /// The numbers of the values of the sweep's axes.
     pub(crate) pick: Vec<usize>,
-    pub(crate) dataset: String,
+    /// What it learns from, by name; at least one.
+    pub(crate) streams: BTreeMap<String, StreamSpec>,
+    /// What it is tested on, by name; `None`: the test part of its main data set.
+    pub(crate) tests: Option<BTreeMap<String, TestSpec>>,
+    pub(crate) held_out: Option<String>,
     pub(crate) backbone: Spec<dyn Architecture>,
     pub(crate) tasks: Vec<String>,
     /// Names of the strategies as they were written.
@@ -60,6 +65,30 @@ pub(crate) struct Draft {
     pub(crate) full: Map<String, Value>,
     /// Key paths of the step whose values are written elsewhere, and where, from the top of the file.
     pub(crate) origins: Vec<(Path, Path)>,
+}
+
+impl Draft {
+    /// The name of the data set of a step's main stream: the first with labels, by name, or the first of all.
+    fn main_of(streams: &BTreeMap<String, StreamSpec>) -> &str {
+        let labelled = streams.values().find(|s| s.labels);
+        labelled.or_else(|| streams.values().next()).map_or("", |s| &s.dataset)
+    }
+
+    /// The name of the data set of its main stream.
+    pub(crate) fn dataset(&self) -> &str {
+        Self::main_of(&self.streams)
+    }
+
+    /// The names of all its data sets, of streams and of tests.
+    pub(crate) fn datasets(&self) -> impl Iterator<Item = &str> {
+        let tests = self.tests.iter().flatten().map(|(_, t)| t.dataset.as_str());
+        self.streams.values().map(|s| s.dataset.as_str()).chain(tests)
+    }
+
+    /// The rows that it learns from, by the names of their data sets.
+    pub(crate) fn rows<'s>(&'s self, sections: &'s Sections<'_>) -> impl Iterator<Item = &'s str> {
+        self.streams.values().map(|s| sections.rows_of(&s.dataset))
+    }
 }
 
 /// Draw and fold by rows.
@@ -156,14 +185,13 @@ fn draft(
     if step.kind != "train" {
         return Err(under("type")(unknown("step of type", &step.kind, ["train"])));
     }
-    if !sections.datasets.contains_key(&step.dataset) {
-        let known = sections.datasets.keys().map(String::as_str);
-        return Err(under("dataset")(unknown("dataset", &step.dataset, known)));
-    }
-    let folds = sections.datasets[&step.dataset].folds;
-    let rows = sections.rows_of(&step.dataset);
+    let streams = streams(step, sections)?;
+    let tests = tests(step, sections)?;
+    let main = Draft::main_of(&streams).to_owned();
+    let rows: BTreeSet<&str> = streams.values().map(|s| sections.rows_of(&s.dataset)).collect();
+    let folds = streams.values().find_map(|s| sections.datasets[&s.dataset].folds);
     let earlier = |of: fn(&Draft) -> Option<u64>| {
-        let mut same = chain.iter().filter(|s| sections.rows_of(&s.drafts[0].dataset) == rows);
+        let mut same = chain.iter().filter(|s| s.drafts[0].rows(sections).any(|r| rows.contains(r)));
         same.find_map(|s| Some((s.name.as_str(), of(&s.drafts[0])?)))
     };
     let draw = one_of("draw", step.draw, earlier(|d| d.draw))?;
@@ -178,9 +206,9 @@ fn draft(
                 folds.map_or("no `folds`".to_owned(), |n| format!("{n} folds, from 0"))
             ),
         );
-        return Err(if folds.is_none() { e.help(format!("set `datasets.{}.folds`", step.dataset)) } else { e });
+        return Err(if folds.is_none() { e.help(format!("set `datasets.{main}.folds`")) } else { e });
     }
-    let mut origins = vec![(path(&["dataset"]), path(&["datasets", &step.dataset]))];
+    let mut origins = vec![(path(&["dataset"]), path(&["datasets", &main]))];
     let (backbone, backbone_full) = backbone(step, sections, from, place, &mut origins)?;
     let tasks = tasks(step, sections, from)?;
     origins.extend(tasks.iter().map(|t| (path(&["tasks", t]), path(&["tasks", t]))));
@@ -189,7 +217,8 @@ fn draft(
     let metrics = components(sections.plugins, &step.metrics).map_err(under("metrics"))?;
     let metrics_full: Vec<Value> = metrics.iter().map(spelled).collect();
     let full = json!({
-        "type": step.kind, "dataset": step.dataset, "from": step.from, "backbone": backbone_full, "tasks": tasks,
+        "type": step.kind, "dataset": step.dataset, "streams": streams_full(step, &streams), "tests": tests_full(step),
+        "held_out": step.held_out, "from": step.from, "backbone": backbone_full, "tasks": tasks,
         "strategy": strategy_full, "draw": draw, "fold": fold, "metrics": metrics_full, "test": step.test,
         "test_views": step.test_views,
         "trainer": {
@@ -202,13 +231,15 @@ fn draft(
         },
     });
     let full = full.as_object().cloned().unwrap_or_default();
-    let dataset = step.dataset.clone();
+    let held_out = step.held_out.clone();
     let (test, test_views) = (step.test, step.test_views);
     let weights = step.from.clone().filter(|from| sections.weights.contains_key(from));
     let pick = Vec::new();
     Ok(Draft {
         pick,
-        dataset,
+        streams,
+        tests,
+        held_out,
         backbone,
         tasks,
         names,
@@ -386,13 +417,13 @@ pub(crate) fn spread_seeds(steps: &mut [Step], file_seed: u64) -> Result<bool, I
 /// Gives each step a run for every draw and fold that those building on it have of rows that it or a step before it
 /// learns from, and says which they are where nobody did.
 pub(crate) fn spread_draws(steps: &mut [Step], sections: &Sections<'_>) {
-    let rows = |draft: &Draft| sections.rows_of(&draft.dataset).to_owned();
+    let rows = |draft: &Draft| draft.rows(sections).map(str::to_owned).collect::<Vec<_>>();
     // The rows that each step and those before it learn from.
     let mut learned: Vec<BTreeSet<String>> = Vec::new();
     for step in steps.iter() {
         let above = steps.iter().position(|s| Some(&s.name) == step.from.as_ref());
         let above = above.and_then(|i| learned.get(i).cloned()).unwrap_or_default();
-        learned.push(above.into_iter().chain(step.drafts.iter().map(rows)).collect());
+        learned.push(above.into_iter().chain(step.drafts.iter().flat_map(rows)).collect());
     }
     for i in (0..steps.len()).rev() {
         let (earlier, later) = steps.split_at_mut(i + 1);
@@ -409,7 +440,7 @@ pub(crate) fn spread_draws(steps: &mut [Step], sections: &Sections<'_>) {
         if !needed.is_empty() {
             let own = step.drafts[0].clone();
             let of = |held: Held| {
-                let pair = held.get(&rows(&own)).copied();
+                let pair = rows(&own).iter().find_map(|rows| held.get(rows).copied());
                 let (draw, fold) = (pair.map(|p| p.0).or(own.draw), pair.map(|p| p.1).or(own.fold));
                 Draft { draw, fold, held, ..own.clone() }
             };
@@ -417,7 +448,7 @@ pub(crate) fn spread_draws(steps: &mut [Step], sections: &Sections<'_>) {
         }
         for draft in &mut step.drafts {
             let (own, pair) = (rows(draft), (*draft.draw.get_or_insert(0), *draft.fold.get_or_insert(0)));
-            draft.held.insert(own, pair);
+            draft.held.extend(own.into_iter().map(|rows| (rows, pair)));
         }
         for (key, of) in [("draw", (|d| d.draw) as fn(&Draft) -> Option<u64>), ("fold", |d| d.fold)] {
             // Of one that follows others the file does not say which.

@@ -95,9 +95,9 @@ fn the_quickstart_becomes_cells_that_share_their_source() {
     assert_eq!(last.backbone.options["width"], 16, "taken over from `pretrain`, defaults filled in");
     assert_eq!(last.tasks.keys().collect::<Vec<_>>(), ["class"]);
     assert_eq!(last.metrics[1].options["k"], 3);
-    assert!(last.test && last.swept.is_empty());
+    assert!(!last.tests.is_empty() && last.swept.is_empty());
     let first = &p.cells[0];
-    assert!(!first.test && first.from.is_none());
+    assert!(first.tests.is_empty() && first.from.is_none());
     assert_eq!((first.trainer.epochs, first.trainer.batch_size), (3, 64));
     assert_eq!(first.trainer.schedule.options["rise"], 0.3);
     assert_eq!(last.trainer.epochs, 10);

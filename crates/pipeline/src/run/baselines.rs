@@ -16,6 +16,7 @@ use transplant_datasets::{Loader, LoaderOptions};
 use super::data::Opened;
 use super::predictions::{CellPredictions, SplitPredictions};
 use super::prepare::Ready;
+use super::streams::ReadyTest;
 use super::vectors::{GRID, Look, Observed, Shared, locked};
 
 /// With more labelled rows or wider inputs than this, fitting on raw inputs takes longer than training the network.
@@ -39,15 +40,20 @@ pub(crate) struct Baselines {
 /// transforms.
 pub(crate) fn baselines(
     ready: &Ready,
-    open: &Opened,
+    tested: &ReadyTest,
     test: &SplitPredictions,
     seen: &Shared,
     cx: &BuildCx<'_>,
 ) -> Baselines {
     let mut out = Baselines::default();
+    // Without labels there is nothing to fit, and rows of another data set have other numbers and targets.
+    if !ready.main().stream.labels || tested.dataset != ready.cell.dataset() {
+        return out;
+    }
+    let open = &**ready.open();
     let of = |tasks| SplitPredictions { rows: test.rows.clone(), groups: test.groups.clone(), tasks };
     out.take("majority class", majority(ready, test).map(of));
-    let inputs = texts(ready, open).transpose().or_else(|| vectors(ready, open, seen).transpose());
+    let inputs = texts(ready, tested).transpose().or_else(|| vectors(ready, tested, seen).transpose());
     let inputs = match inputs {
         None => return out,
         Some(Ok(inputs)) => inputs,
@@ -113,9 +119,9 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
     let mut said = BTreeMap::new();
     for (name, predictions) in &test.tasks {
         let Predictions::Class { names, labels, .. } = predictions else { continue };
-        let classes = ready.parts.train.dataset().classes_of(ready.components.tasks[name].target())?;
+        let classes = ready.parts().train.dataset().classes_of(ready.components.tasks[name].target())?;
         let mut counts = vec![0usize; names.len()];
-        for row in ready.parts.train.rows() {
+        for row in ready.parts().train.rows() {
             if let Some(class) = classes[*row as usize] {
                 counts[class as usize] += 1;
             }
@@ -143,13 +149,13 @@ struct Inputs {
 }
 
 /// Texts as they are, before any transform; `None` when the data hold none.
-fn texts(ready: &Ready, open: &Opened) -> Result<Option<Inputs>> {
-    if open.dataset.inputs().get(TEXT) != Some(&Field::Text) {
+fn texts(ready: &Ready, tested: &ReadyTest) -> Result<Option<Inputs>> {
+    if ready.open().dataset.inputs().get(TEXT) != Some(&Field::Text) {
         return Ok(None);
     }
     let options = LoaderOptions::new(1);
-    let train = all_texts(&*Loader::train(&ready.parts.train, options.clone())?)?;
-    let test = all_texts(&*Loader::test(&ready.parts.test, options)?)?;
+    let train = all_texts(&*Loader::train(&ready.parts().train, options.clone())?)?;
+    let test = all_texts(&*Loader::test(&tested.rows, options)?)?;
     Ok(Some(Inputs { what: "texts".to_owned(), coarse: false, field: Field::Text, train, test }))
 }
 
@@ -172,33 +178,35 @@ fn all_texts(feed: &dyn Feed) -> Result<Tensor> {
 }
 
 /// How baselines see the inputs of a cell; `None` when these are no vectors or pictures, or too many.
-fn look(ready: &Ready, open: &Opened) -> Option<Look> {
+fn look(ready: &Ready) -> Option<Look> {
+    let open = ready.open();
     let (width, picture) = match open.inputs.get(HIDDEN) {
         Some(Field::Image { channels, height, width }) => (channels * height * width, true),
         Some(Field::Vector { width }) => (*width, false),
         _ => return None,
     };
     let coarse = picture && width > WIDEST;
-    let few = ready.parts.train.rows().len() <= MOST_ROWS;
+    let few = ready.parts().train.rows().len() <= MOST_ROWS;
     (open.inputs.len() == 1 && (width <= WIDEST || coarse) && few).then_some(Look { coarse })
 }
 
 /// The test rows of a cell, which baselines see as they are read for the network.
-pub(crate) fn observed(ready: &Ready, feed: Fed<Test>, vectors: &Shared) -> Result<Fed<Test>> {
-    let Some(look) = look(ready, &ready.open) else { return Ok(feed) };
+pub(crate) fn observed(ready: &Ready, tested: &ReadyTest, feed: Fed<Test>, vectors: &Shared) -> Result<Fed<Test>> {
+    let Some(look) = look(ready).filter(|_| tested.dataset == ready.cell.dataset()) else { return Ok(feed) };
     let observed = Observed { feed: feed.shared().clone(), look, vectors: vectors.clone() };
-    Fed::new(&ready.parts.test, Arc::new(observed))
+    Fed::new(&tested.rows, Arc::new(observed))
 }
 
 /// Inputs as plain vectors; `None` when they are none, or too many.
-fn vectors(ready: &Ready, open: &Opened, seen: &Shared) -> Result<Option<Inputs>> {
-    let Some(look) = look(ready, open) else { return Ok(None) };
+fn vectors(ready: &Ready, tested: &ReadyTest, seen: &Shared) -> Result<Option<Inputs>> {
+    let open = ready.open();
+    let Some(look) = look(ready) else { return Ok(None) };
     let coarse = look.coarse;
     let what = if coarse { format!("{GRID}×{GRID} means of inputs") } else { "inputs".to_owned() };
     let options = open.loader(1, Seeds::new(0));
     let mut seen = locked(seen);
-    let train = seen.read(&*Loader::train(&ready.parts.train, options.clone())?, look)?;
-    let test = seen.read(&*Loader::test(&ready.parts.test, options)?, look)?;
+    let train = seen.read(&*Loader::train(&ready.parts().train, options.clone())?, look)?;
+    let test = seen.read(&*Loader::test(&tested.rows, options)?, look)?;
     Ok(Some(Inputs { what, coarse, field: Field::Vector { width: test.dim(1)? }, train, test }))
 }
 
@@ -215,7 +223,7 @@ fn fitted(
     let field = &open.dataset.targets()[task.target()];
     let Field::Class { names } = field else { return Ok(labelled.clone()) };
     let classes = open.dataset.classes_of(task.target())?;
-    let rows = ready.parts.train.rows();
+    let rows = ready.parts().train.rows();
     let labels: Vec<Option<u32>> = rows.iter().map(|row| classes[*row as usize]).collect();
     let targets = BTreeMap::from([(task.target().to_owned(), Target::classes(&labels)?)]);
     let train = Features { values: inputs.train.clone(), targets, rows: rows.to_vec() };

@@ -55,14 +55,14 @@ pub(super) fn in_words(run: &Prepared<'_>, ready: &Ready, phase: &PhaseShape) ->
         return String::new();
     }
     let frozen = phase.frozen.join(", ");
-    let views = if ready.open.random { ready.cell.trainer.views } else { Some(1) };
+    let views = if ready.open().random { ready.cell.trainer.views } else { Some(1) };
     let Some(views) = views.filter(|_| run.pipeline.cache.enabled) else {
         let why = if views.is_none() { "random transforms without `trainer.views`" } else { "the cache is off" };
         return format!(", computed in each epoch ({why}): {frozen}");
     };
     // A view that no epoch shows is not computed.
     let views = views.min(ready.cell.trainer.epochs);
-    let rows = (ready.parts.train.rows().len() as u64).saturating_mul(views);
+    let rows = (ready.parts().train.rows().len() as u64).saturating_mul(views);
     let files = settings(run, &ready.cell).ok().and_then(|c| c.files);
     let kept = files.filter(|f| f.worth(rows, phase.frozen_weights as u64)).map_or("", |_| " and kept for later runs");
     let each = if views > 1 { format!(" for each of {views} views") } else { String::new() };

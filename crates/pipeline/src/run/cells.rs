@@ -8,25 +8,27 @@ use std::time::Instant;
 
 use serde_json::json;
 use transplant_core::{
-    BuildCx, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, Within, load_safetensors,
+    BuildCx, Error, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, Within, load_safetensors,
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::baselines::{self, Baselines};
-use super::compare::{Done, Measure, TEST};
+use super::compare::{Done, Measure};
+use super::data::Opened;
 use super::folder::{Folder, Left, SetAside};
 use super::layout::{BASELINES, MANIFEST, PREDICTIONS, WEIGHTS};
 use super::leaks::{Because, Leak, Leaks};
 use super::predictions::{self, CellPredictions, SplitPredictions};
 use super::prepare::{Prepared, Ready};
-use super::record::{Metrics, Record, SCHEMA};
+use super::record::{DataRecord, Metrics, Record, SCHEMA};
 use super::source::Source;
+use super::streams::{ReadyStream, ReadyTest};
 use super::usage::peak_rss_mb;
 use super::vectors::Shared;
 use super::{cache, hash, labels, leaks, parts, shape};
-use crate::resolved::Cell;
+use crate::resolved::{Cell, TEST};
 
 /// The validation part in records and predictions.
 pub(super) const VALIDATION: &str = "validation";
@@ -41,7 +43,7 @@ pub(crate) struct Finished {
     pub(crate) baselines: CellPredictions,
 }
 
-/// The labelled rows a cell sees: data set, rows and tasks.
+/// The rows a cell sees: what is tested, the rows that are learned from, and tasks.
 type Rows = (String, Vec<u64>, Vec<String>);
 
 /// How a cell is run.
@@ -121,7 +123,7 @@ impl Session<'_> {
         if data.validation.is_none() {
             policies.retain(|p| !p.needs_validation());
         }
-        if let Some(text) = ready.parts.note.clone() {
+        for text in ready.streams.iter().filter_map(|s| s.parts.note.clone()) {
             listener.on(&Event::Note { text });
         }
         for text in self.run.shapes[ready.shape].notes.iter().cloned() {
@@ -131,7 +133,7 @@ impl Session<'_> {
             listener.on(&Event::Warning { text });
         }
         let leak = self.leaks.borrow_mut().of(self.run, ready)?;
-        for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec.folds.is_some()) {
+        for (because, text) in leaks::sentences(&[(cell.fold, &leak)], ready.spec().folds.is_some()) {
             listener.on(&if because == Because::Chance { Event::Note { text } } else { Event::Warning { text } });
         }
         let checkpoints = Some(folder.checkpoints());
@@ -141,16 +143,22 @@ impl Session<'_> {
 
         let mut predictions = CellPredictions::new();
         if let Some(feed) = &data.validation {
-            predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, (VALIDATION, feed), &mut io)?);
+            let of = (VALIDATION, &**ready.open(), feed);
+            predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, of, &mut io)?);
         }
-        if cell.test {
-            let feed = Loader::test(&ready.parts.test, self.loader(ready))?;
-            let feed = baselines::observed(ready, feed, &self.vectors(ready))?;
-            predictions.insert(TEST.into(), self.evaluated(ready, &model, (TEST, &feed), &mut io)?);
+        for test in &ready.tests {
+            let feed = Loader::test(&test.rows, self.loader(ready, ready.main(), &test.open))?;
+            let feed = match ready.judged().is_some_and(|judged| judged.name == test.name) {
+                true => baselines::observed(ready, test, feed, &self.vectors(ready))?,
+                false => feed,
+            };
+            let of = (test.name.as_str(), &*test.open, &feed);
+            predictions.insert(test.name.clone(), self.evaluated(ready, &model, of, &mut io)?);
         }
         self.save(ready, &model, &data)?;
         predictions::save(&folder.named(PREDICTIONS), &predictions)?;
-        let baselines = predictions.get(TEST).map(|p| self.baselines(ready, p)).unwrap_or_default();
+        let judged = ready.judged().and_then(|test| Some((test, predictions.get(&test.name)?)));
+        let baselines = judged.map(|(test, p)| self.baselines(ready, test, p)).unwrap_or_default();
         if !baselines.predictions.is_empty() {
             predictions::save(&folder.named(BASELINES), &baselines.predictions)?;
         }
@@ -166,9 +174,8 @@ impl Session<'_> {
 
     /// The model as it is before training.
     fn model(&self, ready: &Ready) -> Result<Model> {
-        let open = &ready.open;
-        let (inputs, params) = (&open.inputs, Params::new(&self.run.device));
-        let parts = shape::parts(&ready.components, inputs, open.dataset.targets(), params, seeds(&ready.cell));
+        let (inputs, params) = (&ready.open().inputs, Params::new(&self.run.device));
+        let parts = shape::parts(&ready.components, inputs, &ready.targets, params, seeds(&ready.cell));
         let mut model = Model::new(parts)?;
         if let Some(upstream) = ready.from.map(|i| &self.run.cells[i].cell) {
             let weights = self.folder.cell(&upstream.id).model().weights();
@@ -182,22 +189,37 @@ impl Session<'_> {
         Ok(model)
     }
 
-    fn loader(&self, ready: &Ready) -> LoaderOptions {
+    /// How batches of a stream are made, or of a test as of that stream.
+    fn loader(&self, ready: &Ready, stream: &ReadyStream, open: &Opened) -> LoaderOptions {
         let trainer = &ready.cell.trainer;
-        let options = ready.open.loader(trainer.batch_size, seeds(&ready.cell));
-        let balance_by = Some(ready.target().to_owned()).filter(|target| !target.is_empty());
+        let batch_size = stream.stream.batch_size.unwrap_or(trainer.batch_size);
+        // Streams with as many rows as another are not shuffled alike. The main one has the seeds of the cell.
+        let seeds = match stream.name == ready.main().name {
+            true => seeds(&ready.cell),
+            false => seeds(&ready.cell).child(&format!("stream/{}", stream.name)),
+        };
+        let options = open.loader(batch_size, seeds);
+        let balance_by = Some(stream.target.clone()).filter(|target| !target.is_empty());
         LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, balance_by, ..options }
     }
 
     fn data(&self, ready: &Ready) -> Result<Data> {
-        let parts = &ready.parts;
-        let mut data = Data::target(Loader::train(&parts.train, self.loader(ready))?);
-        data.validation = parts.validation.as_ref().map(|v| Loader::validation(v, self.loader(ready))).transpose()?;
-        for stream in ready.components.strategy.needs().unlabelled() {
-            // Streams with as many rows as another are not shuffled alike. The labelled one has the seeds of the cell.
-            let seeds = seeds(&ready.cell).child(&format!("stream/{stream}"));
-            let options = LoaderOptions { seeds, ..self.loader(ready) };
-            data.unlabelled.insert(stream.to_owned(), Loader::unlabelled(&parts.unlabelled, options)?);
+        let mut data = Data::default();
+        for stream in ready.labelled() {
+            let options = self.loader(ready, stream, &stream.open);
+            data.labelled.insert(stream.name.clone(), Loader::train(&stream.parts.train, options)?);
+        }
+        for stream in ready.unlabelled() {
+            let options = self.loader(ready, stream, &stream.open);
+            data.unlabelled.insert(stream.name.clone(), Loader::unlabelled(&stream.parts.unlabelled, options)?);
+        }
+        let main = ready.main();
+        let options = self.loader(ready, main, &main.open);
+        data.validation = main.parts.validation.as_ref().map(|v| Loader::validation(v, options)).transpose()?;
+        for name in ready.not_named() {
+            let stream = ReadyStream { name: name.clone(), ..main.clone() };
+            let options = self.loader(ready, &stream, &main.open);
+            data.unlabelled.insert(name, Loader::unlabelled(&main.parts.unlabelled, options)?);
         }
         Ok(data)
     }
@@ -206,19 +228,20 @@ impl Session<'_> {
         &self,
         ready: &Ready,
         model: &Model,
-        (name, feed): (&str, &Fed<R>),
+        (name, open, feed): (&str, &Opened, &Fed<R>),
         io: &mut Io<'_>,
     ) -> Result<SplitPredictions> {
         let e = evaluate_in(io, name, model, feed, ready.cell.test_views)?;
-        let groups = ready.open.dataset.groups();
+        let groups = open.dataset.groups();
         let groups = groups.map(|g| e.rows.iter().map(|r| g[*r as usize]).collect()).unwrap_or_default();
         Ok(SplitPredictions { rows: e.rows, groups, tasks: e.predictions })
     }
 
     fn save(&self, ready: &Ready, model: &Model, data: &Data) -> Result<()> {
-        let (cell, open) = (&ready.cell, &ready.open);
+        let (cell, open) = (&ready.cell, ready.open());
         let chain = self.chain(ready);
-        let licences = chain.iter().filter_map(|r| r.open.dataset.licence());
+        let streams = chain.iter().flat_map(|r| &r.streams);
+        let licences = streams.filter_map(|s| s.open.dataset.licence());
         let first = chain.last().and_then(|r| self.run.weights.get(r.cell.weights.as_ref()?)?.licence.clone());
         let source = self.run.source_name(ready);
         let source = source.map(|s| SourceNote { step: s.to_owned(), same_labels: ready.same_labels.clone() });
@@ -233,33 +256,37 @@ impl Session<'_> {
             raw_inputs: open.dataset.inputs().clone(),
             frame: open.dataset.frame(),
             columns: open.dataset.columns(),
-            transforms: ready.spec.transforms.clone(),
-            augment: if cell.test_views > 0 { ready.spec.augment.clone() } else { Vec::new() },
+            transforms: ready.spec().transforms.clone(),
+            augment: if cell.test_views > 0 { ready.spec().augment.clone() } else { Vec::new() },
             test_views: cell.test_views,
             files: BTreeMap::new(),
             inputs: open.inputs.clone(),
-            targets: open.dataset.targets().clone(),
+            targets: ready.targets.clone(),
             source,
             licences: licences.chain(first).collect::<BTreeSet<_>>().into_iter().collect(),
             tensors: BTreeMap::new(),
             sha256: String::new(),
         };
-        let feed = &data.labelled[shape::TARGET];
+        let main = &ready.main().name;
+        let feed =
+            data.labelled.get(main).map(|f| f.shared()).or_else(|| data.unlabelled.get(main).map(|f| f.shared()));
+        let feed = feed.ok_or_else(|| Error::contract(format!("the cell has no stream `{main}`")))?;
         let rows: Vec<u64> = feed.rows().iter().copied().take(COMPARED_ROWS).collect();
         let folder = self.folder.cell(&cell.id).model();
         artefact::save(&folder, manifest, model, &open.transforms, (feed.plain(&rows)?.inputs, &rows), self.run.plugins)
     }
 
     /// The baselines of a cell: the same for all strategies that see the same rows, and so fitted once for them.
-    fn baselines(&self, ready: &Ready, test: &SplitPredictions) -> Baselines {
+    fn baselines(&self, ready: &Ready, test: &ReadyTest, said: &SplitPredictions) -> Baselines {
         let tasks: Vec<_> = ready.cell.tasks.keys().cloned().collect();
-        let rows = (ready.cell.dataset.clone(), ready.parts.train.rows().to_vec(), tasks);
+        let tested = json!([test.dataset, ready.cell.tests.get(&test.name), ready.cell.held_out]).to_string();
+        let rows = (tested, ready.parts().train.rows().to_vec(), tasks);
         if let Some(known) = self.baselines.borrow().get(&rows) {
             return known.clone();
         }
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) };
         let measures = &ready.components.measures;
-        let baselines = baselines::baselines(ready, &ready.open, test, &self.vectors(ready), &cx);
+        let baselines = baselines::baselines(ready, test, said, &self.vectors(ready), &cx);
         let baselines = baselines.measurable(|p| metrics(measures, &p.tasks).map(drop));
         self.baselines.borrow_mut().insert(rows, baselines.clone());
         baselines
@@ -267,7 +294,7 @@ impl Session<'_> {
 
     /// What baselines saw of rows of the data set of a cell under its transforms.
     fn vectors(&self, ready: &Ready) -> Shared {
-        let chain = json!([ready.cell.dataset, ready.spec.transforms, ready.open.fitted_to]).to_string();
+        let chain = json!([ready.cell.dataset(), ready.spec().transforms, ready.open().fitted_to]).to_string();
         self.vectors.borrow_mut().entry(chain).or_default().clone()
     }
 
@@ -279,18 +306,20 @@ impl Session<'_> {
         (p, baselines): (&CellPredictions, &Baselines),
         started: Instant,
     ) -> Result<Record> {
-        let (cell, parts) = (&ready.cell, &ready.parts);
-        let open = &ready.open;
+        let cell = &ready.cell;
         let folder = self.folder.cell(&cell.id);
         let measures = &ready.components.measures;
-        let validation = parts.validation_rows().len();
-        let unlabelled = ready.components.strategy.needs().unlabelled().next().is_some();
+        let validation = ready.parts().validation_rows().len();
+        let labelled = |of: &dyn Fn(&ReadyStream) -> usize| ready.labelled().map(of).sum::<usize>();
+        let not_named = if ready.not_named().is_empty() { 0 } else { ready.parts().unlabelled.rows().len() };
+        let unlabelled = not_named + ready.unlabelled().map(|s| s.parts.unlabelled.rows().len()).sum::<usize>();
+        let labels = labelled(&|s| s.parts.labelled_rows().len());
         let rows = [
-            ("pool", parts.train.dataset().roles().pool.len()),
-            ("train", parts.train.rows().len()),
+            ("pool", ready.main().pool),
+            ("train", labelled(&|s| s.parts.train.rows().len())),
             (VALIDATION, validation),
-            ("unlabelled", if unlabelled { parts.unlabelled.rows().len() } else { 0 }),
-            (TEST, if cell.test { parts.test.rows().len() } else { 0 }),
+            ("unlabelled", unlabelled),
+            (TEST, ready.tests.iter().map(|t| t.rows.rows().len()).sum()),
         ];
         let tags = cell.trainer.policies.iter().map(|p| p.tag.clone());
         let measured = |p: &CellPredictions| -> Result<BTreeMap<String, Metrics>> {
@@ -303,9 +332,8 @@ impl Session<'_> {
             schema: SCHEMA,
             key: ready.key.clone(),
             cell: cell.clone(),
-            dataset: ready.spec.clone(),
+            data: ready.data(),
             base: self.run.base.clone(),
-            data_hash: open.hash.clone(),
             device: self.run.device_name.clone(),
             seconds: (started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
             peak_rss_mb: peak_rss_mb(),
@@ -315,8 +343,8 @@ impl Session<'_> {
             epochs: fit.epochs,
             stopped: fit.stopped,
             rows: rows.map(|(k, v)| (k.to_owned(), v)).into(),
-            labels: parts.train.rows().len() + validation,
-            unlabelled,
+            labels,
+            unlabelled: unlabelled > 0,
             metrics: measured(p)?,
             baselines: measured(&baselines.predictions)?,
             baselines_not_fitted: baselines.not_fitted.clone(),
@@ -335,14 +363,24 @@ impl Finished {
     /// For the comparison.
     pub(crate) fn done<'a>(&'a self, ready: &'a Ready) -> Done<'a> {
         let measures = &ready.components.measures;
-        let control = !ready.takes_weights();
-        Done { record: &self.record, predictions: &self.predictions, baselines: &self.baselines, control, measures }
+        let (control, judged) = (!ready.takes_weights(), ready.judged().map(|t| t.name.as_str()));
+        Done {
+            record: &self.record,
+            predictions: &self.predictions,
+            baselines: &self.baselines,
+            control,
+            measures,
+            judged,
+        }
     }
 }
 
 /// What of a finished cell is not what it would be made of now.
 fn difference(record: &Record, ready: &Ready) -> String {
     let (was, is) = (&record.cell, &ready.cell);
+    let data = ready.data();
+    let specs = |data: &BTreeMap<String, DataRecord>| data.values().map(|d| d.spec.clone()).collect::<Vec<_>>();
+    let hashes = |data: &BTreeMap<String, DataRecord>| data.values().map(|d| d.hash.clone()).collect::<Vec<_>>();
     let mut trainer = was.trainer.clone();
     trainer.checkpoint_every_secs = is.trainer.checkpoint_every_secs;
     let options = [
@@ -351,11 +389,11 @@ fn difference(record: &Record, ready: &Ready) -> String {
         ("strategy", was.strategies == is.strategies),
         ("trainer", trainer == is.trainer),
         ("metrics", was.metrics == is.metrics),
-        ("test", was.test == is.test && was.test_views == is.test_views),
-        ("dataset", was.dataset == is.dataset && record.dataset == ready.spec),
+        ("tests", was.tests == is.tests && was.held_out == is.held_out && was.test_views == is.test_views),
+        ("streams", was.streams == is.streams && specs(&record.data) == specs(&data)),
     ];
     let mut other: Vec<String> = options.into_iter().filter(|(_, same)| !same).map(|(k, _)| format!("`{k}`")).collect();
-    if record.data_hash != ready.open.hash {
+    if hashes(&record.data) != hashes(&data) {
         other.push("data".to_owned());
     }
     match other.is_empty() {

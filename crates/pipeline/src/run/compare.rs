@@ -15,9 +15,6 @@ use super::record::{Metrics, Record, nan_for_null, nans_for_nulls};
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
 const REPLICATES: usize = 1000;
-/// The split that strategies are compared on.
-pub(crate) const TEST: &str = "test";
-
 /// A metric and the task it judges.
 #[derive(Clone)]
 pub struct Measure {
@@ -40,6 +37,8 @@ pub(crate) struct Done<'a> {
     pub control: bool,
     /// Its metrics by the name they have in the summary.
     pub measures: &'a BTreeMap<String, Measure>,
+    /// The test by which the step is judged, and which baselines are fitted for.
+    pub judged: Option<&'a str>,
 }
 
 /// One line of the comparison: a strategy of a step, over all its runs.
@@ -57,7 +56,7 @@ pub struct Comparison {
     /// The class that the metric is about, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
-    /// The split.
+    /// The test.
     pub split: String,
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
     #[serde(deserialize_with = "nan_for_null")]
@@ -131,10 +130,17 @@ pub struct Paired {
     pub negative: bool,
 }
 
-/// What a line is about: step, strategy, other swept values.
-type Key = (String, String, String);
+/// What a line is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    step: String,
+    test: String,
+    strategy: String,
+    /// Other swept values.
+    swept: String,
+}
 
-/// The runs of one strategy.
+/// The runs of one strategy, judged by one test.
 struct Group<'a> {
     key: Key,
     runs: Vec<Done<'a>>,
@@ -148,21 +154,24 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     let groups = groups(done);
     let mut out: Vec<Comparison> = Vec::new();
     for group in &groups {
-        // The metric that judges the step comes first.
+        // The metric that judges the step comes first. A test of other data may have no target of a task.
         let main = group.runs[0].record.main_metric.as_ref();
-        let mut names: Vec<&String> = group.runs[0].measures.keys().collect();
+        let of_task = |m: &Measure| group.runs[0].predictions[&group.key.test].tasks.contains_key(&m.task);
+        let measures = group.runs[0].measures.iter();
+        let mut names: Vec<&String> = measures.filter(|(_, m)| of_task(m)).map(|(name, _)| name).collect();
         names.sort_by_key(|n| Some(*n) != main);
         for name in names {
             let line = group.line(name, reference(group, &groups))?;
-            let baselines = if Some(name) == main { group.against_baselines(name)? } else { Vec::new() };
+            let judged = Some(name) == main && group.runs[0].judged == Some(group.key.test.as_str());
+            let baselines = if judged { group.against_baselines(name)? } else { Vec::new() };
             out.push(Comparison { baselines, ..line });
         }
     }
-    let families: BTreeSet<(String, String)> = out.iter().map(|c| (c.step.clone(), c.metric.clone())).collect();
-    for (step, metric) in families {
+    let families: BTreeSet<_> = out.iter().map(|c| (c.step.clone(), c.split.clone(), c.metric.clone())).collect();
+    for (step, split, metric) in families {
         let mut tests: Vec<&mut Paired> = out
             .iter_mut()
-            .filter(|c| c.step == step && c.metric == metric)
+            .filter(|c| c.step == step && c.split == split && c.metric == metric)
             .filter_map(|c| c.paired.as_mut().filter(|p| p.p.is_some()))
             .collect();
         let p: Vec<f64> = tests.iter().filter_map(|t| t.p).collect();
@@ -181,7 +190,7 @@ pub(crate) fn baselines(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<S
     let mut alike = BTreeMap::<_, BTreeMap<At, &Done<'_>>>::new();
     for d in done {
         let cell = &d.record.cell;
-        let of = (cell.step.as_str(), cell.dataset.as_str(), cell.tasks.keys().collect::<Vec<_>>());
+        let of = (cell.step.as_str(), cell.dataset(), cell.tasks.keys().collect::<Vec<_>>());
         alike.entry(of).or_default().entry(at(d)).or_insert(d);
     }
     let mut datasets = BTreeMap::<&str, BTreeSet<&str>>::new();
@@ -211,13 +220,16 @@ pub(crate) fn baselines(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<S
 
 fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for d in done.iter().filter(|d| d.predictions.contains_key(TEST) && !d.measures.is_empty()) {
+    for d in done.iter().filter(|d| !d.measures.is_empty()) {
         let c = &d.record.cell;
         let swept = serde_json::to_string(&c.swept).unwrap_or_default();
-        let key = (c.step.clone(), c.strategy.clone(), swept);
-        match groups.iter_mut().find(|g| g.key == key) {
-            Some(g) => g.runs.push(*d),
-            None => groups.push(Group { key, runs: vec![*d] }),
+        for test in c.tests.keys().filter(|test| d.predictions.contains_key(*test)) {
+            let (step, strategy) = (c.step.clone(), c.strategy.clone());
+            let key = Key { step, test: test.clone(), strategy, swept: swept.clone() };
+            match groups.iter_mut().find(|g| g.key == key) {
+                Some(g) => g.runs.push(*d),
+                None => groups.push(Group { key, runs: vec![*d] }),
+            }
         }
     }
     groups
@@ -226,8 +238,9 @@ fn groups<'a>(done: &[Done<'a>]) -> Vec<Group<'a>> {
 /// What a strategy is compared with: a control under the same other swept values, or the first line there; where the
 /// strategy stands alone there, the control or the first line of the step.
 fn reference<'g, 'a>(group: &Group<'a>, groups: &'g [Group<'a>]) -> Option<&'g Group<'a>> {
-    let step: Vec<_> = groups.iter().filter(|g| g.key.0 == group.key.0).collect();
-    let alike: Vec<_> = step.iter().copied().filter(|g| g.key.2 == group.key.2).collect();
+    let same = |g: &&Group<'a>| g.key.step == group.key.step && g.key.test == group.key.test;
+    let step: Vec<_> = groups.iter().filter(same).collect();
+    let alike: Vec<_> = step.iter().copied().filter(|g| g.key.swept == group.key.swept).collect();
     let among = if alike.len() > 1 { alike } else { step };
     let found = among.iter().find(|g| g.runs[0].control).or_else(|| among.first()).copied();
     found.filter(|g| g.key != group.key)
@@ -247,7 +260,7 @@ impl Group<'_> {
             swept: c.swept.clone(),
             metric: name.to_owned(),
             class: self.class(measure),
-            split: TEST.to_owned(),
+            split: self.key.test.clone(),
             mean: interval.mean,
             ci95: [interval.low, interval.high],
             groups: whole
@@ -291,10 +304,14 @@ impl Group<'_> {
         let shared = |k| both.contains(&k);
         let (a, b) = (self.cells(&measure.task, shared), reference.cells(&measure.task, shared));
         let rows = |g: &Group<'_>| {
-            let rows = |d: &Done<'_>| d.predictions[TEST].rows.clone();
+            let rows = |d: &Done<'_>| d.predictions[&self.key.test].rows.clone();
             g.runs.iter().filter(|d| shared(at(d))).map(|d| (at(d), rows(d))).collect::<BTreeMap<_, _>>()
         };
-        let same = self.runs[0].record.data_hash == reference.runs[0].record.data_hash && rows(self) == rows(reference);
+        let data = |g: &Group<'_>| {
+            let record = g.runs[0].record;
+            record.cell.tests.get(&self.key.test).and_then(|t| Some(record.data.get(&t.dataset)?.hash.clone()))
+        };
+        let same = data(self) == data(reference) && rows(self) == rows(reference);
         if !same || a.is_empty() || b.len() != a.len() {
             return Ok(None);
         }
@@ -307,9 +324,9 @@ impl Group<'_> {
             .map(|(a, b)| Ok(value(a.predictions)? - value(b.predictions)?))
             .collect::<Result<Vec<_>>>()?;
         let rows = |name: &str| self.runs[0].record.rows.get(name).copied().unwrap_or_default();
+        let tested = self.runs[0].predictions[&self.key.test].rows.len();
         let testable = a.len() > 1 && rows("pool") > 0 && differences.iter().all(|d| d.is_finite());
-        let p =
-            testable.then(|| corrected_paired_t(&differences, rows("pool"), rows(TEST)).map(|t| t.p)).transpose()?;
+        let p = testable.then(|| corrected_paired_t(&differences, rows("pool"), tested).map(|t| t.p)).transpose()?;
         let control = reference.runs[0].control;
         Ok(Some(Paired {
             against: reference.runs[0].label(),
@@ -325,7 +342,7 @@ impl Group<'_> {
 
     /// The class that a metric is about.
     fn class(&self, measure: &Measure) -> Option<String> {
-        match self.runs[0].predictions[TEST].tasks.get(&measure.task)? {
+        match self.runs[0].predictions[&self.key.test].tasks.get(&measure.task)? {
             Predictions::Class { names, .. } => names.get(measure.metric.class(names)?).cloned(),
             _ => None,
         }
@@ -342,7 +359,8 @@ impl Group<'_> {
     /// The cells with their predictions for a task, in order.
     fn cells(&self, task: &str, which: impl Fn(At) -> bool) -> Vec<OfCell<'_>> {
         let chosen = self.runs.iter().filter(|d| which(at(d)));
-        let mut cells: Vec<_> = chosen.filter_map(|d| OfCell::new(at(d), &d.predictions[TEST], task)).collect();
+        let mut cells: Vec<_> =
+            chosen.filter_map(|d| OfCell::new(at(d), &d.predictions[&self.key.test], task)).collect();
         cells.sort_by_key(|cell| cell.at);
         cells
     }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use transplant_core::{
-    BuildCx, Dataset, Error, Field, Finding, FindingKind, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train,
-    Transform, rows_at_a_time,
+    BuildCx, Dataset, Field, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train, Transform, rows_at_a_time,
 };
-use transplant_datasets::{Chain, Draw, LoaderOptions, Parts, fit};
+use transplant_datasets::{Chain, LoaderOptions, Parts, fit};
 
 use super::hash;
 use super::parts::Components;
@@ -44,12 +43,15 @@ impl Opened {
         Ok(Self { dataset, hash, transforms, augment, identity, random: self.random, inputs, fitted_to })
     }
 
-    /// The same, fitted to the rows that a cell learns from: the data set as it is in `drawn`, and each transform that
-    /// has something to fit. `None`: nothing has.
-    pub(crate) fn fitted(&self, drawn: &Drawn) -> Result<Option<Self>> {
-        let learned = &drawn.parts.train;
-        let transforms = fit(&self.transforms, learned).map_err(at("transforms"))?;
-        if transforms.is_none() && !drawn.fitted {
+    /// The same, data set and transforms fitted to the rows that a stream learns from, as far as they have something to
+    /// fit. `None`: nothing has.
+    pub(crate) fn fitted(&self, drawn: &Parts) -> Result<Option<Self>> {
+        let learned = learned(drawn);
+        let (pool, rows) = (&learned.dataset().roles().pool, learned.rows());
+        let fitted = learned.dataset().fitted(pool, rows).map_err(at(""))?;
+        let learned = fitted.as_ref().map_or(learned.clone(), |fitted| Train::new(fitted.clone(), rows.to_vec()));
+        let transforms = fit(&self.transforms, &learned).map_err(at("transforms"))?;
+        if transforms.is_none() && fitted.is_none() {
             return Ok(None);
         }
         let transforms = transforms.unwrap_or_else(|| self.transforms.clone());
@@ -109,22 +111,12 @@ pub(crate) fn make(specs: &[Spec<dyn Transform>], key: &str, cx: &BuildCx<'_>) -
     specs.iter().enumerate().map(one).collect()
 }
 
-/// An error of a division; where classes are at fault, the finding about them.
-fn explained(e: Error, dataset: &dyn Dataset) -> Error {
-    let about_rows = |f: &Finding| matches!(f.kind, FindingKind::SingleRowClass | FindingKind::NumbersAsClasses);
-    match (e, dataset.findings().into_iter().find(about_rows)) {
-        (Error::Invalid(e), Some(found)) => Invalid { message: found.message, ..e }.into(),
-        (e, _) => e,
+/// The rows that a stream learns from, with labels or without.
+pub(crate) fn learned(parts: &Parts) -> Train {
+    match parts.train.rows().is_empty() {
+        false => parts.train.clone(),
+        true => Train::new(parts.unlabelled.dataset().clone(), parts.unlabelled.rows().to_vec()),
     }
-}
-
-/// The rows of a cell.
-#[derive(Clone)]
-pub(crate) struct Drawn {
-    /// The rows by part.
-    pub(crate) parts: Arc<Parts>,
-    /// Whether the data set was fitted to them.
-    pub(crate) fitted: bool,
 }
 
 /// The class target by which rows are drawn and classes balanced: that of the task that the step names first, or of the
@@ -135,38 +127,18 @@ pub(crate) fn drawn_by<'c>(cell: &Cell, targets: &Schema, c: &'c Components) -> 
     by.find(|target| matches!(targets.get(*target), Some(Field::Class { .. })))
 }
 
-/// Draws the rows of a cell, and fits the data set to them. Key paths of errors start at the data set's section.
-pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Components) -> Result<Drawn> {
-    let target = drawn_by(cell, open.dataset.targets(), c).ok_or_else(|| {
-        let tasks: Vec<String> = c.tasks.keys().map(|t| format!("`{t}`")).collect();
-        let message =
-            format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
-        Invalid::new(message).help("numbers alone cannot be learned from a pipeline file yet: add a task of classes")
-    })?;
-    let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
-    // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let divided = spec.division(cell.fold).map(|d| d.of(&open.dataset, Some(target))).transpose();
-    let divided = divided.map_err(|e| explained(e, open.dataset.as_ref()))?;
-    let dataset = divided.as_ref().unwrap_or(&open.dataset);
-    let parts = draw.parts(dataset, target, Seeds::new(cell.seed)).map_err(at(""))?;
-    if parts.train.rows().is_empty() {
-        return Err(Invalid::new("there is no row to train on").into());
-    }
-    let fitted = dataset.fitted(&dataset.roles().pool, parts.train.rows()).map_err(at(""))?;
-    let parts = fitted.as_ref().map(|fitted| parts.on(fitted)).unwrap_or(parts);
-    Ok(Drawn { parts: Arc::new(parts), fitted: fitted.is_some() })
-}
-
 /// The largest absolute values of two columns may differ so many times before it is told.
 const SCALES_APART: f32 = 1000.;
 
 /// What to tell when columns of the rows that are learned from are on scales far apart, as the network is given them.
-pub(crate) fn scales_apart(name: &str, open: &Opened, learned: &Train) -> Result<Option<String>> {
+pub(crate) fn scales_apart(name: &str, open: &Opened, drawn: &Parts) -> Result<Option<String>> {
     let vector = |schema: &Schema| matches!(schema.get(HIDDEN), Some(Field::Vector { .. }));
     if !vector(open.dataset.inputs()) || !vector(&open.inputs) {
         return Ok(None);
     }
     let chain = Chain::new(open.transforms.clone(), Vec::new())?;
+    let rows = learned(drawn);
+    let learned = Train::new(open.dataset.clone(), rows.rows().to_vec());
     let mut largest: Vec<f32> = Vec::new();
     for rows in learned.rows().chunks(rows_at_a_time(&open.inputs)) {
         for row in chain.plain(learned.batch(rows)?.inputs, rows)?.get(HIDDEN)?.to_vec2::<f32>()? {
@@ -280,8 +252,8 @@ mod tests {
         let pipeline = open_file(&path, &overrides, &plugins).unwrap();
         let prepared = crate::run::prepare(&pipeline, &plugins, Some(&dir.path().join("out"))).unwrap();
         let ready = &prepared.cells[0];
-        let by = drawn_by(&ready.cell, ready.open.dataset.targets(), &ready.components).map(str::to_owned);
-        (ready.parts.train.rows().len(), ready.parts.note.clone(), by)
+        let by = Some(ready.main().target.clone()).filter(|target| !target.is_empty());
+        (ready.parts().train.rows().len(), ready.parts().note.clone(), by)
     }
 
     #[test]

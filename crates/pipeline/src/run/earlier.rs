@@ -1,16 +1,17 @@
 //! What weights learned from, where a run of ours left them: its records lie beside them and say which rows of which
 //! data set were trained on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use transplant_core::{BuildCx, Plugins, Result, Seeds};
-use transplant_datasets::Parts;
+use transplant_core::{BuildCx, Error, Plugins, Result, Seeds};
 
 use super::data::{self, Opened};
 use super::layout::CellLayout;
 use super::parts::{self, Components};
 use super::record::Record;
+use super::streams::{self, ReadyStream, ReadyTest};
 
 /// What is known of the rows that some weights learned from.
 #[derive(Default)]
@@ -32,28 +33,40 @@ pub(crate) struct EarlierCell {
     pub(crate) rows: Vec<u64>,
 }
 
-/// The data set of a finished cell, opened again, with its rows.
+/// The streams and tests of a finished cell, from its data sets opened again.
 pub(crate) struct Reopened {
-    pub(crate) open: Opened,
+    pub(crate) streams: Vec<ReadyStream>,
+    pub(crate) tests: Vec<ReadyTest>,
     pub(crate) components: Components,
-    pub(crate) parts: Arc<Parts>,
 }
 
 impl Record {
-    /// Opens the data set again and divides it as it was; `None` when its content has changed.
+    /// Opens the data sets again and draws their rows as they were; `None` when the content of one has changed.
     ///
     /// # Errors
-    /// When it cannot be opened or divided any more.
+    /// When they cannot be opened or divided any more.
     pub(crate) fn reopen(&self, plugins: &Plugins) -> Result<Option<Reopened>> {
         let cx = BuildCx { plugins, base: &self.base, seeds: Seeds::new(self.cell.seed) };
-        let open = data::open(&self.dataset, &cx)?;
-        if open.hash != self.data_hash {
-            return Ok(None);
+        let mut opened = BTreeMap::new();
+        for (name, data) in &self.data {
+            let open = data::open(&data.spec, &cx)?;
+            if open.hash != data.hash {
+                return Ok(None);
+            }
+            opened.insert(name.as_str(), (&data.spec, Arc::new(open)));
         }
-        let components = parts::build(&self.cell, open.dataset.targets(), &cx)?;
-        let drawn = data::split(&self.cell, &self.dataset, &open, &components)?;
-        let open = open.fitted(&drawn)?.unwrap_or(open);
-        Ok(Some(Reopened { open, components, parts: drawn.parts }))
+        let cell = &self.cell;
+        let find = |name: &str| {
+            let found = opened.get(name).map(|(spec, open)| (*spec, open.clone()));
+            found.ok_or_else(|| Error::contract(format!("the record has no data set `{name}`")))
+        };
+        let with_labels = cell.streams.values().filter(|s| s.labels).map(|s| s.dataset.as_str());
+        let with_labels: Vec<&str> = with_labels.chain(cell.tests.values().map(|t| t.dataset.as_str())).collect();
+        let schemas = with_labels.into_iter().map(|name| Ok((name, find(name)?.1))).collect::<Result<Vec<_>>>()?;
+        let targets = streams::targets(schemas.iter().map(|(name, open)| (*name, open.dataset.targets())))?;
+        let components = parts::build(cell, &targets, &cx)?;
+        let (streams, tests) = streams::of_cell(cell, &components, &find)?;
+        Ok(Some(Reopened { streams, tests, components }))
     }
 }
 
@@ -75,8 +88,8 @@ pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> 
                 break;
             }
         };
-        let (step, dataset) = (record.cell.step.clone(), record.cell.dataset.clone());
-        let Reopened { open, components, parts } = match record.reopen(plugins) {
+        let (step, dataset) = (record.cell.step.clone(), record.cell.dataset().to_owned());
+        let Reopened { streams, components, .. } = match record.reopen(plugins) {
             Ok(Some(reopened)) => reopened,
             Ok(None) => {
                 out.not_looked = unknown(&format!("`{dataset}` of step `{step}` there has changed since"));
@@ -88,8 +101,10 @@ pub(crate) fn of_weights(name: &str, path: Option<&Path>, plugins: &Plugins) -> 
             }
         };
         let needs = components.strategy.needs();
-        let target = data::drawn_by(&record.cell, open.dataset.targets(), &components).unwrap_or_default().to_owned();
-        out.cells.push(EarlierCell { step, dataset, open: Arc::new(open), target, rows: parts.labelled_rows() });
+        for s in streams.into_iter().filter(|s| s.stream.labels) {
+            let (step, dataset, rows) = (step.clone(), s.dataset().to_owned(), s.parts.labelled_rows());
+            out.cells.push(EarlierCell { step, dataset, open: s.open, target: s.target, rows });
+        }
         if !needs.takes_weights() {
             break;
         }

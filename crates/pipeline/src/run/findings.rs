@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 use transplant_core::{Event, Finding, FindingKind, Result, Severity};
-use transplant_datasets::{Chain, Parts, split_findings};
+use transplant_datasets::{Chain, split_findings};
 
-use super::data::{Opened, drawn_by};
-use super::parts::Components;
-use crate::resolved::{Cell, DatasetSpec};
+use super::data::Opened;
+use super::prepare::Ready;
+use super::streams::ReadyStream;
 
 /// A finding and the data set that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,17 +51,20 @@ pub(crate) fn of_data(open: &Opened) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Findings about the split of a cell; where there are folds they are told apart.
+/// Findings about how the rows of a cell's stream are split; where there are folds they are told apart.
 ///
 /// # Errors
 /// When the data set has not the targets it announces.
-pub(crate) fn of_split(cell: &Cell, spec: &DatasetSpec, c: &Components, parts: &Parts) -> Result<Vec<Finding>> {
-    let Some(target) = drawn_by(cell, parts.train.dataset().targets(), c) else { return Ok(Vec::new()) };
-    let mut findings = split_findings(parts, target, cell.test)?;
-    if spec.folds.is_some() {
+pub(crate) fn of_split(ready: &Ready, stream: &ReadyStream) -> Result<Vec<Finding>> {
+    if !stream.stream.labels {
+        return Ok(Vec::new());
+    }
+    let is_tested = ready.tests.iter().any(|t| t.dataset == stream.dataset());
+    let mut findings = split_findings(&stream.parts, &stream.target, is_tested)?;
+    if stream.spec.folds.is_some() {
         // A class that is missing in one fold is tested in another.
         findings.retain(|f| f.kind != FindingKind::ClassWithoutTestRows);
-        let fold = cell.fold;
+        let fold = ready.cell.fold;
         findings.iter_mut().for_each(|f| f.message = format!("with fold {fold} as test part, {}", f.message));
     }
     Ok(findings)

@@ -33,8 +33,8 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
     let mut out = String::new();
     let mut seen = Vec::new();
     for ready in &run.cells {
-        if !seen.contains(&&ready.cell.dataset) {
-            seen.push(&ready.cell.dataset);
+        if !seen.contains(&ready.cell.dataset()) {
+            seen.push(ready.cell.dataset());
             // Writing to a string cannot fail.
             let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(run, ready, folder)?);
         }
@@ -50,7 +50,7 @@ fn chains(run: &Prepared<'_>) -> Result<String> {
     let mut steps: Vec<StepLeaks<'_>> = Vec::new();
     for ready in &run.cells {
         let leak = search.of(run, ready)?;
-        let (step, folds, of_cell) = (ready.cell.step.as_str(), ready.spec.folds.is_some(), (ready.cell.fold, leak));
+        let (step, folds, of_cell) = (ready.cell.step.as_str(), ready.spec().folds.is_some(), (ready.cell.fold, leak));
         match steps.iter_mut().find(|(s, ..)| *s == step) {
             Some((.., leaks)) => leaks.push(of_cell),
             None => steps.push((step, folds, vec![of_cell])),
@@ -74,7 +74,7 @@ fn chains(run: &Prepared<'_>) -> Result<String> {
 
 /// The parts that a step works with, by name.
 fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
-    let p = &ready.parts;
+    let p = ready.parts();
     let all = [
         ("train", p.train.rows()),
         ("validation", p.validation_rows()),
@@ -85,12 +85,12 @@ fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
 }
 
 fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
-    let (name, dataset) = (&ready.cell.dataset, &ready.open.dataset);
+    let (name, dataset) = (ready.cell.dataset(), &ready.open().dataset);
     let parts = parts(ready);
     let all: Vec<u64> = parts.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
     let mut out = format!("data set {name}, as step {} sees it: {} rows\n", ready.cell.step, all.len());
     let line = |out: &mut String, text: String| out.push_str(&format!("  {text}\n"));
-    line(&mut out, format!("the network is given {}", super::overview::fields(&ready.open.inputs)));
+    line(&mut out, format!("the network is given {}", super::overview::fields(&ready.open().inputs)));
     run.findings_of(name).for_each(|found| line(&mut out, found.line()));
     if let Some(groups) = dataset.groups() {
         let of =
@@ -105,7 +105,7 @@ fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
     }
     let prints = Prints::of(dataset.as_ref(), &all)?;
     out.push_str(&twins(&prints, &parts, dataset.as_ref()));
-    match ready.open.inputs.get(HIDDEN) {
+    match ready.open().inputs.get(HIDDEN) {
         Some(Field::Image { .. }) => {
             let path = folder.join(format!("{name}.png"));
             sheet(ready, &path)?;
@@ -193,8 +193,8 @@ fn twins(prints: &Prints, parts: &[(&str, &[u64])], dataset: &dyn Dataset) -> St
 
 /// The first training pictures of the first epoch, random transforms applied, side by side as a PNG.
 fn sheet(ready: &Ready, path: &Path) -> Result<()> {
-    let options = ready.open.loader(SHEET * SHEET, super::cells::seeds(&ready.cell));
-    let feed = Loader::train(&ready.parts.train, options)?;
+    let options = ready.open().loader(SHEET * SHEET, super::cells::seeds(&ready.cell));
+    let feed = Loader::train(&ready.parts().train, options)?;
     let images = feed.batch(0, 0)?.inputs.get(HIDDEN)?.to_dtype(DType::F32)?;
     let (n, channels, height, width) = images.dims4()?;
     let bytes = scaled(&images)?;
@@ -228,8 +228,8 @@ fn scaled(images: &Tensor) -> Result<Vec<u8>> {
 
 /// The first training texts.
 fn texts(ready: &Ready) -> Result<Vec<String>> {
-    let rows = ready.parts.train.rows();
-    let batch = ready.parts.train.batch(&rows[..TEXTS.min(rows.len())])?;
+    let rows = ready.parts().train.rows();
+    let batch = ready.parts().train.batch(&rows[..TEXTS.min(rows.len())])?;
     let texts = batch.inputs.get(TEXT)?.to_vec2::<u8>()?;
     let shown = |bytes: Vec<u8>| {
         let text = String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\n', " ");

@@ -26,17 +26,26 @@ pub struct EarlierLabels {
 /// The labels that the network of a cell has learned from before, the nearest step first.
 pub(crate) fn before(run: &Prepared<'_>, ready: &Ready) -> Vec<EarlierLabels> {
     let chain = run.learned_from(ready);
-    let own = |r: &&&Ready| r.cell.dataset == ready.cell.dataset;
-    let rows = |r: &Ready| r.parts.labelled_rows();
-    let all: BTreeSet<u64> = chain.iter().filter(own).flat_map(|r| rows(r)).chain(rows(ready)).collect();
-    let of = |r: &&Ready| EarlierLabels {
-        step: r.cell.step.clone(),
-        dataset: r.cell.dataset.clone(),
-        labels: rows(r).len(),
-        same_records: r.cell.dataset != ready.cell.dataset && run.same_records(r, ready),
-        chain: (r.cell.dataset == ready.cell.dataset).then_some(all.len()),
+    let rows = |r: &Ready, dataset: &str| -> Vec<u64> {
+        r.labelled().filter(|s| s.dataset() == dataset).flat_map(|s| s.parts.labelled_rows()).collect()
     };
-    chain.iter().map(of).collect()
+    let own: BTreeSet<&str> = ready.labelled().map(|s| s.dataset()).collect();
+    let mut out = Vec::new();
+    for before in &chain {
+        let datasets: BTreeSet<&str> = before.labelled().map(|s| s.dataset()).collect();
+        for dataset in datasets {
+            let used = || chain.iter().copied().chain([ready]).flat_map(|r| rows(r, dataset));
+            let same = || ready.labelled().any(|s| run.same_records(dataset, s.dataset()));
+            out.push(EarlierLabels {
+                step: before.cell.step.clone(),
+                dataset: dataset.to_owned(),
+                labels: rows(before, dataset).len(),
+                same_records: !own.contains(dataset) && same(),
+                chain: own.contains(dataset).then(|| used().collect::<BTreeSet<u64>>().len()),
+            });
+        }
+    }
+    out
 }
 
 /// The same in words, over the cells of a step; `None` when no step before it has used any.

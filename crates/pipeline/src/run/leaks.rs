@@ -11,6 +11,7 @@ use transplant_datasets::{Prints, equal_by_chance};
 
 use super::earlier::{self, Earlier};
 use super::prepare::{Prepared, Ready};
+use super::streams::ReadyTest;
 use crate::span;
 
 /// What was found when the test rows of a cell were looked for among those that its network has learned from.
@@ -102,36 +103,59 @@ impl Leaks {
     /// When a row cannot be read.
     pub(crate) fn of(&mut self, run: &Prepared<'_>, ready: &Ready) -> Result<Leak> {
         let mut leak = Leak::default();
-        if !ready.cell.test {
-            return Ok(leak);
+        for test in &ready.tests {
+            leak.rows += self.of_test(run, ready, test, &mut leak.found)?;
         }
-        let (name, test) = (&ready.cell.dataset, ready.parts.test.rows());
-        let here = Learned {
-            by: By::Itself,
-            key: name.clone(),
-            dataset: &ready.open.dataset,
-            target: ready.target(),
-            rows: ready.parts.labelled_rows(),
-        };
-        self.prints.entry(name.clone()).or_default().add(ready.open.dataset.as_ref(), test)?;
+        if let (false, Some((_, earlier))) = (ready.tests.is_empty(), self.of_weights(run, ready)) {
+            leak.not_looked.extend(earlier.not_looked.clone());
+        }
+        Ok(leak)
+    }
+
+    /// What the weights that a chain begins with have learned from, by their name.
+    fn of_weights(&mut self, run: &Prepared<'_>, ready: &Ready) -> Option<(String, Arc<Earlier>)> {
+        let first = run.learned_from(ready).last().copied().unwrap_or(ready);
+        let weights = first.cell.weights.clone().filter(|_| first.takes_weights())?;
+        let path = run.weights.get(&weights).and_then(|w| w.path.as_deref());
+        let earlier = self.earlier(run.plugins, &weights, path);
+        Some((weights, earlier))
+    }
+
+    /// Adds what is found of one test; returns the number of its rows that were learned from.
+    fn of_test(
+        &mut self,
+        run: &Prepared<'_>,
+        ready: &Ready,
+        test: &ReadyTest,
+        found: &mut Vec<Found>,
+    ) -> Result<usize> {
+        self.prints.entry(test.dataset.clone()).or_default().add(test.rows.dataset().as_ref(), test.rows.rows())?;
         let mut rows = BTreeSet::new();
-        self.among(ready, here, &mut leak, &mut rows)?;
-        let chain = run.learned_from(ready);
-        for before in &chain {
-            let (step, dataset) = (before.cell.step.clone(), before.cell.dataset.clone());
-            let same_records = run.same_records(ready, before);
+        for stream in ready.labelled() {
             let learned = Learned {
-                by: By::Step { step, dataset: dataset.clone(), same_records },
-                key: dataset,
-                dataset: &before.open.dataset,
-                target: before.target(),
-                rows: before.parts.labelled_rows(),
+                by: By::Itself,
+                key: stream.dataset().to_owned(),
+                dataset: &stream.open.dataset,
+                target: &stream.target,
+                rows: stream.parts.labelled_rows(),
             };
-            self.among(ready, learned, &mut leak, &mut rows)?;
+            self.among(test, learned, found, &mut rows)?;
         }
-        let first = chain.last().copied().unwrap_or(ready);
-        if let Some(weights) = first.cell.weights.as_ref().filter(|_| first.takes_weights()) {
-            let earlier = self.earlier(run.plugins, weights, run.weights.get(weights).and_then(|w| w.path.as_deref()));
+        for before in &run.learned_from(ready) {
+            for stream in before.labelled() {
+                let (step, dataset) = (before.cell.step.clone(), stream.dataset().to_owned());
+                let same_records = run.same_records(&test.dataset, &dataset);
+                let learned = Learned {
+                    by: By::Step { step, dataset: dataset.clone(), same_records },
+                    key: dataset,
+                    dataset: &stream.open.dataset,
+                    target: &stream.target,
+                    rows: stream.parts.labelled_rows(),
+                };
+                self.among(test, learned, found, &mut rows)?;
+            }
+        }
+        if let Some((weights, earlier)) = self.of_weights(run, ready) {
             for cell in &earlier.cells {
                 let learned = Learned {
                     by: By::Weights { weights: weights.clone(), step: cell.step.clone() },
@@ -140,12 +164,10 @@ impl Leaks {
                     target: &cell.target,
                     rows: cell.rows.clone(),
                 };
-                self.among(ready, learned, &mut leak, &mut rows)?;
+                self.among(test, learned, found, &mut rows)?;
             }
-            leak.not_looked.extend(earlier.not_looked.clone());
         }
-        leak.rows = rows.len();
-        Ok(leak)
+        Ok(rows.len())
     }
 
     fn earlier(&mut self, plugins: &Plugins, weights: &str, path: Option<&Path>) -> Arc<Earlier> {
@@ -153,9 +175,15 @@ impl Leaks {
         found.or_insert_with(|| Arc::new(earlier::of_weights(weights, path, plugins))).clone()
     }
 
-    /// Looks for the test rows of a cell among rows that were learned from.
-    fn among(&mut self, ready: &Ready, by: Learned<'_>, leak: &mut Leak, all: &mut BTreeSet<u64>) -> Result<()> {
-        let (name, test, tested) = (&ready.cell.dataset, ready.parts.test.rows(), &ready.open.dataset);
+    /// Looks for test rows among rows that were learned from.
+    fn among(
+        &mut self,
+        of: &ReadyTest,
+        by: Learned<'_>,
+        found_before: &mut Vec<Found>,
+        all: &mut BTreeSet<u64>,
+    ) -> Result<()> {
+        let (name, test, tested) = (&of.dataset, of.rows.rows(), &of.open.dataset);
         self.prints.entry(by.key.clone()).or_default().add(by.dataset.as_ref(), &by.rows)?;
         let mut again = self.prints[name].known_again(test, &self.prints[&by.key], &by.rows);
         let mut same: BTreeMap<u64, u64> = again.records.iter().map(|t| (t.row, t.like)).collect();
@@ -166,7 +194,7 @@ impl Leaks {
         }
         let rows: BTreeSet<u64> = again.inputs.iter().map(|equal| equal.row).collect();
         let common = equal_by_chance(tested.as_ref(), test, &rows, by.dataset.as_ref(), &by.rows)?;
-        let labels = Labels::new(ready, &by)?;
+        let labels = Labels::new(of, &by)?;
         let pictures = tested.inputs().values().any(|field| matches!(field, Field::Image { .. }));
         let (mut equal, mut chance) = (BTreeMap::new(), BTreeMap::new());
         for row in &again.inputs {
@@ -183,7 +211,7 @@ impl Leaks {
         for (because, found) in [(Because::Same, same), (Because::EqualInputs, equal), (Because::Chance, chance)] {
             let Some((row, like)) = found.first_key_value() else { continue };
             let (tested, rows, first) = (name.clone(), [found.len(), test.len()], [*row, *like]);
-            leak.found.push(Found { by: by.by.clone(), because, tested, rows, first });
+            found_before.push(Found { by: by.by.clone(), because, tested, rows, first });
             if because != Because::Chance {
                 all.extend(found.keys());
             }
@@ -196,12 +224,12 @@ impl Leaks {
 struct Labels(Option<[Vec<Option<u32>>; 2]>);
 
 impl Labels {
-    fn new(ready: &Ready, by: &Learned<'_>) -> Result<Self> {
-        let (ours, theirs) = (ready.open.dataset.targets().get(ready.target()), by.dataset.targets().get(by.target));
+    fn new(test: &ReadyTest, by: &Learned<'_>) -> Result<Self> {
+        let (ours, theirs) = (test.open.dataset.targets().get(&test.target), by.dataset.targets().get(by.target));
         if ours.is_none() || ours != theirs {
             return Ok(Self(None));
         }
-        Ok(Self(Some([ready.open.dataset.classes_of(ready.target())?, by.dataset.classes_of(by.target)?])))
+        Ok(Self(Some([test.open.dataset.classes_of(&test.target)?, by.dataset.classes_of(by.target)?])))
     }
 
     /// Whether both rows are labelled, and not alike: neither is a copy of the other then.

@@ -35,6 +35,7 @@ mod record;
 mod report;
 mod shape;
 mod source;
+mod streams;
 mod summary;
 mod table;
 mod usage;
@@ -160,7 +161,7 @@ fn finish(run: &Prepared<'_>, done: &[Finished]) -> Result<Outcome> {
     write_atomically(&files.ledger(), ledger::ledger(name, &records).as_bytes())?;
     let of = done.iter().zip(&run.cells);
     let cells: Vec<_> =
-        of.map(|(f, ready)| (f.record.cell.id.as_str(), &f.predictions, &*ready.open.dataset)).collect();
+        of.map(|(f, ready)| (f.record.cell.id.as_str(), &f.predictions, ready.datasets_by_split())).collect();
     predictions::write_csv(&files.predictions(), &cells)?;
     lock::write(&run.folder, run, &records)?;
     summary.write(&run.folder)?;

@@ -10,7 +10,7 @@ use super::leaks::{Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
 use super::{cache, labels, leaks};
-use crate::resolved::Cell;
+use crate::resolved::{Cell, StreamSpec, TEST};
 
 /// Describes a prepared pipeline.
 ///
@@ -72,25 +72,20 @@ fn one_kind(
     let cell = &first.cell;
     let from = run.source_name(first).map_or_else(|| "from scratch".to_owned(), |from| format!("from {from}"));
     writeln!(out, "\nstep {}, {name}: {} cells, {from}", cell.step, alike.len())?;
-    let folds = first.spec.folds.is_some();
+    let folds = first.spec().folds.is_some();
     let at = |c: &Cell| format!("{}/{}{}", c.seed, c.draw, if folds { format!("/{}", c.fold) } else { String::new() });
     let seeds: Vec<_> = alike.iter().map(|(c, _)| at(&c.cell)).collect();
     writeln!(out, "  seed/draw{}: {}", if folds { "/fold" } else { "" }, seeds.join(" "))?;
-    let rows = |n: usize, what: &str| format!("{n} {what}");
-    let parts = &first.parts;
-    let mut counts = vec![rows(parts.train.rows().len(), "train")];
-    counts.push(rows(parts.validation_rows().len(), "validation"));
-    counts.push(rows(parts.unlabelled.rows().len(), "unlabelled"));
-    counts.push(rows(if cell.test { parts.test.rows().len() } else { 0 }, "test"));
-    writeln!(out, "  data set {}: {} rows; stream {}", cell.dataset, counts.join(", "), shape.streams.join(", "))?;
-    let labels = parts.train.rows().len() + parts.validation_rows().len();
-    let budget = first.spec.labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
-    writeln!(out, "  label budget: {budget}, {labels} labels used")?;
+    let several = first.streams.len() > 1 || first.tests.iter().any(|t| t.name != TEST);
+    match several {
+        false => one_stream(first, shape, out)?,
+        true => several_streams(first, shape, out)?,
+    }
     let before: Vec<_> = alike.iter().map(|(c, _)| labels::before(run, c)).collect();
     if let Some(text) = labels::in_words(&before.iter().map(Vec::as_slice).collect::<Vec<_>>()) {
         writeln!(out, "  labels {text}")?;
     }
-    if let Some(note) = &parts.note {
+    for note in first.streams.iter().filter_map(|s| s.parts.note.as_ref()) {
         writeln!(out, "  {note}")?;
     }
     for note in &shape.notes {
@@ -119,6 +114,55 @@ fn one_kind(
         writeln!(out, "{}", cache::in_words(run, first, phase))?;
     }
     Ok(())
+}
+
+/// The rows of a step with one stream and the test part of its data set.
+fn one_stream(ready: &Ready, shape: &Shape, out: &mut String) -> std::fmt::Result {
+    let parts = ready.parts();
+    let tested = ready.tests.first().map_or(0, |t| t.rows.rows().len());
+    writeln!(
+        out,
+        "  data set {}: {} train, {} validation, {} unlabelled, {tested} test rows; stream {}",
+        ready.cell.dataset(),
+        parts.train.rows().len(),
+        parts.validation_rows().len(),
+        parts.unlabelled.rows().len(),
+        shape.streams.join(", ")
+    )?;
+    let budget = ready.spec().labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
+    writeln!(out, "  label budget: {budget}, {} labels used", parts.labelled_rows().len())
+}
+
+/// The rows of each stream and test.
+fn several_streams(ready: &Ready, shape: &Shape, out: &mut String) -> std::fmt::Result {
+    for s in &ready.streams {
+        let (train, validation) = (s.parts.train.rows().len(), s.parts.validation_rows().len());
+        let rows = match s.stream.labels {
+            true => format!("{train} train, {validation} validation rows, {} labels used", train + validation),
+            false => format!("{} rows without labels", s.parts.unlabelled.rows().len()),
+        };
+        writeln!(out, "  stream {}: {}, {rows}", s.name, of_dataset(s.dataset(), &s.stream))?;
+    }
+    for name in shape.streams.iter().skip(ready.streams.len()) {
+        let rows = ready.parts().unlabelled.rows().len();
+        writeln!(out, "  stream {name}: data set {}, {rows} rows that are not drawn", ready.cell.dataset())?;
+    }
+    for t in &ready.tests {
+        let domains = ready.cell.tests.get(&t.name).and_then(|t| t.domains.as_ref());
+        let domains = domains.map_or_else(String::new, |d| format!(" of {}", d.join(", ")));
+        writeln!(out, "  test {}: data set {}, {} rows{domains}", t.name, t.dataset, t.rows.rows().len())?;
+    }
+    if let Some(domain) = &ready.cell.held_out {
+        writeln!(out, "  held out: {domain}")?;
+    }
+    Ok(())
+}
+
+/// A data set with what a stream takes of it.
+pub(super) fn of_dataset(name: &str, stream: &StreamSpec) -> String {
+    let part = stream.part.as_ref().map_or_else(String::new, |p| format!(", part {p}"));
+    let domains = stream.domains.as_ref().map_or_else(String::new, |d| format!(" of {}", d.join(", ")));
+    format!("data set {name}{part}{domains}")
 }
 
 /// The fields of a schema in words.

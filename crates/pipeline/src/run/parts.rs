@@ -38,7 +38,10 @@ pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<C
         let task: Arc<dyn Task> = cx.make(spec).map_err(at(&here))?.into();
         if !targets.contains_key(task.target()) {
             let there = targets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let e = Invalid::key("target", format!("data set `{}` has no target `{}`", cell.dataset, task.target()));
+            let e = Invalid::key(
+                "target",
+                format!("data set `{}` has no target `{}`", cell.datasets().join("`, `"), task.target()),
+            );
             return Err(e.help(format!("it has: {there}")).under(&here).into());
         }
         tasks.insert(name.clone(), task);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{Dataset, Error, Predictions, Result, load_safetensors, save_safetensors, write_atomically};
@@ -19,6 +20,9 @@ pub(crate) struct SplitPredictions {
     /// By task.
     pub tasks: BTreeMap<String, Predictions>,
 }
+
+/// Data sets by split.
+pub(crate) type Datasets = BTreeMap<String, Arc<dyn Dataset>>;
 
 /// Predictions by split.
 pub(crate) type CellPredictions = BTreeMap<String, SplitPredictions>;
@@ -101,19 +105,19 @@ fn unsigned(t: &Tensor) -> Result<Vec<u64>> {
 
 /// Writes `predictions.csv`: one line a cell, row and task, with the row's name beside its number and a column for the
 /// score of every class. The data set of each cell knows the names.
-pub(crate) fn write_csv(path: &Path, cells: &[(&str, &CellPredictions, &dyn Dataset)]) -> Result<()> {
+pub(crate) fn write_csv(path: &Path, cells: &[(&str, &CellPredictions, Datasets)]) -> Result<()> {
     let columns = columns(cells);
     let bad = |e: csv::Error| Error::data(path, None, e.to_string());
     let mut csv = csv::Writer::from_writer(Vec::new());
     let header = ["cell", "row", "name", "split", "group", "task", "label"].map(str::to_owned);
     csv.write_record(header.into_iter().chain(columns.iter().map(|c| format!("score_{c}")))).map_err(bad)?;
-    for (cell, splits, dataset) in cells {
+    for (cell, splits, datasets) in cells {
         for (split, p) in splits.iter() {
             for (task, predictions) in &p.tasks {
                 for (i, row) in p.rows.iter().enumerate() {
                     let group = p.groups.get(i).copied().unwrap_or(*row);
                     let (label, scores) = cells_of(predictions, i, &columns);
-                    let name = dataset.row_name(*row).unwrap_or_default();
+                    let name = datasets.get(split).and_then(|d| d.row_name(*row)).unwrap_or_default();
                     let (row, group) = (row.to_string(), group.to_string());
                     let fixed = [(*cell).to_owned(), row, name, split.clone(), group, task.clone(), label];
                     csv.write_record(fixed.into_iter().chain(scores)).map_err(bad)?;
@@ -126,7 +130,7 @@ pub(crate) fn write_csv(path: &Path, cells: &[(&str, &CellPredictions, &dyn Data
 }
 
 /// Names of all classes, in the order in which cells name them; `value` for numbers.
-fn columns(cells: &[(&str, &CellPredictions, &dyn Dataset)]) -> Vec<String> {
+fn columns(cells: &[(&str, &CellPredictions, Datasets)]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let all = cells.iter().flat_map(|(_, c, _)| c.values()).flat_map(|p| p.tasks.values());
     for predictions in all {
@@ -195,7 +199,9 @@ mod tests {
         }
         let options = serde_json::json!({"folder": folder, "height": 1, "width": 1, "channels": 1});
         let pictures = ImageFolder::load(serde_json::from_value(options).unwrap())?;
-        write_csv(&path, &[("transfer-seed0", &example(), &pictures)])?;
+        let pictures: Arc<dyn Dataset> = Arc::new(pictures);
+        let datasets = BTreeMap::from([("test".to_owned(), pictures)]);
+        write_csv(&path, &[("transfer-seed0", &example(), datasets)])?;
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "cell,row,name,split,group,task,label,score_cat,\"score_a, dog\",score_value");

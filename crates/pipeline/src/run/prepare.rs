@@ -8,19 +8,26 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
+use transplant_core::{
+    BuildCx, Error, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec, StreamNeed, Transform,
+};
 use transplant_datasets::Parts;
 
-use super::data::{self, Drawn, Opened};
+use super::cells::VALIDATION;
+use super::data::{self, Opened};
 use super::device;
 use super::findings::{self, DataFinding};
 use super::folder::Folder;
 use super::hash;
+use super::overview::fields;
 use super::parts::{self, Components};
+use super::predictions::Datasets;
+use super::record::DataRecord;
 use super::shape::{self, Shape};
 use super::source::{OpenWeights, Source};
+use super::streams::{self, DrawnStream, ReadyStream, ReadyTest};
 use crate::file::{FileError, Place};
-use crate::resolved::{Cell, DatasetSpec, Pipeline};
+use crate::resolved::{Cell, DatasetSpec, Pipeline, TEST};
 use crate::text_at_key;
 
 /// A pipeline that is ready to run.
@@ -57,10 +64,12 @@ pub struct Prepared<'a> {
 pub struct Ready {
     /// The cell.
     pub cell: Cell,
-    /// Its data set, with what the weights it starts from call for.
-    pub spec: DatasetSpec,
-    /// The same, open.
-    pub open: Arc<Opened>,
+    /// What it learns from; the main stream ([`Cell::main`]) comes first.
+    pub streams: Vec<ReadyStream>,
+    /// What it is tested on.
+    pub tests: Vec<ReadyTest>,
+    /// The targets of all its data sets.
+    pub targets: Schema,
     /// The pretrained weights at the start of the chain of steps up to here.
     pub root: Option<String>,
     /// Hash of all that decides its result.
@@ -69,10 +78,8 @@ pub struct Ready {
     pub from: Option<usize>,
     /// Tasks whose classes are the same in that cell.
     pub same_labels: Vec<String>,
-    /// Its rows.
-    pub parts: Arc<Parts>,
-    /// What to tell of what the network is given; `None`: nothing.
-    pub scales: Option<String>,
+    /// What to tell of what the network is given.
+    pub scales: Vec<String>,
     /// Its components.
     pub components: Components,
     /// The number of its shape.
@@ -127,8 +134,10 @@ pub fn prepare<'a>(
     let mut known = Known::default();
     for cell in &pipeline.cells {
         let ready = prepared.ready(cell, &cx, &mut known)?;
-        let section = format!("datasets.{}", cell.dataset);
-        prepared.find(&ready, &mut known).map_err(|e| locate(e.under(&section)))?;
+        for stream in &ready.streams {
+            let section = format!("datasets.{}", stream.dataset());
+            prepared.find(&ready, stream, &mut known).map_err(|e| locate(e.under(&section)))?;
+        }
         prepared.cells.push(ready);
     }
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
@@ -143,23 +152,74 @@ pub fn prepare<'a>(
 /// What cells have in common and is made once.
 #[derive(Default)]
 struct Known {
-    /// Rows by data set, seed, draw, fold and tasks.
-    drawn: BTreeMap<RowsOf, Drawn>,
-    /// Data sets fitted to such rows, by the transforms that weights call for, and what there is to tell of them.
-    fitted: BTreeMap<(RowsOf, String), (Arc<Opened>, Option<String>)>,
+    /// Rows of streams and tests by what decides them, in JSON.
+    drawn: BTreeMap<String, Arc<DrawnStream>>,
+    tested: BTreeMap<String, Vec<u64>>,
+    /// Data sets fitted to rows that a cell learns from, by these rows and the transforms that weights call for, and
+    /// what there is to tell of them.
+    fitted: BTreeMap<String, (Arc<Opened>, Option<String>)>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
     /// Data sets whose rows were looked through, with their transforms.
     looked_through: BTreeSet<String>,
 }
 
-/// What decides which rows a cell has: data set, seed, draw, fold and tasks.
-type RowsOf = (String, u64, u64, u64, String);
-
 impl Ready {
-    /// The target by which its rows are drawn.
-    pub(crate) fn target(&self) -> &str {
-        data::drawn_by(&self.cell, self.open.dataset.targets(), &self.components).unwrap_or_default()
+    /// The stream that what is said of a cell's data in one word is said of.
+    pub(crate) fn main(&self) -> &ReadyStream {
+        &self.streams[0]
+    }
+
+    /// The data set of the main stream, with what the weights that the cell starts from call for.
+    pub(crate) fn spec(&self) -> &DatasetSpec {
+        &self.main().spec
+    }
+
+    /// The same, open.
+    pub(crate) fn open(&self) -> &Arc<Opened> {
+        &self.main().open
+    }
+
+    /// The rows of the main stream.
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.main().parts
+    }
+
+    /// The streams with labels.
+    pub(crate) fn labelled(&self) -> impl Iterator<Item = &ReadyStream> {
+        self.streams.iter().filter(|s| s.stream.labels)
+    }
+
+    /// The test that the step is judged by: that of its data set, or the first that is of it, or the first.
+    pub(crate) fn judged(&self) -> Option<&ReadyTest> {
+        let by = |is: &dyn Fn(&&ReadyTest) -> bool| self.tests.iter().find(is);
+        by(&|t| t.name == TEST).or_else(|| by(&|t| t.dataset == self.cell.dataset())).or_else(|| self.tests.first())
+    }
+
+    /// Streams without labels that the strategy needs and the file does not name: each has the rows of the main data
+    /// set that are not drawn.
+    pub(crate) fn not_named(&self) -> Vec<String> {
+        let needs = self.components.strategy.needs();
+        needs.unlabelled().filter(|n| !self.cell.streams.contains_key(*n)).map(str::to_owned).collect()
+    }
+
+    /// Its data sets, for its record.
+    pub(crate) fn data(&self) -> BTreeMap<String, DataRecord> {
+        let of_streams = self.streams.iter().map(|s| (s.dataset(), s.spec.clone(), s.open.hash.clone()));
+        let of_tests = self.tests.iter().map(|t| (t.dataset.as_str(), t.spec.clone(), t.open.hash.clone()));
+        let all = of_tests.chain(of_streams);
+        all.map(|(name, spec, hash)| (name.to_owned(), DataRecord { spec, hash })).collect()
+    }
+
+    /// The data set whose rows each split of the predictions has.
+    pub(crate) fn datasets_by_split(&self) -> Datasets {
+        let tests = self.tests.iter().map(|t| (t.name.clone(), t.open.dataset.clone()));
+        tests.chain([(VALIDATION.to_owned(), self.open().dataset.clone())]).collect()
+    }
+
+    /// The streams without labels.
+    pub(crate) fn unlabelled(&self) -> impl Iterator<Item = &ReadyStream> {
+        self.streams.iter().filter(|s| !s.stream.labels)
     }
 
     /// Whether its strategy takes anything from what it starts from; what does not is a control.
@@ -176,73 +236,48 @@ impl Prepared<'_> {
         std::iter::successors(before(&ready), before).collect()
     }
 
-    /// Whether the data sets of two cells have the same records, however each divides them.
-    pub(crate) fn same_records(&self, a: &Ready, b: &Ready) -> bool {
-        let key = |r: &Ready| self.plugins.rows_key(&r.spec.source, &self.base).ok();
+    /// Whether two data sets of the file have the same records, however each divides them.
+    pub(crate) fn same_records(&self, a: &str, b: &str) -> bool {
+        let key = |name: &str| self.plugins.rows_key(&self.pipeline.datasets.get(name)?.source, &self.base).ok();
         key(a).is_some_and(|of_a| key(b) == Some(of_a))
     }
 
     fn ready(&mut self, cell: &Cell, cx: &BuildCx<'_>, known: &mut Known) -> Result<Ready, FileError> {
         let here = |e: Error| self.pipeline.locate_in(cell, e);
-        let missing = || here(Invalid::key("dataset", format!("there is no data set `{}`", cell.dataset)).into());
-        let spec = self.pipeline.datasets.get(&cell.dataset).ok_or_else(missing)?;
-        let open = self.datasets.get(&cell.dataset).ok_or_else(missing)?;
-        let components = parts::build(cell, open.dataset.targets(), cx).map_err(here)?;
-        let section = format!("datasets.{}", cell.dataset);
-        let in_section = |e: Error| self.pipeline.locate(e.under(&section));
-        let tasks = json!([cell.tasks, cell.first_task]).to_string();
-        if cell.test_views > 0 && !open.random {
-            let e = Invalid::key(
-                "test_views",
-                format!("data set `{}` has no random transform that makes views", cell.dataset),
-            );
-            let e = e.help(format!("list some under `datasets.{}.augment`, such as `flip`", cell.dataset));
+        let with_labels: Vec<&str> = {
+            let labelled = cell.streams.values().filter(|s| s.labels).map(|s| s.dataset.as_str());
+            labelled.chain(cell.tests.values().map(|t| t.dataset.as_str())).collect()
+        };
+        let schemas = with_labels.iter().map(|name| Ok((*name, self.dataset(name)?.1.dataset.targets())));
+        let schemas = schemas.collect::<Result<Vec<_>, Invalid>>().map_err(|e| here(e.into()))?;
+        let targets = streams::targets(schemas).map_err(|e| here(e.into()))?;
+        let components = parts::build(cell, &targets, cx).map_err(here)?;
+        let any_random = cell.tests.values().any(|t| self.datasets.get(&t.dataset).is_some_and(|d| d.random));
+        if cell.test_views > 0 && !any_random {
+            let name = cell.dataset();
+            let e = Invalid::key("test_views", format!("data set `{name}` has no random transform that makes views"));
+            let e = e.help(format!("list some under `datasets.{name}.augment`, such as `flip`"));
             return Err(here(e.into()));
         }
-        let draw = (cell.dataset.clone(), cell.seed, cell.draw, cell.fold, tasks);
-        let drawn = match known.drawn.get(&draw) {
-            Some(drawn) => drawn.clone(),
-            None => data::split(cell, spec, open, &components).map_err(in_section)?,
-        };
-        known.drawn.insert(draw.clone(), drawn.clone());
-        let parts = drawn.parts.clone();
-        check_roles(cell, spec, &parts, cx).map_err(here)?;
-        check_unlabelled(cell, &components, &parts).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
         let upstream = from.map(|i| &self.cells[i]);
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
-        let called_for = root.as_ref().and_then(|name| self.weights.get(name));
-        let called_for = called_for.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
-        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
-        let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
-        let under = (draw, json!(called_for).to_string());
-        let (open, scales) = match known.fitted.get(&under) {
-            Some(fitted) => fitted.clone(),
-            None => {
-                let open = match called_for.is_empty() {
-                    true => open.clone(),
-                    false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
-                };
-                let open = open.fitted(&drawn).map_err(in_section)?.map_or(open, Arc::new);
-                let scales = data::scales_apart(&cell.dataset, &open, &parts.train);
-                (open, scales.map_err(in_section)?)
-            }
-        };
-        known.fitted.insert(under, (open.clone(), scales.clone()));
-        let mut spec = spec.clone();
-        spec.transforms.extend(called_for);
-        let same_labels = upstream.map(|u| {
-            let source = u.open.dataset.targets();
-            shape::same_labels(&components, open.dataset.targets(), &u.components, source)
-        });
+        let (streams, scales) = self.streams(cell, &components, root.as_deref(), cx, known)?;
+        let tests = self.tests(cell, &components, &streams, root.as_deref(), cx, known)?;
+        check_streams(cell, &components, &streams).map_err(here)?;
+        check_inputs(&streams, &tests).map_err(here)?;
+        check_roles(cell, &streams[0], &tests, cx).map_err(here)?;
+        let open = streams[0].open.clone();
+        let same_labels = upstream.map(|u| shape::same_labels(&components, &targets, &u.components, &u.targets));
         let same_labels = same_labels.unwrap_or_else(|| {
             let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
-            let fields = shape::fields(&components, open.dataset.targets());
+            let fields = shape::fields(&components, &targets);
             weights.map_or_else(Vec::new, |w| w.same_labels(&fields, &cell.backbone))
         });
         let kind = json!([
             cell.step,
-            cell.dataset,
+            cell.streams,
+            cell.tests,
             cell.backbone,
             cell.tasks,
             cell.strategies,
@@ -262,8 +297,7 @@ impl Prepared<'_> {
                     Source::Cell { step, tensors, same_labels: &same_labels }
                 });
                 let source = of_cell.or_else(|| self.weights_of(cell));
-                let targets = open.dataset.targets();
-                let shape = shape::shape(cell, &components, &open.inputs, targets, source).map_err(here)?;
+                let shape = shape::shape(cell, &components, &open.inputs, &targets, source).map_err(here)?;
                 known.shapes.insert(kind.to_string(), self.shapes.len());
                 self.shapes.push(shape);
                 self.shapes.len() - 1
@@ -272,26 +306,157 @@ impl Prepared<'_> {
         let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
         let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
-        let key = self.key(cell, &spec, &open, started_from.as_deref()).map_err(here)?;
-        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, scales, components, shape })
+        let key = self.key(cell, &streams, &tests, started_from.as_deref()).map_err(here)?;
+        let cell = cell.clone();
+        Ok(Ready { cell, streams, tests, targets, root, key, from, same_labels, scales, components, shape })
     }
 
-    /// Adds what there is to tell about a cell's data, once.
+    /// A data set of the file, as it is written and open.
+    fn dataset(&self, name: &str) -> Result<(&DatasetSpec, &Arc<Opened>), Invalid> {
+        let missing = || Invalid::key("dataset", format!("there is no data set `{name}`"));
+        let spec = self.pipeline.datasets.get(name).ok_or_else(missing)?;
+        Ok((spec, self.datasets.get(name).ok_or_else(missing)?))
+    }
+
+    /// A data set with the transforms that the weights at the start of a chain call for, and these.
+    fn called_for(
+        &self,
+        name: &str,
+        root: Option<&str>,
+        cx: &BuildCx<'_>,
+    ) -> Result<(DatasetSpec, Arc<Opened>, Vec<Spec<dyn Transform>>), FileError> {
+        let in_section = |e: Error| self.pipeline.locate(e.under(&format!("datasets.{name}")));
+        let (spec, open) = self.dataset(name).map_err(|e| in_section(e.into()))?;
+        let weights = root.and_then(|name| self.weights.get(name));
+        let more = weights.map_or_else(Vec::new, |w| w.calls_for(&open.inputs, spec));
+        let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
+        let more = more.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+        let open = match more.is_empty() {
+            true => open.clone(),
+            false => Arc::new(open.followed_by(&more, cx).map_err(in_section)?),
+        };
+        let mut spec = spec.clone();
+        spec.transforms.extend(more.clone());
+        Ok((spec, open, more))
+    }
+
+    /// The streams of a cell, the main one first, and what there is to tell of their inputs. What data sets and
+    /// transforms fit to rows is fitted once for each data set: to the rows that its first stream learns from.
+    fn streams(
+        &self,
+        cell: &Cell,
+        c: &Components,
+        root: Option<&str>,
+        cx: &BuildCx<'_>,
+        known: &mut Known,
+    ) -> Result<(Vec<ReadyStream>, Vec<String>), FileError> {
+        let tasks = json!([cell.tasks, cell.first_task]);
+        let mut opened = BTreeMap::<&str, Arc<Opened>>::new();
+        let (mut out, mut told) = (Vec::new(), Vec::new());
+        for name in streams::in_order(cell) {
+            let stream = &cell.streams[name];
+            let dataset = stream.dataset.as_str();
+            let in_section = |e: Error| self.pipeline.locate(e.under(&format!("datasets.{dataset}")));
+            let at_stream = |e: Error| match &e {
+                // Which rows a stream has is said where the stream is.
+                Error::Invalid(i) if matches!(i.path.first().map(String::as_str), Some("part" | "domain")) => {
+                    self.pipeline.locate_in(cell, e.under(&format!("streams.{name}")))
+                }
+                Error::Invalid(i) if i.path.first().is_some_and(|key| key == "held_out") => {
+                    self.pipeline.locate_in(cell, e)
+                }
+                _ => in_section(e),
+            };
+            let (spec, plain) = self.dataset(dataset).map_err(|e| in_section(e.into()))?;
+            let rows = json!([stream, cell.held_out, cell.seed, cell.draw, cell.fold, tasks]).to_string();
+            let drawn = match known.drawn.get(&rows) {
+                Some(drawn) => drawn.clone(),
+                None => Arc::new(streams::draw(cell, stream, spec, plain, c).map_err(at_stream)?),
+            };
+            known.drawn.insert(rows.clone(), drawn.clone());
+            let (spec, called, more) = self.called_for(dataset, root, cx)?;
+            let open = match opened.get(dataset) {
+                Some(open) => open.clone(),
+                None => {
+                    let under = json!([rows, more]).to_string();
+                    let (open, scales) = match known.fitted.get(&under) {
+                        Some(fitted) => fitted.clone(),
+                        None => {
+                            let open = called.fitted(&drawn.parts).map_err(in_section)?.map_or(called, Arc::new);
+                            let scales = data::scales_apart(dataset, &open, &drawn.parts).map_err(in_section)?;
+                            (open, scales)
+                        }
+                    };
+                    known.fitted.insert(under, (open.clone(), scales.clone()));
+                    told.extend(scales);
+                    opened.entry(dataset).or_insert(open).clone()
+                }
+            };
+            out.push(streams::ready(name, stream, spec, open, &drawn));
+        }
+        Ok((out, told))
+    }
+
+    /// What a cell is tested on, as its streams of the same data set see it.
+    fn tests(
+        &self,
+        cell: &Cell,
+        c: &Components,
+        streams: &[ReadyStream],
+        root: Option<&str>,
+        cx: &BuildCx<'_>,
+        known: &mut Known,
+    ) -> Result<Vec<ReadyTest>, FileError> {
+        let tasks = json!([cell.tasks, cell.first_task]);
+        let mut out = Vec::new();
+        for (name, test) in &cell.tests {
+            let dataset = test.dataset.clone();
+            let in_section = |e: Error| self.pipeline.locate(e.under(&format!("datasets.{dataset}")));
+            let at_test = |e: Error| match &e {
+                Error::Invalid(i) if i.path.first().is_some_and(|key| key == "domain") => {
+                    self.pipeline.locate_in(cell, e.under(&format!("tests.{name}")))
+                }
+                Error::Invalid(i) if i.path.first().is_some_and(|key| key == "held_out") => {
+                    self.pipeline.locate_in(cell, e)
+                }
+                _ => in_section(e),
+            };
+            let (spec, plain) = self.dataset(&dataset).map_err(|e| in_section(e.into()))?;
+            let under = json!([test, cell.held_out, cell.fold, tasks]).to_string();
+            let rows = match known.tested.get(&under) {
+                Some(rows) => rows.clone(),
+                None => streams::tested(cell, test, spec, plain, c).map_err(at_test)?,
+            };
+            known.tested.insert(under, rows.clone());
+            let of_stream = streams.iter().find(|s| s.dataset() == dataset).map(|s| (s.spec.clone(), s.open.clone()));
+            let (spec, open) = match of_stream {
+                Some(of_stream) => of_stream,
+                None => {
+                    let (spec, open, _) = self.called_for(&dataset, root, cx)?;
+                    (spec, open)
+                }
+            };
+            out.push(streams::ready_test(cell, (name, test), spec, open, rows, c));
+        }
+        Ok(out)
+    }
+
+    /// Adds what there is to tell about the data of a cell's stream, once.
     ///
     /// # Errors
     /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
-    fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<()> {
+    fn find(&mut self, ready: &Ready, stream: &ReadyStream, known: &mut Known) -> Result<()> {
         let mut all = Vec::new();
-        if known.looked_through.insert(json!([ready.cell.dataset, ready.spec.transforms]).to_string()) {
-            all = findings::of_data(&ready.open)?;
+        if known.looked_through.insert(json!([stream.dataset(), stream.spec.transforms]).to_string()) {
+            all = findings::of_data(&stream.open)?;
         }
-        all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts)?);
+        all.extend(findings::of_split(ready, stream)?);
         for finding in all {
             let severity = finding.severity();
             if severity == Severity::Error && ready.components.tasks.len() == 1 {
                 return Err(Invalid::new(finding.message).into());
             }
-            let found = DataFinding { dataset: ready.cell.dataset.clone(), severity, finding };
+            let found = DataFinding { dataset: stream.dataset().to_owned(), severity, finding };
             if !self.findings.contains(&found) {
                 self.findings.push(found);
             }
@@ -318,22 +483,26 @@ impl Prepared<'_> {
     /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
         let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
-        let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
+        let data = (ready.cell.dataset(), ready.spec(), &**ready.open());
         let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
         of_weights.into_iter().chain(ready.scales.clone()).collect()
     }
 
-    fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String> {
+    fn key(&self, cell: &Cell, streams: &[ReadyStream], tests: &[ReadyTest], upstream: Option<&str>) -> Result<String> {
         let mut trainer = serde_json::to_value(&cell.trainer).map_err(|e| Invalid::key("trainer", e.to_string()))?;
         if let Some(map) = trainer.as_object_mut() {
             // How often the state is saved does not change the result.
             map.remove("checkpoint_every_secs");
         }
+        let of_stream = |s: &ReadyStream| json!([s.name, s.stream, s.spec, s.open.hash, s.open.fitted_to]);
+        let of_test = |t: &ReadyTest| json!([t.name, cell.tests.get(&t.name), t.spec, t.open.hash]);
+        let streams: Vec<_> = streams.iter().map(of_stream).collect();
+        let tests: Vec<_> = tests.iter().map(of_test).collect();
         let all = json!({
             "code": self.code, "device": self.device_name, "step": cell.step,
-            "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "dataset": spec, "data": self.datasets[&cell.dataset].hash,
+            "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "streams": streams, "tests": tests, "held_out": cell.held_out,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
-            "first_task": cell.first_task, "fitted_to": open.fitted_to, "metrics": cell.metrics, "test": cell.test,
+            "first_task": cell.first_task, "metrics": cell.metrics,
             "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all)
@@ -348,32 +517,78 @@ fn check_merged(upstream: &Ready, shape: &Shape) -> Result<()> {
     Err(e.help(format!("have `{step}` merge them into the weights, such as by `merge = true` of `lora`")).into())
 }
 
-/// There are rows for the streams without labels that a strategy needs.
-fn check_unlabelled(cell: &Cell, components: &Components, parts: &Parts) -> Result<()> {
-    let needs = components.strategy.needs();
-    match needs.unlabelled().next().filter(|_| parts.unlabelled.rows().is_empty()) {
-        Some(stream) => {
-            let message = format!("needs rows without labels for the stream `{stream}`, and there are none");
-            let help =
-                format!("with `datasets.{}.labels_per_class` all rows beyond are used without labels", cell.dataset);
-            Err(Invalid::key("strategy", message).help(help).into())
-        }
-        None => Ok(()),
+/// The streams that a strategy needs are there, and have rows. One without labels that the file does not name has the
+/// rows of the main data set that are not drawn.
+fn check_streams(cell: &Cell, components: &Components, streams: &[ReadyStream]) -> Result<()> {
+    for StreamNeed { name, labels } in components.strategy.needs().streams {
+        let found = streams.iter().find(|s| s.name == name);
+        let e = match (found.map(|s| s.stream.labels), labels) {
+            (Some(true), Labels::Learned) | (Some(false), Labels::None) => continue,
+            (None, Labels::None) if !streams[0].parts.unlabelled.rows().is_empty() => continue,
+            (None, Labels::None) => {
+                let e = Invalid::key(
+                    "strategy",
+                    format!("needs rows without labels for the stream `{name}`, and there are none"),
+                );
+                let help = format!(
+                    "name them in `streams.{name}`, with `labels = false`; with `datasets.{}.labels_per_class` all rows beyond are \
+                     used without labels",
+                    cell.dataset()
+                );
+                e.help(help)
+            }
+            (None, Labels::Learned) => {
+                let there: Vec<String> = streams.iter().map(|s| format!("`{}`", s.name)).collect();
+                let e = Invalid::key(
+                    "strategy",
+                    format!("needs a labelled stream `{name}`, and the step has {}", there.join(", ")),
+                );
+                e.help(format!("name a data set in `streams.{name}`"))
+            }
+            (Some(true), Labels::None) => {
+                let e = Invalid::key("strategy", format!("needs the stream `{name}` without labels, and it has them"));
+                e.help(format!("set `streams.{name}.labels = false`"))
+            }
+            (Some(false), Labels::Learned) => {
+                Invalid::key("strategy", format!("needs the stream `{name}` with labels, and it is one without"))
+            }
+        };
+        return Err(e.into());
+    }
+    let learns = components.strategy.needs().streams.is_empty() && streams.iter().all(|s| !s.stream.labels);
+    match learns {
+        true => Err(Invalid::key("streams", "none has labels, and the strategy learns from labels").into()),
+        false => Ok(()),
     }
 }
 
-/// What a cell asks of its data set's parts is there.
-fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<()> {
-    if cell.test && parts.test.rows().is_empty() {
-        let e = Invalid::key("test", format!("data set `{}` has no test part of its own", cell.dataset));
-        let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset);
+/// All streams and tests of a cell give the network the same kind of inputs.
+fn check_inputs(streams: &[ReadyStream], tests: &[ReadyTest]) -> Result<()> {
+    let of_streams = streams.iter().map(|s| (format!("streams.{}", s.name), s.dataset(), &s.open));
+    let of_tests = tests.iter().map(|t| (format!("tests.{}", t.name), t.dataset.as_str(), &t.open));
+    let main = &streams[0];
+    for (key, dataset, open) in of_streams.chain(of_tests).filter(|(_, _, open)| open.inputs != main.open.inputs) {
+        let [theirs, ours] = [&open.inputs, &main.open.inputs].map(fields);
+        let message =
+            format!("data set `{dataset}` gives the network {theirs}, and `{}` gives it {ours}", main.dataset());
+        return Err(Invalid::key(&key, message).help("transforms such as `resize` bring them to one form").into());
+    }
+    Ok(())
+}
+
+/// What a cell asks of its data sets' parts is there.
+fn check_roles(cell: &Cell, main: &ReadyStream, tests: &[ReadyTest], cx: &BuildCx<'_>) -> Result<()> {
+    if let Some(test) = tests.iter().find(|t| t.rows.rows().is_empty()) {
+        let key = if test.name == TEST { "test".to_owned() } else { format!("tests.{}", test.name) };
+        let e = Invalid::key(&key, format!("data set `{}` has no test part of its own", test.dataset));
+        let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", test.dataset);
         return Err(e.help(help).into());
     }
-    if parts.validation.is_none() && spec.validation == 0.0 {
+    if main.parts.validation.is_none() && main.spec.validation == 0.0 {
         let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
         if let Some(i) = choosing {
             let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");
-            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", cell.dataset)).into());
+            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", main.dataset())).into());
         }
     }
     Ok(())

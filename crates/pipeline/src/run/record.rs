@@ -15,11 +15,21 @@ use super::layout::CellLayout;
 use super::leaks::Leak;
 use crate::resolved::{Cell, DatasetSpec};
 
-/// Version of `cell.json`. 2: what was `peers` is `baselines`, and may be missing for a reason.
-pub(crate) const SCHEMA: u32 = 2;
+/// Version of `cell.json`. 2: what was `peers` is `baselines`, and may be missing for a reason. 3: a cell has streams and
+/// tests, and `data` holds each of its data sets.
+pub(crate) const SCHEMA: u32 = 3;
 
 /// Values of metrics by name.
 pub type Metrics = BTreeMap<String, f64>;
+
+/// A data set that a cell was made with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// What the file says of it, and what the weights that the cell starts from call for.
+    pub spec: DatasetSpec,
+    /// Hash of its content.
+    pub hash: String,
+}
 
 /// A finished cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,12 +40,10 @@ pub struct Record {
     pub key: String,
     /// The cell.
     pub cell: Cell,
-    /// Its data set.
-    pub dataset: DatasetSpec,
-    /// The folder from which the data set's relative paths start.
+    /// Its data sets by name.
+    pub data: BTreeMap<String, DataRecord>,
+    /// The folder from which relative paths of the data sets start.
     pub base: PathBuf,
-    /// Hash of the data set's content.
-    pub data_hash: String,
     /// The device that computed it.
     pub device: String,
     /// Wall time of the session that finished it.
@@ -87,6 +95,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The data set of its main stream.
+    pub(crate) fn dataset(&self) -> Option<&DataRecord> {
+        self.data.get(self.cell.dataset())
+    }
+
     /// Reads the record of a cell.
     ///
     /// # Errors

@@ -6,11 +6,13 @@ use transplant_core::{Predictions, Result};
 use transplant_metrics::confusion;
 
 use super::cells::VALIDATION;
-use super::compare::{Comparison, Done, TEST, label};
+use super::compare::{Comparison, Done, label};
+use super::overview::of_dataset;
 use super::record::Record;
 use super::summary::Summary;
 use super::table::{Table, in_cell, number};
 use super::{labels, leaks};
+use crate::resolved::{StreamSpec, TEST};
 use crate::span;
 
 /// Confusion matrices with more classes than this are left to `predictions.csv`.
@@ -19,14 +21,19 @@ const MOST_CLASSES: usize = 12;
 /// The report of a finished run.
 pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> Result<String> {
     let mut out = format!("# {}\n", summary.name);
-    for table in tables {
-        let step = table.title.split(':').next().unwrap_or_default();
-        let of_step: Vec<_> = done.iter().copied().filter(|d| d.record.cell.step == step).collect();
+    for (i, table) in tables.iter().enumerate() {
+        let is = |d: &Done<'_>| d.record.cell.step == table.step && d.predictions.contains_key(&table.test);
+        let of_step: Vec<_> = done.iter().copied().filter(is).collect();
+        let is = |c: &&Comparison| c.step == table.step && c.split == table.test;
+        let comparison: Vec<&Comparison> = summary.comparison.iter().filter(is).collect();
         out.push_str(&format!("\n## {}\n\n{}\n", table.title, table.markdown()));
-        out.push_str(&how_to_read(&summary.comparison, step));
-        out.push_str(&others(&summary.comparison, step));
-        out.push_str(&card(&of_step));
-        out.push_str(&confusions(&of_step)?);
+        out.push_str(&how_to_read(&comparison));
+        out.push_str(&others(&comparison));
+        // What is said of the step's data stands under its first table.
+        if tables.iter().take(i).all(|t| t.step != table.step) {
+            out.push_str(&card(&of_step));
+        }
+        out.push_str(&confusions(&of_step, &table.test)?);
     }
     if tables.is_empty() {
         out.push_str("\nNo step was tested: no cell has `test = true` and a metric.\n");
@@ -36,9 +43,9 @@ pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> 
     Ok(out)
 }
 
-fn how_to_read(comparison: &[Comparison], step: &str) -> String {
-    let paired = comparison.iter().filter(|c| c.step == step).find_map(|c| c.paired.as_ref());
-    let groups = comparison.iter().filter(|c| c.step == step).find_map(|c| c.groups);
+fn how_to_read(comparison: &[&Comparison]) -> String {
+    let paired = comparison.iter().find_map(|c| c.paired.as_ref());
+    let groups = comparison.iter().find_map(|c| c.groups);
     let over = groups
         .map_or("test row".to_owned(), |n| format!("test group: intervals over {n} groups, whose rows stay together"));
     let mut text = format!(
@@ -66,8 +73,7 @@ fn how_to_read(comparison: &[Comparison], step: &str) -> String {
 }
 
 /// Means of all other metrics.
-fn others(comparison: &[Comparison], step: &str) -> String {
-    let here: Vec<_> = comparison.iter().filter(|c| c.step == step).collect();
+fn others(here: &[&Comparison]) -> String {
     let metrics: BTreeSet<&str> = here.iter().map(|c| c.metric.as_str()).collect();
     if metrics.len() < 2 {
         return String::new();
@@ -75,7 +81,7 @@ fn others(comparison: &[Comparison], step: &str) -> String {
     let shown = |m: &str| here.iter().find(|c| c.metric == m).map_or_else(String::new, |c| c.metric_name());
     let mut rows = vec![std::iter::once("strategy".to_owned()).chain(metrics.iter().map(|m| shown(m))).collect()];
     let mut seen = BTreeSet::new();
-    for c in &here {
+    for c in here {
         let name = label(&c.strategy, &c.swept);
         if !seen.insert(name.clone()) {
             continue;
@@ -85,7 +91,7 @@ fn others(comparison: &[Comparison], step: &str) -> String {
         let means = metrics.iter().map(|m| mean(m).map(number).unwrap_or_default());
         rows.push(std::iter::once(name.clone()).chain(means).collect());
     }
-    format!("\n### All metrics, means over runs\n\n{}", Table { title: String::new(), rows }.markdown())
+    format!("\n### All metrics, means over runs\n\n{}", Table { rows, ..Table::default() }.markdown())
 }
 
 /// The protocol card of a step.
@@ -99,7 +105,8 @@ fn card(done: &[Done<'_>]) -> String {
     // Folds differ by a row or two.
     let span = |of: &dyn Fn(&Record) -> usize| span(records.iter().map(|r| of(r)));
     let labels = span(&|r| r.labels);
-    let budget = |r: &Record| match r.dataset.labels_per_class {
+    let per_class = |r: &Record| r.dataset().and_then(|d| d.spec.labels_per_class);
+    let budget = |r: &Record| match per_class(r) {
         Some(k) => format!("{k} a class, {labels} in all"),
         None => format!("all {labels} of the pool"),
     };
@@ -115,12 +122,13 @@ fn card(done: &[Done<'_>]) -> String {
     };
     let tuned = "nothing by this run; options are those of `pipeline.toml`, and no test row was used to choose any of them here";
     let grouped = done.iter().any(|d| d.predictions.values().any(|p| !p.groups.is_empty()));
-    let tested = match first.dataset.folds {
+    let folds = first.dataset().and_then(|d| d.spec.folds);
+    let tested = match folds {
         Some(folds) => format!("one of {folds} folds of the data set"),
         None => "the same for every draw".to_owned(),
     };
     let found: Vec<_> = records.iter().map(|r| (r.cell.fold, &r.leak)).collect();
-    let told = leaks::sentences(&found, first.dataset.folds.is_some());
+    let told = leaks::sentences(&found, folds.is_some());
     let mut leaks: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
     if records.iter().all(|r| r.leak.rows == 0) {
         let none = "none: no test row was learned from, in this step or one before it, as far as records, files and inputs tell";
@@ -128,8 +136,22 @@ fn card(done: &[Done<'_>]) -> String {
     }
     leaks
         .extend(leaks::not_looked(records.iter().map(|r| &r.leak)).into_iter().map(|t| format!("not looked for: {t}")));
+    let datasets = |r: &Record| match (r.cell.streams.len(), r.cell.tests.contains_key(TEST)) {
+        (1, true) => r.cell.dataset().to_owned(),
+        _ => {
+            let kind = |s: &StreamSpec| if s.labels { "" } else { ", without labels" };
+            let streams = r.cell.streams.iter();
+            let streams = streams.map(|(name, s)| format!("stream {name}: {}{}", of_dataset(&s.dataset, s), kind(s)));
+            let tests = r.cell.tests.iter().map(|(name, t)| {
+                let domains = t.domains.as_ref().map_or_else(String::new, |d| format!(" of {}", d.join(", ")));
+                format!("test {name}: data set {}{domains}", t.dataset)
+            });
+            let held_out = r.cell.held_out.iter().map(|d| format!("held out: {d}"));
+            streams.chain(tests).chain(held_out).collect::<Vec<_>>().join("; ")
+        }
+    };
     let lines: Vec<(&str, String)> = vec![
-        ("data set", set(&|r| r.cell.dataset.clone())),
+        ("data set", set(&datasets)),
         ("labels", [Some(set(&budget)), before].into_iter().flatten().collect::<Vec<_>>().join("; ")),
         ("selection", set(&selection)),
         ("transduction", set(&transduction)),
@@ -146,10 +168,10 @@ fn card(done: &[Done<'_>]) -> String {
 }
 
 /// Confusion matrices, summed over the runs of each strategy.
-fn confusions(done: &[Done<'_>]) -> Result<String> {
+fn confusions(done: &[Done<'_>], test: &str) -> Result<String> {
     let mut sums: Vec<(String, Vec<String>, Vec<Vec<u64>>)> = Vec::new();
     for d in done {
-        for (task, p) in d.predictions.get(TEST).into_iter().flat_map(|s| &s.tasks) {
+        for (task, p) in d.predictions.get(test).into_iter().flat_map(|s| &s.tasks) {
             let Predictions::Class { names, .. } = p else { continue };
             if names.len() > MOST_CLASSES {
                 continue;
@@ -170,7 +192,7 @@ fn confusions(done: &[Done<'_>]) -> Result<String> {
         for (name, counts) in names.iter().zip(&matrix) {
             rows.push(std::iter::once(name.clone()).chain(counts.iter().map(u64::to_string)).collect());
         }
-        let table = Table { title: String::new(), rows }.markdown();
+        let table = Table { rows, ..Table::default() }.markdown();
         out.push_str(&format!("\n### Confusion: {title}, summed over runs\n\n{table}"));
     }
     Ok(out)
@@ -193,5 +215,5 @@ fn cells(summary: &Summary) -> String {
         vec![s.cell.clone(), trained, all, metrics(&s.metrics, VALIDATION), metrics(&s.metrics, TEST)]
     };
     let rows = std::iter::once(head).chain(summary.steps.iter().map(row)).collect();
-    format!("\n## Cells\n\n{}", Table { title: String::new(), rows }.markdown())
+    format!("\n## Cells\n\n{}", Table { rows, ..Table::default() }.markdown())
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Field, HIDDEN, HeadFit, Invalid, Labels, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds,
-    Strategy, Until, Use, epochs_of,
+    Field, HIDDEN, HeadFit, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy,
+    Until, Use, epochs_of,
 };
 use transplant_trainer::{Model, Parts, frozen_stages};
 
@@ -15,9 +15,6 @@ use super::parts::Components;
 use super::source::Source;
 use crate::at;
 use crate::resolved::Cell;
-
-/// The stream of a step's labelled rows.
-pub(super) const TARGET: &str = "target";
 
 /// What cells of one step, data set and strategy have in common.
 pub struct Shape {
@@ -62,7 +59,7 @@ pub(crate) fn shape(
     source: Option<Source<'_>>,
 ) -> Result<Shape> {
     let needs = c.strategy.needs();
-    let streams = streams(&needs).map_err(|e| e.under("strategy"))?;
+    let streams = streams(cell, &needs);
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, Params::blank(&Device::Cpu), Seeds::new(0));
     let mut model = Model::new(parts).map_err(at("backbone"))?;
@@ -146,25 +143,13 @@ fn phase_shape(model: &Model, phase: &Phase, needs: &Needs) -> PhaseShape {
     }
 }
 
-/// The streams of a step in words: its labelled rows are one, `target`, and each unlabelled stream is its rows without
-/// labels.
-fn streams(needs: &Needs) -> Result<Vec<String>, Invalid> {
-    let mut all = vec![format!("{TARGET} (labelled)")];
-    for stream in &needs.streams {
-        match (stream.labels, stream.name.as_str()) {
-            (Labels::Learned, TARGET) => {}
-            (Labels::Learned, other) => {
-                let e = Invalid::new(format!("needs a labelled stream `{other}`, and a step has one, `{TARGET}`"));
-                return Err(e.help("streams without labels may have any other name"));
-            }
-            (Labels::None, TARGET) => {
-                let e = Invalid::new(format!("needs the stream `{TARGET}` without labels, and it has them"));
-                return Err(e.help("give the unlabelled stream a name of its own"));
-            }
-            (Labels::None, other) => all.push(format!("{other} (unlabelled)")),
-        }
-    }
-    Ok(all)
+/// The streams of a step in words: those that the file names, and those without labels that the strategy needs beside
+/// them, which have the rows that are not drawn.
+fn streams(cell: &Cell, needs: &Needs) -> Vec<String> {
+    let kind = |labels: bool| if labels { "labelled" } else { "unlabelled" };
+    let named = cell.streams.iter().map(|(name, s)| format!("{name} ({})", kind(s.labels)));
+    let needed = needs.unlabelled().filter(|n| !cell.streams.contains_key(*n));
+    named.chain(needed.map(|name| format!("{name} (unlabelled)"))).collect()
 }
 
 /// What a model is made of.

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use super::compare::{Comparison, label};
 use super::record::Metrics;
+use crate::resolved::TEST;
 
 /// A table of text; the first row is its head.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Table {
+    /// The step that it is about.
+    pub step: String,
+    /// The test that it is about.
+    pub test: String,
     /// What it shows.
     pub title: String,
     /// Head and rows, each as long as the head.
@@ -22,24 +27,33 @@ pub(crate) fn tables(
     baselines: &BTreeMap<String, BTreeMap<String, Metrics>>,
     not_fitted: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Vec<Table> {
-    let mut steps: Vec<&str> = Vec::new();
+    let mut shown: Vec<(&str, &str)> = Vec::new();
     for c in comparison.iter().filter(|c| main.get(&c.step) == Some(&c.metric)) {
-        if !steps.contains(&c.step.as_str()) {
-            steps.push(&c.step);
+        if !shown.contains(&(&c.step, &c.split)) {
+            shown.push((&c.step, &c.split));
         }
     }
-    let of = |step: &&str| {
-        let lines: Vec<_> =
-            comparison.iter().filter(|c| c.step == *step && main.get(*step) == Some(&c.metric)).collect();
+    let of = |(step, test): &(&str, &str)| {
+        let is = |c: &&Comparison| c.step == *step && c.split == *test && main.get(*step) == Some(&c.metric);
+        let lines: Vec<_> = comparison.iter().filter(is).collect();
+        // Baselines are fitted for the test that the step is judged by.
+        let judged =
+            lines.iter().any(|c| !c.baselines.is_empty()) || shown.iter().filter(|s| s.0 == *step).count() == 1;
         let of_baseline = |(name, m): (&String, &Metrics)| Some((name.clone(), *m.get(main.get(*step)?)?));
-        let baselines: Vec<_> = baselines.get(*step).into_iter().flatten().filter_map(of_baseline).collect();
-        let not_fitted: Vec<_> = not_fitted.get(*step).into_iter().flatten().collect();
-        table(step, &lines, &baselines, &not_fitted)
+        let baselines: Vec<_> =
+            baselines.get(*step).into_iter().flatten().filter(|_| judged).filter_map(of_baseline).collect();
+        let not_fitted: Vec<_> = not_fitted.get(*step).into_iter().flatten().filter(|_| judged).collect();
+        table((step, test), &lines, &baselines, &not_fitted)
     };
-    steps.iter().map(of).collect()
+    shown.iter().map(of).collect()
 }
 
-fn table(step: &str, lines: &[&Comparison], baselines: &[(String, f64)], not_fitted: &[(&String, &String)]) -> Table {
+fn table(
+    (step, test): (&str, &str),
+    lines: &[&Comparison],
+    baselines: &[(String, f64)],
+    not_fitted: &[(&String, &String)],
+) -> Table {
     let metric = lines.first().map(|c| c.metric_name()).unwrap_or_default();
     let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone());
     let mut head = vec!["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
@@ -75,7 +89,8 @@ fn table(step: &str, lines: &[&Comparison], baselines: &[(String, f64)], not_fit
         row.push(format!("not fitted: {why}"));
         rows.push(row);
     }
-    Table { title: format!("{step}: {metric} on test"), rows }
+    let on = if test == TEST { "test".to_owned() } else { format!("test `{test}`") };
+    Table { step: step.to_owned(), test: test.to_owned(), title: format!("{step}: {metric} on {on}"), rows }
 }
 
 /// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or
@@ -209,7 +224,7 @@ mod tests {
     #[test]
     fn names_do_not_break_a_table() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        let table = Table { title: String::new(), rows: vec![row(["a|b", "c\nd"]), row(["<e>", "\"f\", g"])] };
+        let table = Table { rows: vec![row(["a|b", "c\nd"]), row(["<e>", "\"f\", g"])], ..Table::default() };
         assert_eq!(table.markdown(), "| a\\|b | c d |\n| --- | --: |\n| &lt;e> | \"f\", g |\n");
     }
 

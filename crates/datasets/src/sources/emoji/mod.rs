@@ -14,14 +14,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use transplant_assets::{Role, Store, find};
-use transplant_core::{BuildCx, Component, Dataset, Error, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
+use transplant_core::{BuildCx, Component, Dataset, Error, Fact, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
 
 use super::damaged::Damaged;
 use super::folder::one_path;
 use super::image_folder::{channels, memory_mb, white};
 use super::pictures::{PictureSet, Pictures};
 
-/// The same 1,852 emoji drawn by four vendors: each vendor is a domain, rows and classes are the same.
+/// The same 1,852 emoji drawn by four vendors: each vendor is a domain, such as `apple`, rows and classes are the same.
 ///
 /// Rows are the emoji that all four vendors have, without skin tones and components, in the order of emoji-data 16.0.0. All are
 /// one pool; `group` keeps drawings that are nearly the same on one side of every split, and so all vendors' drawings of an emoji.
@@ -192,6 +192,7 @@ impl Emoji {
             roles: Roles { pool: (0..drawn.len() as u64).collect(), ..Roles::default() },
             groups: Some(groups.into_iter().map(u64::from).collect::<Vec<_>>().repeat(vendors.len())),
             group_names,
+            domain: Some(Fact::of_words(words.iter().flat_map(|word| std::iter::repeat_n(Some(*word), emoji.len())))),
             pictures: drawn,
             licence: Some(format!("emoji-data 16.0.0, MIT; {}", terms.join("; "))),
             damaged: Damaged::Refuse,

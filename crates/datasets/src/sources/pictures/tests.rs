@@ -21,6 +21,7 @@ fn set(broken: &[u64]) -> PictureSet {
         roles: Roles { pool: vec![0, 1, 2, 3], validation: vec![4], test: vec![5] },
         groups: None,
         group_names: Vec::new(),
+        domain: None,
         licence: Some("CC0".into()),
         damaged: Damaged::Refuse,
         memory_mb: 1,

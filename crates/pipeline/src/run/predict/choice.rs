@@ -7,7 +7,6 @@ use std::sync::Arc;
 use transplant_core::{BuildCx, Invalid, Metric, Plugins, Result, Seeds, nearest};
 
 use super::super::cells::VALIDATION;
-use super::super::compare::TEST;
 use super::super::layout::{CellLayout, ModelLayout, PREDICTIONS, RunLayout};
 use super::super::predictions;
 use super::super::record::Record;
@@ -88,7 +87,7 @@ fn by_validation<'r>(
     let first = records[0];
     let scores: Option<Vec<f64>> = records.iter().map(|r| score(r, VALIDATION)).collect();
     let Some(scores) = scores else { return Ok(Err("they have no validation score by which to choose")) };
-    if records.iter().any(|r| r.main_metric != first.main_metric || r.data_hash != first.data_hash) {
+    if records.iter().any(|r| r.main_metric != first.main_metric || r.data != first.data) {
         return Ok(Err("their validation scores are of different data or metrics"));
     }
     let rows = |r: &Record| -> Result<Vec<u64>> {
@@ -138,7 +137,7 @@ fn listed(records: &[&Record]) -> String {
     let mut out = String::new();
     for r in records.iter().take(LISTED) {
         let _ = write!(out, "\n  {}", r.cell.id);
-        for part in [VALIDATION, TEST] {
+        for part in std::iter::once(VALIDATION).chain(r.cell.tests.keys().map(String::as_str)) {
             if let (Some(name), Some(score)) = (&r.main_metric, score(r, part)) {
                 let _ = write!(out, "  {part} {name} {score:.4}");
             }
