@@ -151,7 +151,7 @@ fn unlabelled_streams_have_names_and_orders() {
 fn streams_that_cannot_be_had_are_errors() {
     let refused = |strategy, labels| go(&with_streams(strategy, labels)).unwrap_err();
     let e = refused("twice", "labels_per_class = 10");
-    assert!(e.contains("strategy") && e.contains("`target` with labels and without"), "{e}");
+    assert!(e.contains("strategy") && e.contains("stream `target` without labels, and it has them"), "{e}");
     let e = refused("elsewhere", "labels_per_class = 10");
     assert!(e.contains("strategy") && e.contains("labelled stream `source`"), "{e}");
     let e = refused("pair", "");
