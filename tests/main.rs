@@ -4,3 +4,4 @@
 mod contracts;
 mod program;
 mod trainer;
+mod width;

@@ -66,18 +66,18 @@ fn transplant() -> Command {
 }
 
 /// A folder with a pipeline file.
-struct Bench {
+pub(crate) struct Bench {
     dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::write(bench.file(), text).unwrap();
         bench
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("pipeline.toml")
     }
 
@@ -85,7 +85,14 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn command(&self, out: &str, more: &[&str]) -> Command {
+    /// A verb that is no run, in the folder of the file.
+    pub(crate) fn command_of(&self, verb: &str, more: &[&str]) -> Command {
+        let mut c = transplant();
+        c.current_dir(self.dir.path()).arg(verb).arg("pipeline.toml").args(more);
+        c
+    }
+
+    pub(crate) fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut c = transplant();
         c.current_dir(self.dir.path()).arg("run").arg("pipeline.toml").arg("--out").arg(self.out(out)).args(more);
         c.env("TRANSPLANT_CACHE", self.cache());
@@ -98,19 +105,19 @@ impl Bench {
     }
 
     /// Runs to the end and succeeds.
-    fn run(&self, out: &str, more: &[&str]) -> PathBuf {
+    pub(crate) fn run(&self, out: &str, more: &[&str]) -> PathBuf {
         succeeded(&self.command(out, more).output().unwrap());
         self.out(out)
     }
 }
 
-fn succeeded(o: &Output) -> String {
+pub(crate) fn succeeded(o: &Output) -> String {
     assert!(o.status.success(), "{}\n{}", String::from_utf8_lossy(&o.stdout), String::from_utf8_lossy(&o.stderr));
     String::from_utf8_lossy(&o.stdout).into_owned()
 }
 
 /// The bytes of every `model.safetensors` below a run folder, by path; and the metrics of every cell.
-fn results(run: &Path) -> (Vec<(PathBuf, Vec<u8>)>, serde_json::Value) {
+pub(crate) fn results(run: &Path) -> (Vec<(PathBuf, Vec<u8>)>, serde_json::Value) {
     let mut models = Vec::new();
     let mut folders = vec![run.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -133,6 +140,6 @@ fn results(run: &Path) -> (Vec<(PathBuf, Vec<u8>)>, serde_json::Value) {
     (models, summary)
 }
 
-fn summary(run: &Path) -> serde_json::Value {
+pub(crate) fn summary(run: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap()
 }

@@ -129,7 +129,7 @@ fn a_cell_that_is_not_whole_is_told() {
     let record = run.join("cells/bag-seed0/cell.json");
     let text = std::fs::read_to_string(&record).unwrap();
     let cases: [(&str, Option<String>, &str); 4] = [
-        ("newer", Some(text.replacen("\"schema\": 2", "\"schema\": 99", 1)), "version 99"),
+        ("newer", Some(text.replacen("\"schema\": 3", "\"schema\": 99", 1)), "version 99"),
         ("cut off", Some(text[..text.len() / 2].to_owned()), "cell.json: "),
         ("half deleted", None, "cell.json: No such file"),
         ("empty", Some(String::new()), "cell.json: EOF"),

@@ -14,9 +14,9 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, HIDDEN, Kind, Params,
-    Plugins, Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, Target, Targets, Task, Test, Train,
-    Unlabelled,
+    Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, HIDDEN, Kind, Labels,
+    Params, Plugins, Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, StreamNeed, Target, Targets,
+    Task, Test, Train, Unlabelled,
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
@@ -214,6 +214,26 @@ pub fn model(
         seeds: Seeds::new(7),
     })
     .unwrap()
+}
+
+/// The streams that a strategy needs, all of the same rows: by its names, or `target`.
+pub fn data_for(strategy: &dyn Strategy, rows: &Arc<Memory>, options: &LoaderOptions) -> Data {
+    let needs = strategy.needs();
+    if needs.streams.is_empty() {
+        return Data::target(Loader::train(&rows.train(), options.clone()).unwrap());
+    }
+    let mut data = Data::default();
+    for StreamNeed { name, labels } in needs.streams {
+        match labels {
+            Labels::Learned => {
+                data.labelled.insert(name, Loader::train(&rows.train(), options.clone()).unwrap());
+            }
+            Labels::None => {
+                data.unlabelled.insert(name, Loader::unlabelled(&rows.unlabelled(), options.clone()).unwrap());
+            }
+        }
+    }
+    data
 }
 
 pub fn loader(batch_size: usize) -> LoaderOptions {

@@ -13,7 +13,7 @@ use transplant_core::{
 use transplant_datasets::Loader;
 use transplant_ops::{Conv2dGeometry, ScopeExt, global_avg_pool, relu};
 use transplant_strategies::compose;
-use transplant_tests::{Memory, Net, Spy, classify, loader, make, model, normal, recipe};
+use transplant_tests::{Memory, Net, Spy, classify, data_for, loader, make, model, normal, recipe};
 use transplant_trainer::{Data, Fit, Io, Model, evaluate, fit, metrics_of};
 
 /// Pictures of 6×6 with a bar, horizontal or vertical.
@@ -81,7 +81,7 @@ fn ended(strategy: Box<dyn Strategy>, end: End) -> Ended {
     let (memory, dir) = (data(), tempfile::tempdir().unwrap());
     let spy = Arc::new(Spy::new(strategy));
     let rows = memory.roles.test.clone();
-    let data = Data::target(Loader::train(&memory.train(), loader(15)).unwrap())
+    let data = data_for(&*spy, &memory, &loader(15))
         .validated_on(Loader::validation(&Validation::new(memory.clone(), rows), loader(16)).unwrap());
     let mut events = Vec::new();
     let mut go = |resume: bool, stop_after: Option<u64>, folder: &Path| {

@@ -121,6 +121,8 @@ pub trait Step {
 pub struct Features {
     /// `f32 [rows, width]`; texts themselves (`u8 [rows, bytes]`) where the network passes them on.
     pub values: Tensor,
+    /// What the head of each task makes of them, by task.
+    pub outputs: BTreeMap<String, Acts>,
     /// Targets of the rows; empty for unlabelled streams.
     pub targets: Targets,
     /// Global rows.
@@ -140,7 +142,8 @@ impl Features {
         let at: Vec<u32> = (0..).zip(&present).filter(|(_, p)| **p > 0.0).map(|(i, _)| i).collect();
         let rows = at.iter().map(|i| self.rows[*i as usize]).collect();
         let at = Tensor::new(at, t.values.device())?;
-        let known = Self { values: self.values.index_select(&at, 0)?, targets: Targets::new(), rows };
+        let known =
+            Self { values: self.values.index_select(&at, 0)?, outputs: BTreeMap::new(), targets: Targets::new(), rows };
         Ok((known, t.values.index_select(&at, 0)?))
     }
 }

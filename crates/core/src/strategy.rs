@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::{
-    Features, Field, Invalid, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope,
-    Stage, Step, Supervise, Term, Weighting,
+    Features, Field, HIDDEN, Invalid, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema,
+    Scope, Stage, Step, Supervise, Term, Weighting,
 };
 
 /// One tensor of the model.
@@ -30,6 +30,8 @@ pub struct ParamInfo {
 pub struct ModelInfo {
     /// The backbone's stages.
     pub stages: Vec<Stage>,
+    /// What the backbone puts out, and heads and modules read.
+    pub features: Schema,
     /// All tensors, by name.
     pub params: Vec<ParamInfo>,
     /// The tasks and what each predicts.
@@ -48,6 +50,17 @@ impl ModelInfo {
     /// Weights of the network, its heads and modules, in order; those of adapters are not among them.
     pub fn weights(&self) -> impl Iterator<Item = &ParamInfo> {
         self.params.iter().filter(|p| p.role == Role::Weight)
+    }
+
+    /// The width of the features, where they are vectors.
+    ///
+    /// # Errors
+    /// When they are something else: sequences, maps.
+    pub fn feature_width(&self) -> Result<usize> {
+        match self.features.get(HIDDEN) {
+            Some(Field::Vector { width }) => Ok(*width),
+            _ => Err(Invalid::new("needs a network whose features are vectors").into()),
+        }
     }
 
     /// How the normalisation layers of stage number `index` behave under a plan.

@@ -276,7 +276,7 @@ Options
         for row in [
             "| `labels_per_class` | whole number | – |",
             "| `epochs` | whole number | `10` |",
-            "| `dataset` | text | required |",
+            "| `dataset` | text | – |",
         ] {
             assert!(file.contains(row), "{row}\n{file}");
         }

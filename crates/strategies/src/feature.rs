@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
     Boundary, BuildCx, Component, Error, Features, Field, HeadFit, Invalid, Labels, Load, ModelInfo, Needs, NormPolicy,
-    Origin, Pass, Phase, Plugins, Result, Role, Spec, Strategy, Targets, Until, Use, join_rows,
+    Origin, Pass, Phase, Plugins, Result, Role, Spec, Strategy, Until, Use, join_rows,
 };
 
 use crate::weights::{is_head, norms, plan, trained};
@@ -130,7 +130,8 @@ fn known(streams: &[Features], target: &str) -> Result<(Features, Tensor)> {
         |of: fn(&(Features, Tensor)) -> &Tensor| join_rows(&all.iter().map(|a| of(a).clone()).collect::<Vec<_>>());
     let (values, labels) = (join(|a| &a.0.values)?, join(|a| &a.1)?);
     let rows = all.iter().flat_map(|(f, _)| f.rows.iter().copied()).collect();
-    Ok((Features { values, targets: Targets::new(), rows }, labels))
+    let (outputs, targets) = Default::default();
+    Ok((Features { values, outputs, targets, rows }, labels))
 }
 
 /// Fits the head of one task and puts it in the place of what stood there.
@@ -236,7 +237,12 @@ mod tests {
                 present: Some(Tensor::new(&[1f32, 0.0, 1.0], &Device::Cpu)?),
             };
             let values = Tensor::new(&[[0f32], [1.0], [2.0]], &Device::Cpu)?;
-            Ok(Features { values, targets: [("class".to_owned(), target)].into(), rows: vec![10, 11, 12] })
+            Ok(Features {
+                values,
+                outputs: BTreeMap::new(),
+                targets: [("class".to_owned(), target)].into(),
+                rows: vec![10, 11, 12],
+            })
         }
         fn seeds(&self) -> Seeds {
             Seeds::new(0)

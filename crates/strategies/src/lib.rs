@@ -7,11 +7,13 @@
 //! | [`Lora`] | loaded, frozen, with low-rank updates beside | trained | many tasks on one large network |
 //! | [`L2Sp`] | fine-tuned, pulled to where it came from | trained | fine-tuning overfits |
 //! | [`Mixup`], [`Cutmix`] | as those beside it say | as those beside it say | more data would help, and there is none |
+//! | [`adapt`] | as those beside it say | as those beside it say | a target domain has rows and no labels |
 //! | [`Structure`] | fresh weights | fresh | to see what transfer is worth, and to pretrain |
 //!
 //! Several become one by [`compose`]. A strategy decides; the trainer acts: nothing here opens a file or owns a loop.
 #![forbid(unsafe_code)]
 
+pub mod adapt;
 mod compose;
 mod cutmix;
 mod feature;
@@ -43,4 +45,5 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Strategy, L2Sp>();
     p.add::<dyn Strategy, Mixup>();
     p.add::<dyn Strategy, Cutmix>();
+    adapt::plugin(p);
 }

@@ -54,7 +54,7 @@ pub(crate) fn all_match<'a>(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use transplant_core::{Field, Role, Stage};
+    use transplant_core::{Field, Role, Schema, Stage};
 
     /// Three blocks of convolution and normalisation, then a pool and a head for the task `class`.
     pub(crate) fn model() -> ModelInfo {
@@ -74,6 +74,7 @@ pub(crate) mod tests {
         params.push(param("heads.class.weight".into(), &[3, 4], Role::Weight, None));
         let names = ["a", "b", "c"].map(str::to_owned).to_vec();
         ModelInfo {
+            features: Schema::new(),
             stages: blocks.iter().map(block).chain([Stage::new("pool")]).collect(),
             params,
             tasks: [("class".to_owned(), Field::Class { names })].into(),

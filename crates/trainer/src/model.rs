@@ -82,7 +82,9 @@ impl Model {
     /// # Errors
     /// When the inputs do not fit the network, a task's target is not in the data, or existing parameters have other shapes.
     pub fn new(parts: Parts) -> Result<Self> {
-        let info = ModelInfo { stages: parts.architecture.stages(), tasks: fields(&parts)?, ..ModelInfo::default() };
+        let features = parts.architecture.features(&parts.inputs)?;
+        let (stages, tasks) = (parts.architecture.stages(), fields(&parts)?);
+        let info = ModelInfo { stages, features, tasks, ..ModelInfo::default() };
         network(&parts, &info, Arc::default())?;
         let eval = network(&parts, &info, Arc::new(untracked(&parts.params, &Plan::default())))?;
         let (kept_heads, phases, adapters) = Default::default();
@@ -116,6 +118,7 @@ impl Model {
         });
         ModelInfo {
             params: params.collect(),
+            features: self.parts.architecture.features(&self.parts.inputs).unwrap_or_default(),
             stages,
             tasks: fields(&self.parts).unwrap_or_default(),
             targets: self.parts.tasks.iter().map(|(n, t)| (n.clone(), t.target().to_owned())).collect(),

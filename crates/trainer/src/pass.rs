@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Tensor;
 use transplant_core::{
-    Batch, Ctx, Error, Event, Features, Feed, Gradients, HIDDEN, Mode, ModelInfo, Params, Pass, Phase, Recording,
+    Acts, Batch, Ctx, Error, Event, Features, Feed, Gradients, HIDDEN, Mode, ModelInfo, Params, Pass, Phase, Recording,
     Result, Seeds, StreamNeed, Target, Targets, backward_last, join_rows, rows_at_a_time,
 };
 
@@ -90,14 +91,24 @@ fn gradients(model: &Model, network: &Network, stream: &str, batch: &Batch, mut 
 fn features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Result<Features> {
     let kept = keep_features(model, stream, feed, io)?;
     let (mut values, mut targets) = (Vec::new(), BTreeMap::<String, Vec<Target>>::new());
+    let mut outputs = BTreeMap::<(String, String), Vec<Tensor>>::new();
     for rows in feed.rows().chunks(rows_at_a_time(feed.inputs())) {
         let (batch, forward) = model.run_kept(kept.as_ref(), feed, rows)?;
         values.push(forward.features.get(HIDDEN)?.clone());
+        for (task, out) in &forward.outputs {
+            for (name, t) in out.iter() {
+                outputs.entry((task.clone(), name.to_owned())).or_default().push(t.clone());
+            }
+        }
         for (name, t) in batch.targets {
             targets.entry(name).or_default().push(t);
         }
     }
     let joined = |(name, parts): (String, Vec<Target>)| Ok((name, Target::joined(&parts)?));
     let targets = targets.into_iter().map(joined).collect::<Result<Targets>>()?;
-    Ok(Features { values: join_rows(&values)?, targets, rows: feed.rows().to_vec() })
+    let mut by_task = BTreeMap::<String, Acts>::new();
+    for ((task, name), parts) in outputs {
+        by_task.entry(task).or_default().set(&name, Tensor::cat(&parts, 0)?);
+    }
+    Ok(Features { values: join_rows(&values)?, outputs: by_task, targets, rows: feed.rows().to_vec() })
 }

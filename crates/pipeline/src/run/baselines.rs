@@ -226,7 +226,7 @@ fn fitted(
     let rows = ready.parts().train.rows();
     let labels: Vec<Option<u32>> = rows.iter().map(|row| classes[*row as usize]).collect();
     let targets = BTreeMap::from([(task.target().to_owned(), Target::classes(&labels)?)]);
-    let train = Features { values: inputs.train.clone(), targets, rows: rows.to_vec() };
+    let train = Features { values: inputs.train.clone(), outputs: BTreeMap::new(), targets, rows: rows.to_vec() };
     let (known, target) = train.known(task.target())?;
     let params = Params::new(inputs.test.device());
     for (tensor, value) in head.fit(&known, &target, names.len(), &BTreeMap::new())? {

@@ -165,7 +165,7 @@ mod tests {
 
     pub(super) fn features(values: Tensor) -> Features {
         let rows = (0..values.dim(0).unwrap() as u64).collect();
-        Features { values, targets: Targets::new(), rows }
+        Features { values, outputs: std::collections::BTreeMap::new(), targets: Targets::new(), rows }
     }
 
     /// Fits a head, keeps what was fitted as a trainer does, and returns the logits of `queries`.

@@ -21,11 +21,12 @@ use super::folder::one_path;
 use super::image_folder::{channels, memory_mb, white};
 use super::pictures::{PictureSet, Pictures};
 
-/// The same 1,852 emoji drawn by four vendors: each vendor is a domain, such as `apple`, rows and classes are the same.
+/// The same 1,852 emoji drawn by four vendors: each vendor is a domain, rows and classes are the same.
 ///
 /// Rows are the emoji that all four vendors have, without skin tones and components, in the order of emoji-data 16.0.0. All are
 /// one pool; `group` keeps drawings that are nearly the same on one side of every split, and so all vendors' drawings of an emoji.
 /// Drawings whose files are the same, such as flags that several countries fly, join their groups.
+/// Domains are named as the vendors: `apple`, `google`, `twitter`, `facebook`.
 /// Without `names` and `pictures` the files are fetched by npm once and kept as assets. The drawings belong to the vendors: those of
 /// Google are under Apache-2.0, those of Twitter under CC-BY-4.0, and those of Apple and Facebook are not free.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
