@@ -39,7 +39,7 @@ impl Table {
         wanted: &[&str],
         optional: &[&str],
         missing: &[String],
-    ) -> transplant_codecs::Result<Self> {
+    ) -> Result<Self, transplant_codecs::Error> {
         table::Table::read_with(file, wanted, optional, missing).map(Self)
     }
 
@@ -54,7 +54,7 @@ impl Table {
         wanted: &[&str],
         optional: &[&str],
         missing: &[String],
-    ) -> transplant_codecs::Result<Self> {
+    ) -> Result<Self, transplant_codecs::Error> {
         table::Table::parse(file, content, wanted, optional, missing).map(Self)
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use transplant_core::{BuildCx, Load, Plugins, Result, Seeds};
+use transplant_core::{BuildCx, Plugins, Result, Seeds};
 use transplant_datasets::Parts;
 
 use super::data::{self, Opened};
