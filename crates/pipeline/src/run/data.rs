@@ -160,8 +160,8 @@ pub(crate) fn split(cell: &Cell, spec: &DatasetSpec, open: &Opened, c: &Componen
 /// The largest absolute values of two columns may differ so many times before it is told.
 const SCALES_APART: f32 = 1000.;
 
-/// What to tell when columns of the rows that are learned from are on scales far apart, as the network is given them.
-pub(crate) fn scales_apart(name: &str, open: &Opened, learned: &Train) -> Result<Option<String>> {
+/// Tells when columns of the rows that are learned from are on scales far apart, as the network is given them.
+pub(crate) fn scales_apart(open: &Opened, learned: &Train) -> Result<Option<Finding>> {
     let vector = |schema: &Schema| matches!(schema.get(HIDDEN), Some(Field::Vector { .. }));
     if !vector(open.dataset.inputs()) || !vector(&open.inputs) {
         return Ok(None);
@@ -185,14 +185,15 @@ pub(crate) fn scales_apart(name: &str, open: &Opened, learned: &Train) -> Result
     let called =
         |i: usize| names.get(i).filter(|_| names.len() == largest.len()).map_or(format!("{i}"), |n| format!("`{n}`"));
     Ok((most.1 > least.1 * SCALES_APART).then(|| {
-        format!(
-            "`datasets.{name}`: column {} reaches {} and column {} only {}, and most networks learn little from columns that are so \
-             much smaller than others; `transforms = [\"standardise\"]` brings all to one scale",
+        let message = format!(
+            "column {} reaches {} and column {} only {}, and most networks learn little from columns that are so much smaller than \
+             others; `transforms = [\"standardise\"]` brings all to one scale",
             called(most.0),
             most.1,
             called(least.0),
             least.1
-        )
+        );
+        Finding::new(FindingKind::ScalesApart, message)
     }))
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
+use transplant_core::{BuildCx, Error, FindingKind, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Drawn, Opened};
 use super::device;
-use super::findings::{self, DataFinding};
+use super::findings::{self, PipelineFinding, Subject};
 use super::folder::Folder;
 use super::hash;
 use super::parts::{self, Components};
@@ -43,8 +43,8 @@ pub struct Prepared<'a> {
     pub cells: Vec<Ready>,
     /// What the cells look like.
     pub shapes: Vec<Shape>,
-    /// What was found about the data, each thing once.
-    pub findings: Vec<DataFinding>,
+    /// What was found about data and steps, each thing once.
+    pub findings: Vec<PipelineFinding>,
     /// Hash of the code.
     pub code: String,
     /// Hash of the code that makes outputs of frozen stages.
@@ -71,8 +71,6 @@ pub struct Ready {
     pub same_labels: Vec<String>,
     /// Its rows.
     pub parts: Arc<Parts>,
-    /// What to tell of what the network is given; `None`: nothing.
-    pub scales: Option<String>,
     /// Its components.
     pub components: Components,
     /// The number of its shape.
@@ -131,6 +129,9 @@ pub fn prepare<'a>(
         prepared.find(&ready, &mut known).map_err(|e| locate(e.under(&section)))?;
         prepared.cells.push(ready);
     }
+    let cells: Vec<_> = prepared.cells.iter().map(|ready| (&ready.cell, &prepared.shapes[ready.shape])).collect();
+    let unused = findings::of_unused_options(pipeline, &cells);
+    prepared.findings.extend(unused);
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
     prepared.folder.check().map_err(|e| {
         let place = out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display())));
@@ -145,12 +146,14 @@ pub fn prepare<'a>(
 struct Known {
     /// Rows by data set, seed, draw, fold and tasks.
     drawn: BTreeMap<RowsOf, Drawn>,
-    /// Data sets fitted to such rows, by the transforms that weights call for, and what there is to tell of them.
-    fitted: BTreeMap<(RowsOf, String), (Arc<Opened>, Option<String>)>,
+    /// Data sets fitted to such rows, by the transforms that weights call for.
+    fitted: BTreeMap<(RowsOf, String), Arc<Opened>>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
     /// Data sets whose rows were looked through, with their transforms.
     looked_through: BTreeSet<String>,
+    /// The same with the rows that are learned from: those whose scales were compared.
+    scales_compared: BTreeSet<String>,
 }
 
 /// What decides which rows a cell has: data set, seed, draw, fold and tasks.
@@ -206,7 +209,7 @@ impl Prepared<'_> {
         };
         known.drawn.insert(draw.clone(), drawn.clone());
         let parts = drawn.parts.clone();
-        check_roles(cell, spec, &parts, cx).map_err(here)?;
+        check_tested(cell, &parts).map_err(here)?;
         check_unlabelled(cell, &components, &parts).map_err(here)?;
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
         let upstream = from.map(|i| &self.cells[i]);
@@ -216,19 +219,17 @@ impl Prepared<'_> {
         let checked = |t: &Spec<dyn Transform>| self.plugins.check(t).map_err(|e| in_section(e.into()));
         let called_for = called_for.iter().map(checked).collect::<Result<Vec<_>, _>>()?;
         let under = (draw, json!(called_for).to_string());
-        let (open, scales) = match known.fitted.get(&under) {
+        let open = match known.fitted.get(&under) {
             Some(fitted) => fitted.clone(),
             None => {
                 let open = match called_for.is_empty() {
                     true => open.clone(),
                     false => Arc::new(open.followed_by(&called_for, cx).map_err(in_section)?),
                 };
-                let open = open.fitted(&drawn).map_err(in_section)?.map_or(open, Arc::new);
-                let scales = data::scales_apart(&cell.dataset, &open, &parts.train);
-                (open, scales.map_err(in_section)?)
+                open.fitted(&drawn).map_err(in_section)?.map_or(open, Arc::new)
             }
         };
-        known.fitted.insert(under, (open.clone(), scales.clone()));
+        known.fitted.insert(under, open.clone());
         let mut spec = spec.clone();
         spec.transforms.extend(called_for);
         let same_labels = upstream.map(|u| {
@@ -269,11 +270,12 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
+        check_policies(cell, &spec, &parts, &self.shapes[shape], cx).map_err(here)?;
         let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
         let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
         let key = self.key(cell, &spec, &open, started_from.as_deref()).map_err(here)?;
-        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, scales, components, shape })
+        Ok(Ready { cell: cell.clone(), spec, open, root, key, from, same_labels, parts, components, shape })
     }
 
     /// Adds what there is to tell about a cell's data, once.
@@ -281,17 +283,23 @@ impl Prepared<'_> {
     /// # Errors
     /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
     fn find(&mut self, ready: &Ready, known: &mut Known) -> Result<()> {
-        let mut all = Vec::new();
-        if known.looked_through.insert(json!([ready.cell.dataset, ready.spec.transforms]).to_string()) {
-            all = findings::of_data(&ready.open)?;
+        let (name, learned) = (&ready.cell.dataset, &ready.parts.train);
+        let seen = json!([name, ready.spec.transforms]).to_string();
+        // What was fitted to the rows of one cell may be wanting, and that of another not.
+        let mut all = ready.open.dataset.findings();
+        if known.looked_through.insert(seen.clone()) {
+            all.extend(findings::of_transforms(&ready.open)?);
+        }
+        let told = self.findings_of(name).any(|f| f.finding.kind == FindingKind::ScalesApart);
+        if !told && known.scales_compared.insert(json!([seen, hash::of_value(&learned.rows())?]).to_string()) {
+            all.extend(data::scales_apart(&ready.open, learned)?);
         }
         all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts)?);
         for finding in all {
-            let severity = finding.severity();
-            if severity == Severity::Error && ready.components.tasks.len() == 1 {
+            if finding.severity() == Severity::Error && ready.components.tasks.len() == 1 {
                 return Err(Invalid::new(finding.message).into());
             }
-            let found = DataFinding { dataset: ready.cell.dataset.clone(), severity, finding };
+            let found = PipelineFinding::new(Subject::Dataset(name.clone()), finding);
             if !self.findings.contains(&found) {
                 self.findings.push(found);
             }
@@ -300,8 +308,13 @@ impl Prepared<'_> {
     }
 
     /// What was found about a data set.
-    pub(crate) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s DataFinding> {
-        self.findings.iter().filter(move |f| f.dataset == dataset)
+    pub(crate) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s PipelineFinding> {
+        self.findings.iter().filter(move |f| matches!(&f.subject, Subject::Dataset(name) if name == dataset))
+    }
+
+    /// What was found about a step.
+    pub(crate) fn findings_of_step<'s>(&'s self, step: &'s str) -> impl Iterator<Item = &'s PipelineFinding> {
+        self.findings.iter().filter(move |f| matches!(&f.subject, Subject::Step(name) if name == step))
     }
 
     /// The pretrained weights that a cell starts from.
@@ -315,12 +328,11 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
+    /// What to tell of the pretrained weights that a cell starts from.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
         let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
         let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
-        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
-        of_weights.into_iter().chain(ready.scales.clone()).collect()
+        weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data))
     }
 
     fn key(&self, cell: &Cell, spec: &DatasetSpec, open: &Opened, upstream: Option<&str>) -> Result<String> {
@@ -362,14 +374,19 @@ fn check_unlabelled(cell: &Cell, components: &Components, parts: &Parts) -> Resu
     }
 }
 
-/// What a cell asks of its data set's parts is there.
-fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<()> {
+/// A cell that is tested has test rows.
+fn check_tested(cell: &Cell, parts: &Parts) -> Result<()> {
     if cell.test && parts.test.rows().is_empty() {
         let e = Invalid::key("test", format!("data set `{}` has no test part of its own", cell.dataset));
         let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset);
         return Err(e.help(help).into());
     }
-    if parts.validation.is_none() && spec.validation == 0.0 {
+    Ok(())
+}
+
+/// Policies that choose have a validation part to choose by, where there is anything to choose.
+fn check_policies(cell: &Cell, spec: &DatasetSpec, parts: &Parts, shape: &Shape, cx: &BuildCx<'_>) -> Result<()> {
+    if parts.validation.is_none() && spec.validation == 0.0 && !shape.fits_at_once() {
         let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
         if let Some(i) = choosing {
             let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");
