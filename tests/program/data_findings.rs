@@ -318,7 +318,7 @@ type = "train"
 dataset = "d"
 from = "train"
 strategy = { type = "feature", head = "knn" }
-trainer = { epochs = 7, policies = ["best_checkpoint", { type = "early_stopping", patience = 2 }] }
+trainer = { epochs = 7, policies = ["best_checkpoint", { type = "early_stopping", patience_epochs = 2 }] }
 "#;
 
 #[test]
