@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Finding {
     /// What kind of thing it is.
     pub kind: FindingKind,
-    /// The sentence for the user, a lowercase fragment without the name of the data set or step: counts, names, and what helps.
+    /// The sentence for the user, a lowercase fragment without the name of the data set or step: counts, names, and
+    /// what helps.
     pub message: String,
 }
 

@@ -1,4 +1,5 @@
-//! [`PassedOver`]: files in folders of classes that are not read: their names do not end as those of pictures, or are hidden.
+//! [`PassedOver`]: files in folders of classes that are not read: their names do not end as those of pictures, or are
+//! hidden.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,7 +36,8 @@ impl PassedOver {
         self.pictures += usize::from(read.is_ok() && is_picture(&start));
     }
 
-    /// Counts a hidden file with the name of a picture. Those that macOS puts beside files on foreign disks do not count.
+    /// Counts a hidden file with the name of a picture. Those that macOS puts beside files on foreign disks do not
+    /// count.
     pub(super) fn add_hidden(&mut self, path: &Path) {
         let of_macos = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"));
         self.hidden += usize::from(!of_macos);

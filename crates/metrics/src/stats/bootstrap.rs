@@ -16,15 +16,17 @@ use super::Interval;
 use super::resample::{Rows, quantile};
 use crate::rows::mean;
 
-/// With fewer groups (or rows, where each stands alone) there is no interval: of G groups the bootstrap draws one of them G times
-/// with probability G^-G for each, so that with two or three the ends are those of single groups, with one both are the
-/// estimate, and with four there are only 35 different replicates. Cameron, Gelbach and Miller, *Bootstrap-Based Improvements for
-/// Inference with Clustered Errors*, Review of Economics and Statistics 90 (2008), study no fewer than five.
+/// With fewer groups (or rows, where each stands alone) there is no interval: of G groups the bootstrap draws one of
+/// them G times with probability G^-G for each, so that with two or three the ends are those of single groups, with one
+/// both are the estimate, and with four there are only 35 different replicates. Cameron, Gelbach and Miller,
+/// *Bootstrap-Based Improvements for Inference with Clustered Errors*, Review of Economics and Statistics 90 (2008),
+/// study no fewer than five.
 pub const FEWEST_FOR_INTERVAL: usize = 5;
 
-/// With fewer groups an interval is too narrow to be trusted. What rests on many clusters rejects too often with five to thirty of
-/// them (Cameron, Gelbach and Miller 2008); "few" begins somewhere from less than 20 to less than 50 clusters of one size (Cameron and
-/// Miller, *A Practitioner's Guide to Cluster-Robust Inference*, Journal of Human Resources 50 (2015), section VI).
+/// With fewer groups an interval is too narrow to be trusted. What rests on many clusters rejects too often with five
+/// to thirty of them (Cameron, Gelbach and Miller 2008); "few" begins somewhere from less than 20 to less than 50
+/// clusters of one size (Cameron and Miller, *A Practitioner's Guide to Cluster-Robust Inference*, Journal of Human
+/// Resources 50 (2015), section VI).
 pub const FEWEST_TO_TRUST: usize = 20;
 
 /// What one run predicted for the test rows.
@@ -41,7 +43,8 @@ pub struct Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// How many groups with a labelled row there are; without groups, how many labelled rows. So many are drawn in a replicate.
+    /// How many groups with a labelled row there are; without groups, how many labelled rows. So many are drawn in a
+    /// replicate.
     pub fn resampled(&self) -> usize {
         by_group(self.groups, &with_label(self.predictions)).len()
     }
@@ -51,7 +54,8 @@ impl Cell<'_> {
 /// groups, over test rows.
 ///
 /// The mean goes over seeds, of the means over their draws; with as many draws for each seed it is the mean of all cells.
-/// With fewer than [`FEWEST_FOR_INTERVAL`] groups, or rows that stand alone, the ends of the interval are NaN. Rows without a label do not count; with no row at all everything is NaN. A metric with [`Metric::row_scores`] takes
+/// With fewer than [`FEWEST_FOR_INTERVAL`] groups, or rows that stand alone, the ends of the interval are NaN. Rows
+/// without a label do not count; with no row at all everything is NaN. A metric with [`Metric::row_scores`] takes
 /// milliseconds, others are computed again for every cell and replicate. The order of the cells does not matter.
 ///
 /// # Errors

@@ -65,8 +65,8 @@ pub struct Comparison {
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
     #[serde(deserialize_with = "nan_for_null")]
     pub mean: f64,
-    /// Its 95 % interval over source seeds, draws and test groups, or test rows where rows have no groups; NaN where there are too
-    /// few of them.
+    /// Its 95 % interval over source seeds, draws and test groups, or test rows where rows have no groups; NaN where
+    /// there are too few of them.
     #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of groups of the test rows; none where each row stands alone.
@@ -98,8 +98,8 @@ pub struct AgainstBaseline {
     /// Mean difference, the strategy's value minus the baseline's.
     #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
-    /// Its paired 95 % interval over source seeds, draws and test groups, or test rows; none where the baseline is not there for all
-    /// runs, and where there are too few groups.
+    /// Its paired 95 % interval over source seeds, draws and test groups, or test rows; none where the baseline is not
+    /// there for all runs, and where there are too few groups.
     pub ci95: Option<[f64; 2]>,
     /// Whether the strategy does worse: the whole interval says so, or, without one, the mean.
     pub worse: bool,

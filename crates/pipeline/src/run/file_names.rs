@@ -1,5 +1,5 @@
-//! Names of files in a run folder that xtask knows, too: it reads this file as a module of its own, since it depends on no crate
-//! of the workspace.
+//! Names of files in a run folder that xtask knows, too: it reads this file as a module of its own, since it depends on
+//! no crate of the workspace.
 
 /// The pipeline file of a run.
 pub(crate) const PIPELINE: &str = "pipeline.toml";

@@ -1,5 +1,5 @@
-//! [`PipelineFinding`]: what there is to tell about the data and the steps of a pipeline. `check`, `run`, `data`, the report and
-//! `summary.json` show the same sentences.
+//! [`PipelineFinding`]: what there is to tell about the data and the steps of a pipeline. `check`, `run`, `data`, the
+//! report and `summary.json` show the same sentences.
 
 use serde::{Deserialize, Serialize};
 use transplant_core::{Event, Finding, FindingKind, Result, Severity};
@@ -99,8 +99,8 @@ const OF_TRAINING: [&str; 11] = [
     "trainer.policies",
 ];
 
-/// Findings about options that have no effect because no step of training is made: the head is fitted at once. Options that
-/// nobody wrote are not told.
+/// Findings about options that have no effect because no step of training is made: the head is fitted at once. Options
+/// that nobody wrote are not told.
 pub(crate) fn of_unused_options(pipeline: &Pipeline, cells: &[(&Cell, &Shape)]) -> Vec<PipelineFinding> {
     let tell = |subject: Subject, keys: &[&str], why: &str| {
         let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();

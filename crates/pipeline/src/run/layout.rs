@@ -1,5 +1,5 @@
-//! Where everything lies in a run folder. File names are written down here and in `file_names.rs`, and nowhere else; `docs/run_folder.md` says
-//! what each file holds and who reads it.
+//! Where everything lies in a run folder. File names are written down here and in `file_names.rs`, and nowhere else;
+//! `docs/run_folder.md` says what each file holds and who reads it.
 
 use std::path::{Path, PathBuf};
 
