@@ -256,3 +256,125 @@ fn odd_names_leave_tables_whole() {
     assert!(lines.iter().all(|l| columns(l) == 5), "{report}");
     assert!(Path::new(&run).join("predictions.csv").is_file());
 }
+
+const NUMBERS: &str = r#"schema = 1
+name = "numbers"
+
+[datasets.d]
+type = "table"
+path = "t.csv"
+numbers = ["a", "b", "empty"]
+categories = ["c"]
+fill = "mean"
+label = "y"
+test = 0.25
+
+[steps.train]
+type = "train"
+dataset = "d"
+backbone = "mlp"
+strategy = "structure"
+trainer = { epochs = 1 }
+"#;
+
+#[test]
+fn columns_of_a_table_are_judged() {
+    let bench = Bench::new(NUMBERS);
+    let row = |i: usize| format!("{},{},,{},{}\n", i * 1000, i % 3, ["x", "x ", "z"][i % 3], ["u", "v"][i % 2]);
+    std::fs::write(bench.out("t.csv"), "a,b,empty,c,y\n".to_owned() + &(1..60).map(row).collect::<String>()).unwrap();
+    told(
+        &bench,
+        &[
+            "column `c`: `x` and `x ` differ in white space or case alone, and each is a level of its own",
+            "column `empty`: no row that is learned from has a number, and 0 stands for each",
+            "column `a` reaches ",
+        ],
+    );
+}
+
+#[test]
+fn dark_pictures_are_told() {
+    let bench = pictures(PICTURES, &["across", "upright"], 8);
+    for i in 0..8u16 {
+        let pixel = |x: u32, y: u32| image::Luma([(u32::from(i) * 256 + x * 16 + y) as u16]);
+        let picture = image::ImageBuffer::<image::Luma<u16>, Vec<u16>>::from_fn(8, 8, pixel);
+        picture.save(bench.out(&format!("pictures/across/{i:02}.png"))).unwrap();
+    }
+    told(&bench, &["8 pictures have 16 bits a value, and the largest value is 1911, 2.9 % of 65535"]);
+}
+
+#[test]
+fn hidden_pictures_are_told() {
+    let bench = pictures(PICTURES, &["across", "upright"], 8);
+    std::fs::rename(bench.out("pictures/across/00.png"), bench.out("pictures/across/.00.png")).unwrap();
+    std::fs::write(bench.out("pictures/across/._01.png"), "").unwrap();
+    told(&bench, &["1 picture in folders of classes is hidden, and not read"]);
+}
+
+/// A step whose head is fitted at once, beside options of training.
+const AT_ONCE: &str = r#"
+[steps.probe]
+type = "train"
+dataset = "d"
+from = "train"
+strategy = { type = "feature", head = "knn" }
+trainer = { epochs = 7, policies = ["best_checkpoint", { type = "early_stopping", patience_epochs = 2 }] }
+"#;
+
+#[test]
+fn options_without_effect_are_told() {
+    let file = PICTURES.replace("test = 0.25", "test = 0.25\nvalidation = 0.25") + AT_ONCE;
+    let says = "`trainer.epochs`, `trainer.policies` have no effect: the head is fitted at once";
+    let bench = pictures(&file, &["across", "upright"], 16);
+    let run = told(&bench, &[says]);
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+    let selection = "| selection | none by validation rows: the head is fitted at once, to training rows alone, although 6 of the \
+                     labels are a validation part |";
+    assert!(report.contains(selection), "{report}");
+    // A policy that chooses nothing needs no validation part.
+    pictures(&(PICTURES.to_owned() + AT_ONCE), &["across", "upright"], 16).run("out", &[]);
+
+    // Beside a strategy that trains, the options have an effect.
+    let both = PICTURES.to_owned()
+        + &AT_ONCE.replace("strategy = { type = \"feature\", head = \"knn\" }\n", "").replace("7", "2")
+        + "[steps.probe.sweep]\nstrategy = [{ type = \"feature\", head = \"knn\" }, \"parameter\"]\n";
+    let both = both.replace("test = 0.25", "test = 0.25\nvalidation = 0.25");
+    let bench = pictures(&both, &["across", "upright"], 16);
+    let run = bench.run("out", &[]);
+    assert_eq!(summary(&run)["findings"].as_array().unwrap().len(), 0);
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+    assert!(report.contains("parameter: best_checkpoint, early_stopping on 6 validation rows"), "{report}");
+    assert!(report.contains("feature: none by validation rows"), "{report}");
+}
+
+#[test]
+fn few_groups_are_told() {
+    let file = TEXTS.replace("label = \"label\"", "label = \"label\"\ngroup = \"who\"").replace("0.25", "0.5");
+    let report = |groups: usize| {
+        let bench = texts(&file, (0..48).map(|i| format!("{},{}", ["a", "b"][i % 2], i / 2 % groups)));
+        let table = std::fs::read_to_string(bench.out("t.csv")).unwrap().replacen("label", "label,who", 1);
+        std::fs::write(bench.out("t.csv"), table).unwrap();
+        let run = bench.run("out", &[]);
+        let line = summary(&run)["comparison"][0].clone();
+        (std::fs::read_to_string(run.join("report.md")).unwrap(), line)
+    };
+    let (text, line) = report(4);
+    assert_eq!((&line["groups"], &line["rows"]), (&2.into(), &24.into()));
+    assert!(line["ci95"][0].is_null() && line["ci95"][1].is_null(), "{line}");
+    assert!(
+        text.contains("no interval over 2 test groups") && text.contains("fewer than 5 groups or rows have none"),
+        "{text}"
+    );
+    let (text, line) = report(12);
+    assert!(line["ci95"][0].is_f64() && line["groups"] == 6, "{line}");
+    assert!(text.contains("interval over 6 test groups alone") && text.contains("not to be trusted"), "{text}");
+}
+
+#[test]
+fn rows_without_groups_stand_alone() {
+    let bench = texts(&TEXTS.replace("0.25", "0.01"), ["a", "b", "a", "b"]);
+    refused(
+        &bench,
+        &["datasets.d.test", "leaves nothing to test on: all there is to divide is 4 rows, each of which stands alone"],
+    );
+}

@@ -217,7 +217,7 @@ fn what_an_earlier_step_learned_is_told_when_it_is_tested() {
     succeeded(&said);
     let leaked = summary(&bench.out("out"))["comparison"][0]["leaked"].as_u64().unwrap();
     let words = &format!(
-        "{leaked} of the 12 test rows of `larger` in fold 1 were training or validation rows of step `train`, which the network started \
+        "{leaked} of the 12 test rows of `larger` in fold 1 are training or validation rows of step `train`, which the network starts \
          from"
     );
     let (stderr, report) =

@@ -354,13 +354,18 @@ fn a_runner_of_ones_own_says_its_name() {
 
 #[test]
 fn log_lines_in_a_pipe_have_no_colours() {
-    let bench = Bench::new(TABLE);
-    let rows = ["1,2,red,a", "2,3,Red,b", "3,2,blue,a", "4,1,blue,b"].repeat(6).join("\n");
-    std::fs::write(bench.out("t.csv"), format!("height,weight,colour,kind\n{rows}\n")).unwrap();
+    let weights = "[weights.photographs]\nasset = \"efficientnet_lite0\"\n";
+    let bench = Bench::new(
+        &SMALL
+            .replace("[steps.pretrain]", &format!("{weights}[steps.pretrain]"))
+            .replace("from = \"pretrain\"", "from = \"photographs\""),
+    );
     let mut check = transplant();
     check.current_dir(bench.dir.path()).args(["check", "pipeline.toml"]).env("TRANSPLANT_LOG", "trace");
-    let o = check.output().unwrap();
-    let told = String::from_utf8_lossy(&o.stderr).into_owned();
-    assert!(o.status.success() && told.contains("WARN"), "{told}");
+    // Where nobody can be asked for the weights, the log says who was.
+    let nobody = bench.out("nobody");
+    check.env("TRANSPLANT_ASSETS", bench.out("assets")).env("TRANSPLANT_PIP", &nobody).env("HF_HUB_OFFLINE", "1");
+    let told = said(&check.output().unwrap(), 2);
+    assert!(told.contains("INFO") && told.contains("fetching"), "{told}");
     assert!(!told.contains('\u{1b}'), "{told}");
 }

@@ -68,7 +68,7 @@ fn what_is_not_finished_is_neither_predicted_with_nor_called_right() {
         let out = transplant().arg(verb).arg(bench.out("run")).args(more).output().unwrap();
         assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stdout));
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert!(said.contains("is not finished: it is failed, with 1 cells done"), "{said}");
+        assert!(said.contains("is not finished: it is failed, with 1 cell done"), "{said}");
         said
     };
     assert!(refused("predict", &["digit.png"]).contains("--cell"));

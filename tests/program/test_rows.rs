@@ -275,5 +275,5 @@ fn columns_of_other_scales_are_told() {
     };
     assert!(!told("scaled", &[]).contains("one scale"));
     let said = told("raw", &["--set", "datasets.shares.transforms=[]"]);
-    assert!(said.contains("`datasets.shares`: column `b` reaches ") && said.contains("standardise"), "{said}");
+    assert!(said.contains("data set `shares`: column `b` reaches ") && said.contains("standardise"), "{said}");
 }

@@ -108,7 +108,7 @@ fn a_file_of_torchvision_is_taken_tensor_by_tensor() {
     bench.run("run", &[]);
     assert_ne!(std::fs::read(cell(&run).join("model/model.safetensors")).unwrap(), before);
     let said = succeeded(&super::transplant().arg("check").arg(bench.file()).output().unwrap());
-    assert!(said.contains("1 cells, from photographs"), "{said}");
+    assert!(said.contains("1 cell, from photographs"), "{said}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod cli;
 mod clock;
 mod develop;
 mod features;
+#[path = "../../crates/pipeline/src/run/file_names.rs"]
+mod file_names;
 mod house;
 mod layers;
 mod lint;

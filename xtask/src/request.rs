@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::features::{Device, Tags, is_asset};
+use crate::file_names::{MODEL, MODEL_MANIFEST, MODEL_WEIGHTS, PIPELINE};
 use crate::{Wrong, cli};
 
 /// A verb of the runner with its arguments.
@@ -88,9 +89,8 @@ impl Request {
                     return Ok(tags);
                 }
                 // A model folder, or that of a cell, may stand alone: it needs no data set, but what its transforms need.
-                let alone = ["model/model.json", "model.json"].map(|file| subject.join(file));
-                let file =
-                    alone.into_iter().find(|file| file.is_file()).unwrap_or_else(|| subject.join("pipeline.toml"));
+                let alone = [subject.join(MODEL).join(MODEL_MANIFEST), subject.join(MODEL_MANIFEST)];
+                let file = alone.into_iter().find(|file| file.is_file()).unwrap_or_else(|| subject.join(PIPELINE));
                 let text = std::fs::read(&file).map_err(|error| no_run(subject, &file, &error))?;
                 let text = String::from_utf8_lossy(&text);
                 match file.extension() {
@@ -125,8 +125,8 @@ impl Request {
 
 /// The header of an export's weights, a file or in a folder, without the marks that stand before quotes within quotes.
 fn header_of_export(subject: &Path) -> Option<String> {
-    let file = if subject.is_dir() { subject.join("model.safetensors") } else { subject.to_owned() };
-    let is_model = subject.join("model.json").is_file();
+    let file = if subject.is_dir() { subject.join(MODEL_WEIGHTS) } else { subject.to_owned() };
+    let is_model = subject.join(MODEL_MANIFEST).is_file();
     let mut file = std::fs::File::open(file).ok().filter(|_| !is_model)?;
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;

@@ -116,7 +116,12 @@ fn evaluate(path: &Path, cell: Option<&str>, device: &str, plugins: &Plugins) ->
         same &= cell.same;
         say(&cell.text)?;
     }
-    if same { say(&format!("all {} cells agree with summary.json\n", checked.len())) } else { Err(Failure::Differs) }
+    match (same, checked.len()) {
+        (false, _) => Err(Failure::Differs),
+        (true, 0) => say("no cell of this run was tested: there is nothing to measure again\n"),
+        (true, 1) => say("the cell agrees with summary.json\n"),
+        (true, n) => say(&format!("all {n} cells agree with summary.json\n")),
+    }
 }
 
 fn predict(model: &Artefact, inputs: &[PathBuf], format: Option<&str>, output: Option<&Path>) -> Result<(), Failure> {

@@ -1,13 +1,14 @@
-//! [`Finding`]: what a user should know about a data set before believing what is measured on it.
+//! [`Finding`]: what a user should know about a data set or a step before believing what is measured.
 
 use serde::{Deserialize, Serialize};
 
-/// Something about a data set or its splits that is probably not meant, or that leaves data out.
+/// Something about a data set, its splits or a step that is probably not meant, or that leaves data out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind of thing it is.
     pub kind: FindingKind,
-    /// The sentence for the user, a lowercase fragment without the data set's name: counts, names, and what helps.
+    /// The sentence for the user, a lowercase fragment without the name of the data set or step: counts, names, and
+    /// what helps.
     pub message: String,
 }
 
@@ -50,6 +51,16 @@ pub enum FindingKind {
     UnlabelledRows,
     /// Texts of which only the start is used.
     TruncatedTexts,
+    /// Levels of a category that are equal but for case or white space.
+    SimilarCategories,
+    /// A column of numbers of which no training row has one.
+    ColumnWithoutNumbers,
+    /// Columns of numbers on scales far apart.
+    ScalesApart,
+    /// Pictures whose values use few of the levels that their format has.
+    NarrowPixelRange,
+    /// Options of a step or a data set that have no effect.
+    UnusedOptions,
 }
 
 /// How much a finding matters.

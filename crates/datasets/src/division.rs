@@ -14,6 +14,7 @@ use transplant_core::{
     Batch, Columns, Dataset, Error, Fact, Finding, Fingerprint, Frame, Invalid, Result, Roles, Schema, Seeds, Stream,
 };
 
+use crate::findings::counted;
 use crate::prints::contents;
 
 /// The fact of a divided data set that says which part a row stands in.
@@ -104,7 +105,13 @@ impl Division {
         let (pool, test) = (of(false), of(true));
         if pool.is_empty() || test.is_empty() {
             let side = if test.is_empty() { "nothing to test on" } else { "nothing to train on" };
-            let message = format!("leaves {side}: there are {} rows in {} groups", roles.pool.len(), groups.len());
+            let rows = counted(roles.pool.len(), "row");
+            let apart = match (dataset.groups(), groups.len()) {
+                (None, 1) => "1 row".to_owned(),
+                (None, _) => format!("{rows}, each of which stands alone"),
+                (Some(_), n) => format!("{rows} in {}", counted(n, "group")),
+            };
+            let message = format!("leaves {side}: all there is to divide is {apart}");
             return Err(Invalid::key(key, message).into());
         }
         let roles = Roles { pool, test, validation: roles.validation.clone() };
@@ -338,7 +345,7 @@ mod tests {
     use crate::{CLASS, Images, Layout};
     use std::collections::BTreeSet;
 
-    /// Rows of classes in turns, `sizes[c]` of class c, in groups of `group` neighbours.
+    /// Rows of classes in turns, `sizes[c]` of class c, in groups of `group` neighbours; 0: each stands alone.
     fn toy(sizes: &[usize], group: u64) -> Arc<dyn Dataset> {
         let most = sizes.iter().max().copied().unwrap_or(0);
         let turns = (0..most).flat_map(|i| (0..sizes.len()).filter(move |c| i < sizes[*c]));
@@ -348,7 +355,10 @@ mod tests {
         let layout = Layout { name: "toy".into(), shape: [1, 1, 1], highest: 1, classes };
         let roles = Roles { pool: (0..rows).collect(), ..Roles::default() };
         let images = Images::new(layout, labels, vec![0; rows as usize], roles).unwrap();
-        Arc::new(images.grouped((0..rows).map(|r| r / group).collect()).unwrap())
+        match group {
+            0 => Arc::new(images),
+            _ => Arc::new(images.grouped((0..rows).map(|r| r / group).collect()).unwrap()),
+        }
     }
 
     fn counts(d: &dyn Dataset, rows: &[u64]) -> Vec<usize> {
@@ -404,7 +414,12 @@ mod tests {
     fn what_cannot_be_divided_names_the_key() {
         let d = toy(&[4, 4], 8);
         let says = |division: Division, d: &Arc<dyn Dataset>| division.of(d, Some(CLASS)).err().unwrap().to_string();
-        assert_eq!(says(Division::Share(0.5), &d), "test: leaves nothing to train on: there are 8 rows in 1 groups");
+        assert_eq!(
+            says(Division::Share(0.5), &d),
+            "test: leaves nothing to train on: all there is to divide is 8 rows in 1 group"
+        );
+        let alone = "test: leaves nothing to test on: all there is to divide is 2 rows, each of which stands alone";
+        assert_eq!(says(Division::Share(0.01), &toy(&[1, 1], 0)), alone);
         assert!(says(Division::Share(1.), &d).starts_with("test: must be above 0"));
         assert!(says(Division::Fold { folds: 1, fold: 0 }, &d).starts_with("folds: must be"));
         assert!(says(Division::Fold { folds: 3, fold: 3 }, &d).starts_with("fold: is 3, and 3 folds"));

@@ -109,7 +109,10 @@ impl Draw {
             Some(k) if k < LEAST_FOR_VALIDATION => Some(format!(
                 "no validation part: with {k} labels a class (below {LEAST_FOR_VALIDATION}) all are trained on, by a fixed recipe"
             )),
-            _ => Some(format!("no validation part: no class has {LEAST_FOR_VALIDATION} labels in groups of its own")),
+            _ => {
+                let own = if dataset.groups().is_some() { " in groups of its own" } else { "" };
+                Some(format!("no validation part: no class has {LEAST_FOR_VALIDATION} labels{own}"))
+            }
         };
         let missing = dataset.roles().pool.len() - pool.rows.iter().map(Vec::len).sum::<usize>();
         let missing = (missing > 0).then(|| {

@@ -5,7 +5,7 @@
 //! row is the one with the highest score, the first of them when several are equally high. A label that is no class, or a
 //! score that is not finite, is an error that names the row.
 //!
-//! [`bootstrap`] and [`paired_bootstrap`] give intervals over source seeds, draws and test rows together,
+//! [`bootstrap`] and [`paired_bootstrap`] give intervals over source seeds, draws and test rows or groups together,
 //! [`corrected_paired_t`] tests a difference over resampled runs, and [`holm`] corrects for several such tests.
 //!
 //! ```
@@ -14,9 +14,10 @@
 //!
 //! # fn main() -> transplant_core::Result<()> {
 //! let names = vec!["cat".to_owned(), "dog".to_owned()];
-//! let scores = vec![0.9, 0.1, 0.2, 0.8, 0.6, 0.4, 0.5, 0.5];
-//! let predictions = Predictions::Class { names, labels: vec![Some(0), Some(1), Some(1), None], scores };
-//! assert_eq!(Accuracy.compute(&predictions)?, 2.0 / 3.0);
+//! let scores = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3], [0.1, 0.9], [0.2, 0.8], [0.5, 0.5]].concat();
+//! let labels = vec![Some(0), Some(1), Some(1), Some(0), Some(1), Some(0), None];
+//! let predictions = Predictions::Class { names, labels, scores };
+//! assert_eq!(Accuracy.compute(&predictions)?, 4.0 / 6.0);
 //!
 //! let cells = [Cell { seed: 0, draw: 0, predictions: &predictions, groups: &[] }];
 //! let interval = bootstrap(&Accuracy, &cells, 1000, Seeds::new(7))?;
@@ -47,7 +48,10 @@ pub use f1::{Average, F1, Options as F1Options};
 pub use log_loss::{LogLoss, LogLossOptions};
 pub use matthews_corrcoef::{MatthewsCorrcoef, MatthewsCorrcoefOptions};
 pub use roc_auc::{RocAuc, RocAucOptions};
-pub use stats::{Cell, Interval, PairedT, bootstrap, corrected_paired_t, holm, paired_bootstrap};
+pub use stats::{
+    Cell, FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, Interval, PairedT, bootstrap, corrected_paired_t, holm,
+    paired_bootstrap,
+};
 pub use top_k::{Options as TopKOptions, TopK};
 
 use transplant_core::{Metric, Plugins};

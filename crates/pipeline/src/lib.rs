@@ -51,6 +51,11 @@ pub(crate) fn span(counts: impl IntoIterator<Item = usize>) -> String {
     }
 }
 
+/// A number with its noun, `1 cell` or `2 cells`.
+pub(crate) fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// The number as it was written: 0.485, not the nearest f32 with all the digits that it has as an f64.
 pub(crate) fn decimal(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))

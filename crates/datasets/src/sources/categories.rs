@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use transplant_core::Result;
+use transplant_core::{Finding, FindingKind, Result};
 
 use super::labelling::Marks;
 use super::new_rows::category_of;
+use crate::findings::{listed, quoted};
 use crate::table::Cell;
 
 /// A column of categories.
@@ -18,7 +19,7 @@ pub(super) struct Categories {
 }
 
 impl Categories {
-    /// Reads a column; words that hardly differ are told.
+    /// Reads a column.
     ///
     /// # Errors
     /// [`transplant_core::Error::Data`] with file and row when a cell is no word.
@@ -29,27 +30,28 @@ impl Categories {
             read.push(table.column(name)?[row].as_ref().map(word).transpose()?);
         }
         let words: Vec<String> = read.iter().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        if let Some(twins) = nearly_alike(&words)
-            && let Some((table, _)) = marks.places().next()
-        {
-            let file = table.file().display();
-            tracing::warn!("{file}: column `{name}`: {twins}, and each is a level of its own");
-        }
         let place = |word: String| words.binary_search(&word).ok();
         let of = read.into_iter().map(|word| word.and_then(place)).collect();
         Ok(Self { name: name.to_owned(), words, of })
     }
+
+    /// Tells of words that hardly differ.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        let alike = nearly_alike(&self.words)?;
+        let message = format!("column `{}`: {alike}, and each is a level of its own", self.name);
+        Some(Finding::new(FindingKind::SimilarCategories, message))
+    }
 }
 
-/// Which words differ in spaces and case alone.
+/// Which words differ in white space and case alone.
 fn nearly_alike(words: &[String]) -> Option<String> {
     let mut alike = BTreeMap::<String, Vec<&String>>::new();
     for word in words {
         alike.entry(word.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()).or_default().push(word);
     }
-    let shown = |words: Vec<&String>| words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(" and ");
+    let shown = |words: Vec<&String>| words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" and ");
     let found: Vec<String> = alike.into_values().filter(|words| words.len() > 1).map(shown).collect();
-    (!found.is_empty()).then(|| format!("{} differ in spaces or case alone", found.join(", ")))
+    (!found.is_empty()).then(|| format!("{} differ in white space or case alone", listed(&found)))
 }
 
 #[cfg(test)]
@@ -57,9 +59,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_that_differ_in_spaces_are_told() {
+    fn levels_that_differ_in_white_space_are_told() {
         let words = |words: &[&str]| nearly_alike(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
-        assert_eq!(words(&["x", "x ", "y"]).unwrap(), "`x` and `x ` differ in spaces or case alone");
+        assert_eq!(words(&["x", "x ", "y"]).unwrap(), "`x` and `x ` differ in white space or case alone");
         assert_eq!(words(&["New  York", "Yes", "new york", "yes"]).unwrap().matches(" and ").count(), 2);
         assert_eq!(words(&["x", "y", "xy"]), None);
     }

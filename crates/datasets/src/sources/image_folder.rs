@@ -346,7 +346,9 @@ mod tests {
         fs::write(tree.path().join("a/3.heic"), b"\0\0\0\x18ftypheic").unwrap();
         fs::write(tree.path().join("b/4.txt"), b"notes").unwrap();
         let pictures = load(&tree)?;
-        assert_eq!((pictures.rows(), kinds(&pictures)), (4, vec![FindingKind::UnusedFiles]));
+        assert_eq!((pictures.rows(), kinds(&pictures)), (4, vec![FindingKind::UnusedFiles; 2]));
+        let hidden = "1 picture in folders of classes is hidden, and not read: a name that does not begin with a point makes them rows";
+        assert_eq!(pictures.findings()[1].message, hidden);
         assert_eq!(
             pictures.findings()[0].message,
             "3 of 7 files in folders of classes are not read, since their names do not end as those of pictures: 1 without an ending, \

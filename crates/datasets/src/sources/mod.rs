@@ -42,7 +42,7 @@ pub use mnist_5k::{Mnist5k, Options as Mnist5kOptions};
 pub use mnist_idx::{MnistIdx, Options as MnistIdxOptions};
 pub use new_rows::{NewRow, NewRows};
 pub use optdigits::{Optdigits, Options as OptdigitsOptions};
-pub use picture_tree::{is_picture_name, pictures_below};
+pub use picture_tree::{PicturesBelow, is_picture_name, pictures_below};
 pub use pictures::{Picture, PictureSet, Pictures};
 pub use table::{Fill, Options as VectorTableOptions, VectorTable};
 pub use text_table::{Options as TextTableOptions, TextTable};

@@ -1,4 +1,5 @@
-//! [`PassedOver`]: files in folders of classes that are not read, since their names do not end as those of pictures.
+//! [`PassedOver`]: files in folders of classes that are not read: their names do not end as those of pictures, or are
+//! hidden.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,6 +21,8 @@ pub(super) struct PassedOver {
     endings: BTreeMap<String, usize>,
     /// Those that are pictures by their content.
     pictures: usize,
+    /// Hidden files with names of pictures.
+    hidden: usize,
 }
 
 impl PassedOver {
@@ -33,13 +36,37 @@ impl PassedOver {
         self.pictures += usize::from(read.is_ok() && is_picture(&start));
     }
 
-    /// Number of files that are not read.
+    /// Counts a hidden file with the name of a picture. Those that macOS puts beside files on foreign disks do not
+    /// count.
+    pub(super) fn add_hidden(&mut self, path: &Path) {
+        let of_macos = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"));
+        self.hidden += usize::from(!of_macos);
+    }
+
+    /// Number of files, hidden ones aside, that are not read.
     pub(super) fn files(&self) -> usize {
         self.endings.values().sum()
     }
 
-    /// Tells how many there are beside so many `pictures` that are read.
-    pub(super) fn finding(&self, pictures: usize) -> Option<Finding> {
+    /// Number of hidden files with names of pictures.
+    pub(super) fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Tells of all of them beside so many `pictures` that are read.
+    pub(super) fn findings(&self, pictures: usize) -> Vec<Finding> {
+        let hidden = (self.hidden > 0).then(|| {
+            let verb = if self.hidden == 1 { "is" } else { "are" };
+            let message = format!(
+                "{} in folders of classes {verb} hidden, and not read: a name that does not begin with a point makes them rows",
+                counted(self.hidden, "picture")
+            );
+            Finding::new(FindingKind::UnusedFiles, message)
+        });
+        self.other_endings(pictures).into_iter().chain(hidden).collect()
+    }
+
+    fn other_endings(&self, pictures: usize) -> Option<Finding> {
         let passed = self.files();
         let mut endings: Vec<(&String, &usize)> = self.endings.iter().collect();
         endings.sort_by(|a, b| b.1.cmp(a.1));

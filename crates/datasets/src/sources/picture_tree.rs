@@ -115,10 +115,10 @@ pub(super) fn scan(folder: &Path, chosen: Option<&[String]>) -> Result<Found> {
         let place = roots.iter().map(|root| root.join(class)).find(|place| place.is_dir()).unwrap_or_default();
         let mut others = PassedOver::default();
         pictures(folder, &place, (Part::Pool, class), &mut Vec::new(), &mut others)?;
-        let others = others.finding(0).map(|found| format!(": {}", found.message)).unwrap_or_default();
+        let others: String = others.findings(0).into_iter().map(|found| format!(": {}", found.message)).collect();
         return Err(Error::data(place, None, format!("holds no picture, and a class must not be empty{others}")));
     }
-    found.findings.extend(passed.finding(found.files.len()));
+    found.findings.extend(passed.findings(found.files.len()));
     found.findings.extend(no_class(&below, &roots));
     found.files.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(found)
@@ -159,16 +159,27 @@ fn no_class(below: &BTreeMap<String, BTreeSet<String>>, roots: &[PathBuf]) -> Op
     Some(Finding::new(FindingKind::SplitAsClass, message))
 }
 
-/// All pictures in a folder and below it, by their endings, in the order of their paths, and the number of other files;
-/// hidden ones are neither. No picture is opened.
+/// What lies in a folder and below it, hidden folders aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PicturesBelow {
+    /// All files with endings of pictures that are not hidden, in the order of their paths.
+    pub pictures: Vec<PathBuf>,
+    /// Number of files with other endings that are not hidden.
+    pub others: usize,
+    /// Number of hidden files with endings of pictures.
+    pub hidden: usize,
+}
+
+/// All pictures in a folder and below it, by their endings. No picture is opened.
 ///
 /// # Errors
 /// When something cannot be read.
-pub fn pictures_below(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {
-    let (mut files, mut others) = (Vec::new(), PassedOver::default());
-    pictures(folder, folder, (Part::Pool, ""), &mut files, &mut others)?;
+pub fn pictures_below(folder: &Path) -> Result<PicturesBelow> {
+    let (mut files, mut passed) = (Vec::new(), PassedOver::default());
+    pictures(folder, folder, (Part::Pool, ""), &mut files, &mut passed)?;
     files.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok((files.into_iter().map(|f| f.path).collect(), others.files()))
+    let pictures = files.into_iter().map(|f| f.path).collect();
+    Ok(PicturesBelow { pictures, others: passed.files(), hidden: passed.hidden() })
 }
 
 /// Whether the end of a file's name is that of a picture.
@@ -261,6 +272,7 @@ fn pictures(
         let entry = entry.map_err(|e| fault(e, place))?;
         match kind(&entry)? {
             Kind::Hidden if entry.file_type().is_dir() => walk.skip_current_dir(),
+            Kind::Hidden if is_picture_name(entry.path()) => passed.add_hidden(entry.path()),
             Kind::Hidden => {}
             Kind::Folder if entry.depth() == 1 => {
                 folders.insert(entry.file_name().to_string_lossy().into_owned());

@@ -163,7 +163,6 @@ impl Pictures {
             let (picture, place, opened) = &mut one[0];
             *opened = Some(open(picture, &frame, place.as_deref_mut(), &sixteen));
         });
-        sixteen.narrow().iter().for_each(|told| tracing::warn!("{}: {told}", rows.name));
         let opened: Vec<Opened> = opening.into_iter().filter_map(|(_, _, opened)| opened).collect();
 
         let whole = |row: &u64| opened.get(*row as usize).is_some_and(|(_, decoded)| decoded.is_ok());
@@ -182,7 +181,7 @@ impl Pictures {
         let group_keys = if grouped { group_keys.unwrap_or_default().into() } else { file_hashes.clone() };
         let fingerprints = opened.iter().map(|(_, decoded)| decoded.clone().unwrap_or_default()).collect();
         let why = opened.into_iter().map(|(_, decoded)| decoded.err());
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = sixteen.narrow().into_iter().collect();
         let damaged: Vec<(u64, String)> = (0..).zip(why).filter_map(|(row, why)| Some((row, why?))).collect();
         if !damaged.is_empty() {
             let message = told(&damaged, &pictures);

@@ -1,7 +1,7 @@
 //! [`Read`]: the cells of a table as they were read, before anything is fitted to them.
 
 use sha2::{Digest, Sha256};
-use transplant_core::{Finding, Result};
+use transplant_core::{Finding, FindingKind, Result};
 
 use super::categories::Categories;
 use super::labelling::{Labels, Marks};
@@ -26,15 +26,21 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// The mean of the numbers that these rows have.
-    pub(super) fn mean(&self, name: &str, values: &[Option<f32>], rows: &[u64]) -> f32 {
+    /// The mean of the numbers that these rows have, 0 where they have none.
+    pub(super) fn mean(values: &[Option<f32>], rows: &[u64]) -> f32 {
         let there = rows.iter().filter_map(|row| values[*row as usize]);
         let (sum, count) = there.fold((0., 0u64), |(sum, count), n| (sum + f64::from(n), count + 1));
-        if count == 0 && !rows.is_empty() {
-            let file = &self.name;
-            tracing::warn!("{file}: column `{name}`: no row that is learned from has a number; 0 stands for one");
-        }
         if count == 0 { 0. } else { (sum / count as f64) as f32 }
+    }
+
+    /// Tells of columns in which none of these rows, those that are learned from, has a number.
+    pub(super) fn without_numbers(&self, rows: &[u64]) -> Vec<Finding> {
+        let empty = |values: &[Option<f32>]| !rows.is_empty() && rows.iter().all(|row| values[*row as usize].is_none());
+        let tell = |(name, _): &(String, _)| {
+            let message = format!("column `{name}`: no row that is learned from has a number, and 0 stands for each");
+            Finding::new(FindingKind::ColumnWithoutNumbers, message)
+        };
+        self.numbers.iter().filter(|(_, values)| empty(values)).map(tell).collect()
     }
 
     /// Makes a hash cover the cells of a row.
@@ -88,4 +94,33 @@ pub(super) fn contradicting(
     let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
     let (classes, labels) = marks.classes()?;
     Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{VectorTable, VectorTableOptions};
+    use transplant_core::{BuildCx, Dataset, Plugins, Seeds};
+
+    #[test]
+    fn empty_columns_and_similar_levels_are_told() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("t.csv"), "a,b,c,y\n1,,x,u\n2,,x ,v\n3,,X,u\n4,5,y,v\n").unwrap();
+        let told = |d: &dyn Dataset| d.findings().into_iter().map(|f| (f.kind, f.message)).collect::<Vec<_>>();
+        let alike =
+            "column `c`: `X` and `x` and `x ` differ in white space or case alone, and each is a level of its own";
+        let alike = (FindingKind::SimilarCategories, alike.to_owned());
+        let empty = "column `b`: no row that is learned from has a number, and 0 stands for each";
+        let empty = (FindingKind::ColumnWithoutNumbers, empty.to_owned());
+        for fill in [Fill::Mean, Fill::Zero] {
+            let mut o = VectorTableOptions::new("t.csv", "y");
+            (o.numbers, o.categories, o.fill) = (vec!["b".into(), "a".into()], vec!["c".into()], Some(fill));
+            let plugins = Plugins::new();
+            let t = VectorTable::open(&o, &BuildCx { plugins: &plugins, base: folder.path(), seeds: Seeds::new(0) })?;
+            assert_eq!(told(&t), [alike.clone()], "row 3 has a number");
+            let fitted = t.fitted(&[0, 1, 2, 3], &[0, 1, 2])?.unwrap();
+            assert_eq!(told(&*fitted), [alike.clone(), empty.clone()]);
+        }
+        Ok(())
+    }
 }

@@ -137,6 +137,8 @@ pub struct VectorTable {
     levels: Vec<Vec<usize>>,
     columns: Vec<String>,
     inputs: Schema,
+    /// What there is to tell of the rows that it is fitted to.
+    findings: Vec<Finding>,
 }
 
 impl VectorTable {
@@ -158,6 +160,7 @@ impl VectorTable {
         let contradicting = contradicting((&o.numbers, &o.categories), &marks)?;
         let mut labelled = marks.finish()?;
         labelled.findings.extend(contradicting);
+        labelled.findings.extend(categories.iter().filter_map(Categories::finding));
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{:?}", (o.fill, &o.numbers, &o.categories)));
@@ -175,7 +178,7 @@ impl VectorTable {
     fn of(read: Arc<Read>, pool: &[u64], learned: &[u64]) -> Result<Self> {
         let (mut columns, mut fills, mut levels) = (Vec::new(), Vec::new(), Vec::new());
         for (name, values) in &read.numbers {
-            fills.push(if read.fill == Some(Fill::Mean) { read.mean(name, values, learned) } else { 0. });
+            fills.push(if read.fill == Some(Fill::Mean) { Read::mean(values, learned) } else { 0. });
             columns.push(name.clone());
             columns.extend(read.fill.map(|_| format!("{name} is missing")));
         }
@@ -189,7 +192,8 @@ impl VectorTable {
             levels.push(there.into_iter().collect());
         }
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Vector { width: columns.len() })]);
-        Ok(Self { read, fills, levels, columns, inputs })
+        let findings = read.without_numbers(learned);
+        Ok(Self { read, fills, levels, columns, inputs, findings })
     }
 
     /// How many rows there are, all roles together.
@@ -302,7 +306,7 @@ impl Dataset for VectorTable {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        self.read.labelled.findings.clone()
+        [self.read.labelled.findings.as_slice(), &self.findings].concat()
     }
 
     fn columns(&self) -> Option<Columns> {

@@ -4,7 +4,8 @@
 //! Each replicate draws source seeds with replacement, within each of them draws with replacement, and once for all of
 //! them the test rows, so that what is common to all runs stays common. Where rows have groups, groups are drawn, with
 //! all their rows: rows of a group are alike, and as many of them say less than as many that stand alone. With only a
-//! few seeds, or a few groups, the interval is on the narrow side, as every bootstrap of a few units is.
+//! few seeds, or a few groups, the interval is on the narrow side, as every bootstrap of a few units is; with very few
+//! groups there is none ([`FEWEST_FOR_INTERVAL`]).
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,19 @@ use transplant_core::{Error, Metric, Predictions, Result, Seeds, Stream};
 use super::Interval;
 use super::resample::{Rows, quantile};
 use crate::rows::mean;
+
+/// With fewer groups (or rows, where each stands alone) there is no interval: of G groups the bootstrap draws one of
+/// them G times with probability G^-G for each, so that with two or three the ends are those of single groups, with one
+/// both are the estimate, and with four there are only 35 different replicates. Cameron, Gelbach and Miller,
+/// *Bootstrap-Based Improvements for Inference with Clustered Errors*, Review of Economics and Statistics 90 (2008),
+/// study no fewer than five.
+pub const FEWEST_FOR_INTERVAL: usize = 5;
+
+/// With fewer groups an interval is too narrow to be trusted. What rests on many clusters rejects too often with five
+/// to thirty of them (Cameron, Gelbach and Miller 2008); "few" begins somewhere from less than 20 to less than 50
+/// clusters of one size (Cameron and Miller, *A Practitioner's Guide to Cluster-Robust Inference*, Journal of Human
+/// Resources 50 (2015), section VI).
+pub const FEWEST_TO_TRUST: usize = 20;
 
 /// What one run predicted for the test rows.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +42,20 @@ pub struct Cell<'a> {
     pub groups: &'a [u64],
 }
 
+impl Cell<'_> {
+    /// How many groups with a labelled row there are; without groups, how many labelled rows. So many are drawn in a
+    /// replicate.
+    pub fn resampled(&self) -> usize {
+        by_group(self.groups, &with_label(self.predictions)).len()
+    }
+}
+
 /// The mean of a metric over runs, and its 95 % percentile interval over source seeds, draws and test groups; without
 /// groups, over test rows.
 ///
 /// The mean goes over seeds, of the means over their draws; with as many draws for each seed it is the mean of all cells.
-/// Rows without a label do not count; with no row at all everything is NaN. A metric with [`Metric::row_scores`] takes
+/// With fewer than [`FEWEST_FOR_INTERVAL`] groups, or rows that stand alone, the ends of the interval are NaN. Rows
+/// without a label do not count; with no row at all everything is NaN. A metric with [`Metric::row_scores`] takes
 /// milliseconds, others are computed again for every cell and replicate. The order of the cells does not matter.
 ///
 /// # Errors
@@ -132,6 +155,9 @@ impl<'a> Grid<'a> {
             Ok(mean(&cells.iter().map(|&c| value(c, &all)).collect::<Result<Vec<_>>>()?))
         };
         let estimate = mean(&self.by_seed.iter().map(of_seed).collect::<Result<Vec<_>>>()?);
+        if self.groups.len() < FEWEST_FOR_INTERVAL {
+            return Ok(Interval { mean: estimate, low: f64::NAN, high: f64::NAN });
+        }
         let replicate = |number| self.replicate(&mut seeds.stream("bootstrap", &[number]), &value);
         let mut means = (0..replicates as u64).map(replicate).collect::<Result<Vec<_>>>()?;
         means.sort_by(f64::total_cmp);
@@ -245,12 +271,29 @@ mod tests {
 
     #[test]
     fn groups_of_one_row_are_rows() -> Result<()> {
-        let p = certain(2, &[Some(0), None, Some(1), Some(1), Some(0)], &[0, 1, 0, 1, 0]);
+        let labels = [Some(0), None, Some(1), Some(1), Some(0), Some(1), Some(0), Some(0), Some(1), Some(1), Some(0)];
+        let p = certain(2, &labels, &[0, 1, 0, 1, 0, 1, 1, 1, 1, 0, 0]);
         let interval =
             |groups| bootstrap(&Accuracy, &[Cell { seed: 0, draw: 0, predictions: &p, groups }], 99, Seeds::new(3));
-        assert_eq!(interval(&[])?, interval(&[9, 4, 2, 7, 1])?);
-        assert_ne!(interval(&[])?, interval(&[0, 0, 0, 1, 1])?);
+        assert_eq!(interval(&[])?, interval(&[9, 4, 2, 7, 1, 3, 5, 6, 8, 10, 11])?);
+        let pairs = interval(&[0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4])?;
+        assert!(pairs.low.is_finite() && interval(&[])? != pairs);
         assert_eq!(by_group(&[5, 5, 6, 5, 6], &[0, 2, 3, 4]), [vec![0, 2], vec![1, 3]]);
+        Ok(())
+    }
+
+    #[test]
+    fn few_groups_have_no_interval() -> Result<()> {
+        let p = certain(2, &[Some(0); 10], &[0, 1, 0, 1, 0, 0, 0, 0, 1, 1]);
+        for (groups, n) in [([0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1), ([0, 0, 1, 1, 2, 2, 3, 3, 3, 3], 4)] {
+            let cell = Cell { seed: 0, draw: 0, predictions: &p, groups: &groups };
+            let i = bootstrap(&Accuracy, &[cell], 99, Seeds::new(0))?;
+            assert_eq!((cell.resampled(), i.mean), (n, 0.6));
+            assert!(i.low.is_nan() && i.high.is_nan(), "{i:?}");
+        }
+        let cell = Cell { seed: 0, draw: 0, predictions: &p, groups: &[0, 0, 1, 1, 2, 2, 3, 3, 4, 4] };
+        let i = bootstrap(&Accuracy, &[cell], 99, Seeds::new(0))?;
+        assert!(cell.resampled() == FEWEST_FOR_INTERVAL && i.low < i.high, "{i:?}");
         Ok(())
     }
 

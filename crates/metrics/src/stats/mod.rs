@@ -7,7 +7,7 @@ mod paired_t;
 mod resample;
 mod student;
 
-pub use bootstrap::{Cell, bootstrap, paired_bootstrap};
+pub use bootstrap::{Cell, FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, bootstrap, paired_bootstrap};
 pub use holm::holm;
 pub use paired_t::{PairedT, corrected_paired_t};
 
@@ -18,8 +18,8 @@ use serde::Serialize;
 pub struct Interval {
     /// The estimate.
     pub mean: f64,
-    /// Lower end.
+    /// Lower end; NaN where there is no interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end; NaN where there is no interval.
     pub high: f64,
 }

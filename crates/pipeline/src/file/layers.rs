@@ -153,6 +153,19 @@ impl Layers {
         self.layers.iter().any(|l| l.origin.is_laid_over() && depth_of(&l.value, path).0 == path.len())
     }
 
+    /// Whether anything sets this key, or one below it.
+    pub(crate) fn is_written(&self, path: &[String]) -> bool {
+        for layer in self.layers.iter().rev().filter(|l| !matches!(l.origin, Origin::Default)) {
+            if depth_of(&layer.value, path).0 == path.len() {
+                return true;
+            }
+            if layer.replaced.as_ref().is_some_and(|at| path.starts_with(at)) {
+                return false;
+            }
+        }
+        false
+    }
+
     /// Finds where an error stands. Its key path starts at the top of the file.
     pub(crate) fn locate(&self, error: Invalid) -> FileError {
         let key = error.kind == InvalidKind::UnknownKey;
@@ -412,6 +425,17 @@ mod tests {
         let twice = ["steps.x.strategy={rank=4}", "steps.x.strategy={}"];
         assert_eq!(merged(&twice, &[]).0, r#"{"strategy":{"type":"parameter"},"d":"y"}"#, "the `type` stays");
         assert_eq!(merged(&["steps.x={d=1}"], &[]).0, r#"{"d":1}"#);
+
+        let written = |set: &[&str], key: &str| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            let (layers, _) = Layers::read(&path, &Overrides { set, ..Overrides::default() }, vec![]).unwrap();
+            layers.is_written(&key.split('.').map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert!(
+            written(&[], "steps.x.strategy.freeze") && !written(&[], "steps.x.strategy.rank") && !written(&[], "seed")
+        );
+        assert!(written(&["steps.x.strategy.rank=4"], "steps.x.strategy.rank"));
+        assert!(!written(&["steps.x.strategy={}"], "steps.x.strategy.freeze"), "the table took its place");
     }
 
     #[test]

@@ -57,6 +57,14 @@ impl Sources {
         };
         self.layers.locate(Invalid { path, ..error })
     }
+
+    /// Whether the file, a variable, a flag or a sweep sets a key of a cell's step, or one below it.
+    pub(crate) fn is_written(&self, cell: &Cell, key: &str) -> bool {
+        let path = ["steps", cell.step.as_str()].into_iter().chain(key.split('.')).map(str::to_owned);
+        let below = format!("{key}.");
+        cell.swept.keys().any(|swept| swept == key || swept.starts_with(&below))
+            || self.layers.is_written(&path.collect::<Vec<_>>())
+    }
 }
 
 /// Opens a pipeline file with what is laid over it.

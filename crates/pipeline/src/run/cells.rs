@@ -348,7 +348,8 @@ impl Session<'_> {
             metrics: measured(p)?,
             baselines: measured(&baselines.predictions)?,
             baselines_not_fitted: baselines.not_fitted.clone(),
-            chosen_by: tags.filter(|_| validation > 0).collect(),
+            // Where no step is made there is nothing to choose among.
+            chosen_by: tags.filter(|_| validation > 0 && fit.steps > 0).collect(),
             main_metric: ready.components.main_metric.clone(),
             leak,
             labels_before: labels::before(self.run, ready),

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
-use transplant_metrics::{Cell as Run, bootstrap, corrected_paired_t, holm, paired_bootstrap};
+use transplant_metrics::{
+    Cell as Run, FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, bootstrap, corrected_paired_t, holm, paired_bootstrap,
+};
 
 use super::predictions::{CellPredictions, SplitPredictions};
 use super::record::{Metrics, Record, nan_for_null, nans_for_nulls};
+use crate::counted;
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
 const REPLICATES: usize = 1000;
@@ -61,12 +64,16 @@ pub struct Comparison {
     /// The mean over seeds, of the means over their draws; folds are taken together, as one prediction for every row.
     #[serde(deserialize_with = "nan_for_null")]
     pub mean: f64,
-    /// Its 95 % interval over source seeds, draws and test groups, or test rows where rows have no groups.
+    /// Its 95 % interval over source seeds, draws and test groups, or test rows where rows have no groups; NaN where
+    /// there are too few of them.
     #[serde(deserialize_with = "nans_for_nulls")]
     pub ci95: [f64; 2],
     /// Number of groups of the test rows; none where each row stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<usize>,
+    /// Number of test rows that have a label.
+    #[serde(default)]
+    pub rows: usize,
     /// Number of runs.
     pub runs: usize,
     /// Whether a larger value is better.
@@ -90,7 +97,8 @@ pub struct AgainstBaseline {
     /// Mean difference, the strategy's value minus the baseline's.
     #[serde(deserialize_with = "nan_for_null")]
     pub difference: f64,
-    /// Its paired 95 % interval over source seeds, draws and test rows; none where the baseline is not there for all runs.
+    /// Its paired 95 % interval over source seeds, draws and test groups, or test rows; none where the baseline is not
+    /// there for all runs, and where there are too few groups.
     pub ci95: Option<[f64; 2]>,
     /// Whether the strategy does worse: the whole interval says so, or, without one, the mean.
     pub worse: bool,
@@ -102,6 +110,17 @@ impl Comparison {
         match &self.class {
             Some(class) if !self.metric.ends_with(class.as_str()) => format!("{} of `{class}`", self.metric),
             _ => self.metric.clone(),
+        }
+    }
+
+    /// Why its interval is not there or not to be trusted; `None` when it is.
+    pub(crate) fn few(&self) -> Option<String> {
+        let (n, what) = self.groups.map_or((self.rows, "row"), |groups| (groups, "group"));
+        let units = counted(n, &format!("test {what}"));
+        match (n, self.groups) {
+            (..FEWEST_FOR_INTERVAL, _) => Some(format!("no interval over {units}")),
+            (..FEWEST_TO_TRUST, Some(_)) => Some(format!("interval over {units} alone")),
+            _ => None,
         }
     }
 }
@@ -251,7 +270,8 @@ impl Group<'_> {
         let first = self.runs[0];
         let measure = &first.measures[name];
         let whole = self.whole(&measure.task, |_| true)?;
-        let interval = bootstrap(&*measure.metric, &as_runs(&whole), REPLICATES, seeds())?;
+        let runs = as_runs(&whole);
+        let interval = bootstrap(&*measure.metric, &runs, REPLICATES, seeds())?;
         let paired = reference.map(|r| self.pair(measure, r)).transpose()?.flatten();
         let c = &first.record.cell;
         Ok(Comparison {
@@ -263,10 +283,8 @@ impl Group<'_> {
             split: self.key.test.clone(),
             mean: interval.mean,
             ci95: [interval.low, interval.high],
-            groups: whole
-                .first()
-                .filter(|w| !w.groups.is_empty())
-                .map(|w| w.groups.iter().collect::<BTreeSet<_>>().len()),
+            groups: runs.first().filter(|run| !run.groups.is_empty()).map(Run::resampled),
+            rows: runs.first().map_or(0, |run| Run { groups: &[], ..*run }.resampled()),
             runs: self.runs.len(),
             higher_is_better: measure.metric.higher_is_better(),
             leaked: self.leaked(),
@@ -291,7 +309,7 @@ impl Group<'_> {
                 continue;
             }
             let i = paired_bootstrap(&*measure.metric, &as_runs(&ours), &as_runs(&theirs), REPLICATES, seeds())?;
-            let ci95 = (there.len() == self.runs.len()).then_some([i.low, i.high]);
+            let ci95 = (there.len() == self.runs.len() && i.low.is_finite()).then_some([i.low, i.high]);
             let worse = worse(&*measure.metric, ci95.unwrap_or([i.mean, i.mean]));
             out.push(AgainstBaseline { baseline: baseline.clone(), difference: i.mean, ci95, worse });
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use transplant_core::{
-    BuildCx, Dataset, Field, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train, Transform, rows_at_a_time,
+    BuildCx, Dataset, Field, Finding, FindingKind, HIDDEN, Invalid, Result, Schema, Seeds, Spec, Train, Transform,
+    rows_at_a_time,
 };
 use transplant_datasets::{Chain, LoaderOptions, Parts, fit};
 
@@ -130,8 +131,8 @@ pub(crate) fn drawn_by<'c>(cell: &Cell, targets: &Schema, c: &'c Components) -> 
 /// The largest absolute values of two columns may differ so many times before it is told.
 const SCALES_APART: f32 = 1000.;
 
-/// What to tell when columns of the rows that are learned from are on scales far apart, as the network is given them.
-pub(crate) fn scales_apart(name: &str, open: &Opened, drawn: &Parts) -> Result<Option<String>> {
+/// Tells when columns of the rows that are learned from are on scales far apart, as the network is given them.
+pub(crate) fn scales_apart(open: &Opened, drawn: &Parts) -> Result<Option<Finding>> {
     let vector = |schema: &Schema| matches!(schema.get(HIDDEN), Some(Field::Vector { .. }));
     if !vector(open.dataset.inputs()) || !vector(&open.inputs) {
         return Ok(None);
@@ -157,14 +158,15 @@ pub(crate) fn scales_apart(name: &str, open: &Opened, drawn: &Parts) -> Result<O
     let called =
         |i: usize| names.get(i).filter(|_| names.len() == largest.len()).map_or(format!("{i}"), |n| format!("`{n}`"));
     Ok((most.1 > least.1 * SCALES_APART).then(|| {
-        format!(
-            "`datasets.{name}`: column {} reaches {} and column {} only {}, and most networks learn little from columns that are so \
-             much smaller than others; `transforms = [\"standardise\"]` brings all to one scale",
+        let message = format!(
+            "column {} reaches {} and column {} only {}, and most networks learn little from columns that are so much smaller than \
+             others; `transforms = [\"standardise\"]` brings all to one scale",
             called(most.0),
             most.1,
             called(least.0),
             least.1
-        )
+        );
+        Finding::new(FindingKind::ScalesApart, message)
     }))
 }
 

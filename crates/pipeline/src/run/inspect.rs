@@ -40,6 +40,14 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
         }
     }
     out.push_str(&chains(run)?);
+    let mut told = Vec::new();
+    for step in run.cells.iter().map(|ready| ready.cell.step.as_str()) {
+        let lines: String = run.findings_of_step(step).map(|found| format!("  {}\n", found.line())).collect();
+        if !lines.is_empty() && !told.contains(&step) {
+            let _ = write!(out, "\nstep {step}\n{lines}");
+            told.push(step);
+        }
+    }
     Ok(out)
 }
 

@@ -72,6 +72,6 @@ pub(crate) fn in_words(cells: &[&[EarlierLabels]]) -> Option<String> {
     let listed = steps.iter().map(of).collect::<Vec<_>>().join(", ");
     let all = chains
         .iter()
-        .map(|(dataset, n)| format!("; the whole chain has used {} labels of `{dataset}`", span(n.iter().copied())));
+        .map(|(dataset, n)| format!("; the whole chain uses {} labels of `{dataset}`", span(n.iter().copied())));
     (!steps.is_empty()).then(|| format!("before it {listed}{}", all.collect::<String>()))
 }

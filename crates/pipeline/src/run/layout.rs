@@ -1,7 +1,9 @@
-//! Where everything lies in a run folder. File names are written down here and nowhere else; `docs/run_folder.md` says
-//! what each file holds and who reads it.
+//! Where everything lies in a run folder. File names are written down here and in `file_names.rs`, and nowhere else;
+//! `docs/run_folder.md` says what each file holds and who reads it.
 
 use std::path::{Path, PathBuf};
+
+use super::file_names::{MODEL, MODEL_MANIFEST, MODEL_WEIGHTS, PIPELINE};
 
 /// Files of a cell by the names that its record gives them, relative to the cell's folder.
 pub(crate) const WEIGHTS: &str = "model/model.safetensors";
@@ -31,7 +33,7 @@ impl RunLayout {
 
     /// The pipeline file with every default and everything laid over it.
     pub fn pipeline(&self) -> PathBuf {
-        self.root.join("pipeline.toml")
+        self.root.join(PIPELINE)
     }
 
     /// What the run was made of.
@@ -124,7 +126,7 @@ impl CellLayout {
 
     /// The model.
     pub fn model(&self) -> ModelLayout {
-        ModelLayout::new(self.root.join("model"))
+        ModelLayout::new(self.root.join(MODEL))
     }
 
     /// A file by the name that the record gives it.
@@ -152,12 +154,12 @@ impl ModelLayout {
 
     /// What describes the model.
     pub fn manifest(&self) -> PathBuf {
-        self.root.join("model.json")
+        self.root.join(MODEL_MANIFEST)
     }
 
     /// Its tensors.
     pub fn weights(&self) -> PathBuf {
-        self.root.join("model.safetensors")
+        self.root.join(MODEL_WEIGHTS)
     }
 
     /// A file that a transform reads.
@@ -186,7 +188,7 @@ mod tests {
             for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
                 if path.is_dir() {
                     folders.push(path);
-                } else if !path.ends_with("layout.rs") {
+                } else if !path.ends_with("layout.rs") && !path.ends_with("file_names.rs") {
                     let source = std::fs::read_to_string(&path).unwrap();
                     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
                     for name in names.iter().chain(&more) {

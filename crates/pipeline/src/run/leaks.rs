@@ -273,7 +273,7 @@ fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> 
             "leave copies out, or give them one `group`; `data` shows them".to_owned(),
         ),
         By::Step { step, dataset, same_records } => (
-            format!("training or validation rows of step `{step}`, which the network started from"),
+            format!("training or validation rows of step `{step}`, which the network starts from"),
             if dataset == tested { String::new() } else { format!(" of `{dataset}`") },
             match (same_records, dataset == tested) {
                 (true, false) => format!(
@@ -296,9 +296,14 @@ fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> 
     let (n, of) = (span(all.iter().map(|(_, f)| f.rows[0])), span(all.iter().map(|(_, f)| f.rows[1])));
     match found.because {
         Because::Same => {
-            let (were, too) = if found.by == By::Itself { ("are", ", too") } else { ("were", "") };
+            // `check` tells it before any step was run; weights are there already.
+            let (are, too) = match &found.by {
+                By::Itself => ("are", ", too"),
+                By::Step { .. } => ("are", ""),
+                By::Weights { .. } => ("were", ""),
+            };
             format!(
-                "{n} of the {of} test rows of `{tested}`{place} {were} {there}{too} (row {row} is row {like}{theirs}): what is measured on \
+                "{n} of the {of} test rows of `{tested}`{place} {are} {there}{too} (row {row} is row {like}{theirs}): what is measured on \
                  them is memory; {remedy}"
             )
         }

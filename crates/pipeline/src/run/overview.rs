@@ -10,6 +10,7 @@ use super::leaks::{Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
 use super::{cache, labels, leaks};
+use crate::counted;
 use crate::resolved::{Cell, StreamSpec, TEST};
 
 /// Describes a prepared pipeline.
@@ -28,7 +29,7 @@ pub fn overview(run: &Prepared<'_>) -> Result<String> {
 fn describe(run: &Prepared<'_>, leaks: &[Leak], out: &mut String) -> std::fmt::Result {
     let (name, cells) = (&run.pipeline.name, run.cells.len());
     let folder = run.folder.root().display();
-    writeln!(out, "{name}: {cells} cells on {}, run folder {folder}", run.device_name)?;
+    writeln!(out, "{name}: {} on {}, run folder {folder}", counted(cells, "cell"), run.device_name)?;
     let is_finished = |c: &&Ready| matches!(run.folder.left(&c.cell.id, &c.key), Ok(Left::Finished(_)));
     let finished = run.cells.iter().filter(is_finished).count();
     if finished > 0 {
@@ -48,13 +49,19 @@ fn describe(run: &Prepared<'_>, leaks: &[Leak], out: &mut String) -> std::fmt::R
             writeln!(out, "  {}", found.line())?;
         }
     }
-    let mut shown = Vec::new();
+    let (mut shown, mut told) = (Vec::new(), Vec::new());
     for ready in &run.cells {
         let kind = (ready.shape, label(&ready.cell.strategy, &ready.cell.swept));
         if !shown.contains(&kind) {
             let of_kind = |c: &Ready| (c.shape, label(&c.cell.strategy, &c.cell.swept)) == kind;
             let alike: Vec<_> = run.cells.iter().zip(leaks).filter(|(c, _)| of_kind(c)).collect();
             one_kind(&kind.1, &alike, &run.shapes[ready.shape], run, out)?;
+            if !told.contains(&ready.cell.step.as_str()) {
+                told.push(&ready.cell.step);
+                for found in run.findings_of_step(&ready.cell.step) {
+                    writeln!(out, "  {}", found.line())?;
+                }
+            }
             shown.push(kind);
         }
     }
@@ -71,7 +78,7 @@ fn one_kind(
     let first = alike[0].0;
     let cell = &first.cell;
     let from = run.source_name(first).map_or_else(|| "from scratch".to_owned(), |from| format!("from {from}"));
-    writeln!(out, "\nstep {}, {name}: {} cells, {from}", cell.step, alike.len())?;
+    writeln!(out, "\nstep {}, {name}: {}, {from}", cell.step, counted(alike.len(), "cell"))?;
     let folds = first.spec().folds.is_some();
     let at = |c: &Cell| format!("{}/{}{}", c.seed, c.draw, if folds { format!("/{}", c.fold) } else { String::new() });
     let seeds: Vec<_> = alike.iter().map(|(c, _)| at(&c.cell)).collect();

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde_json::json;
 use transplant_core::{
-    BuildCx, Error, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec, StreamNeed, Transform,
+    BuildCx, Error, FindingKind, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec, StreamNeed,
+    Transform,
 };
 use transplant_datasets::Parts;
 
 use super::cells::VALIDATION;
 use super::data::{self, Opened};
 use super::device;
-use super::findings::{self, DataFinding};
+use super::findings::{self, PipelineFinding, Subject};
 use super::folder::Folder;
 use super::hash;
 use super::overview::fields;
@@ -50,8 +51,8 @@ pub struct Prepared<'a> {
     pub cells: Vec<Ready>,
     /// What the cells look like.
     pub shapes: Vec<Shape>,
-    /// What was found about the data, each thing once.
-    pub findings: Vec<DataFinding>,
+    /// What was found about data and steps, each thing once.
+    pub findings: Vec<PipelineFinding>,
     /// Hash of the code.
     pub code: String,
     /// Hash of the code that makes outputs of frozen stages.
@@ -78,8 +79,6 @@ pub struct Ready {
     pub from: Option<usize>,
     /// Tasks whose classes are the same in that cell.
     pub same_labels: Vec<String>,
-    /// What to tell of what the network is given.
-    pub scales: Vec<String>,
     /// Its components.
     pub components: Components,
     /// The number of its shape.
@@ -140,6 +139,9 @@ pub fn prepare<'a>(
         }
         prepared.cells.push(ready);
     }
+    let cells: Vec<_> = prepared.cells.iter().map(|ready| (&ready.cell, &prepared.shapes[ready.shape])).collect();
+    let unused = findings::of_unused_options(pipeline, &cells);
+    prepared.findings.extend(unused);
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
     prepared.folder.check().map_err(|e| {
         let place = out.map_or(Place::Unread("runs".into()), |dir| Place::Flag(format!("--out {}", dir.display())));
@@ -155,13 +157,14 @@ struct Known {
     /// Rows of streams and tests by what decides them, in JSON.
     drawn: BTreeMap<String, Arc<DrawnStream>>,
     tested: BTreeMap<String, Vec<u64>>,
-    /// Data sets fitted to rows that a cell learns from, by these rows and the transforms that weights call for, and
-    /// what there is to tell of them.
-    fitted: BTreeMap<String, (Arc<Opened>, Option<String>)>,
+    /// Data sets fitted to rows that a cell learns from, by these rows and the transforms that weights call for.
+    fitted: BTreeMap<String, Arc<Opened>>,
     /// Numbers of shapes.
     shapes: BTreeMap<String, usize>,
     /// Data sets whose rows were looked through, with their transforms.
     looked_through: BTreeSet<String>,
+    /// The same with the rows that are learned from: those whose scales were compared.
+    scales_compared: BTreeSet<String>,
 }
 
 impl Ready {
@@ -262,11 +265,11 @@ impl Prepared<'_> {
         let from = cell.from.as_ref().and_then(|id| self.cells.iter().position(|c| c.cell.id == *id));
         let upstream = from.map(|i| &self.cells[i]);
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
-        let (streams, scales) = self.streams(cell, &components, root.as_deref(), cx, known)?;
+        let streams = self.streams(cell, &components, root.as_deref(), cx, known)?;
         let tests = self.tests(cell, &components, &streams, root.as_deref(), cx, known)?;
         check_streams(cell, &components, &streams).map_err(here)?;
         check_inputs(&streams, &tests).map_err(here)?;
-        check_roles(cell, &streams[0], &tests, cx).map_err(here)?;
+        check_tested(&tests).map_err(here)?;
         let open = streams[0].open.clone();
         let same_labels = upstream.map(|u| shape::same_labels(&components, &targets, &u.components, &u.targets));
         let same_labels = same_labels.unwrap_or_else(|| {
@@ -303,12 +306,13 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
+        check_policies(cell, &streams[0], &self.shapes[shape], cx).map_err(here)?;
         let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
         let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
         let key = self.key(cell, &streams, &tests, started_from.as_deref()).map_err(here)?;
         let cell = cell.clone();
-        Ok(Ready { cell, streams, tests, targets, root, key, from, same_labels, scales, components, shape })
+        Ok(Ready { cell, streams, tests, targets, root, key, from, same_labels, components, shape })
     }
 
     /// A data set of the file, as it is written and open.
@@ -340,8 +344,7 @@ impl Prepared<'_> {
         Ok((spec, open, more))
     }
 
-    /// The streams of a cell, the main one first, and what there is to tell of their inputs. What data sets and
-    /// transforms fit to rows is fitted once for each data set: to the rows that its first stream learns from.
+    /// The streams of a cell, the main one first. What data sets and transforms fit to rows is fitted once for each data set: to the rows that its first stream learns from.
     fn streams(
         &self,
         cell: &Cell,
@@ -349,10 +352,10 @@ impl Prepared<'_> {
         root: Option<&str>,
         cx: &BuildCx<'_>,
         known: &mut Known,
-    ) -> Result<(Vec<ReadyStream>, Vec<String>), FileError> {
+    ) -> Result<Vec<ReadyStream>, FileError> {
         let tasks = json!([cell.tasks, cell.first_task]);
         let mut opened = BTreeMap::<&str, Arc<Opened>>::new();
-        let (mut out, mut told) = (Vec::new(), Vec::new());
+        let mut out = Vec::new();
         for name in streams::in_order(cell) {
             let stream = &cell.streams[name];
             let dataset = stream.dataset.as_str();
@@ -379,22 +382,17 @@ impl Prepared<'_> {
                 Some(open) => open.clone(),
                 None => {
                     let under = json!([rows, more]).to_string();
-                    let (open, scales) = match known.fitted.get(&under) {
+                    let open = match known.fitted.get(&under) {
                         Some(fitted) => fitted.clone(),
-                        None => {
-                            let open = called.fitted(&drawn.parts).map_err(in_section)?.map_or(called, Arc::new);
-                            let scales = data::scales_apart(dataset, &open, &drawn.parts).map_err(in_section)?;
-                            (open, scales)
-                        }
+                        None => called.fitted(&drawn.parts).map_err(in_section)?.map_or(called, Arc::new),
                     };
-                    known.fitted.insert(under, (open.clone(), scales.clone()));
-                    told.extend(scales);
+                    known.fitted.insert(under, open.clone());
                     opened.entry(dataset).or_insert(open).clone()
                 }
             };
             out.push(streams::ready(name, stream, spec, open, &drawn));
         }
-        Ok((out, told))
+        Ok(out)
     }
 
     /// What a cell is tested on, as its streams of the same data set see it.
@@ -446,17 +444,24 @@ impl Prepared<'_> {
     /// # Errors
     /// When nothing sensible can be trained or tested on them: a cell with one task is refused.
     fn find(&mut self, ready: &Ready, stream: &ReadyStream, known: &mut Known) -> Result<()> {
-        let mut all = Vec::new();
-        if known.looked_through.insert(json!([stream.dataset(), stream.spec.transforms]).to_string()) {
-            all = findings::of_data(&stream.open)?;
+        let name = stream.dataset();
+        let seen = json!([name, stream.spec.transforms]).to_string();
+        // What was fitted to the rows of one cell may be wanting, and that of another not.
+        let mut all = stream.open.dataset.findings();
+        if known.looked_through.insert(seen.clone()) {
+            all.extend(findings::of_transforms(&stream.open)?);
+        }
+        let told = self.findings_of(name).any(|f| f.finding.kind == FindingKind::ScalesApart);
+        let learned = data::learned(&stream.parts);
+        if !told && known.scales_compared.insert(json!([seen, hash::of_value(&learned.rows())?]).to_string()) {
+            all.extend(data::scales_apart(&stream.open, &stream.parts)?);
         }
         all.extend(findings::of_split(ready, stream)?);
         for finding in all {
-            let severity = finding.severity();
-            if severity == Severity::Error && ready.components.tasks.len() == 1 {
+            if finding.severity() == Severity::Error && ready.components.tasks.len() == 1 {
                 return Err(Invalid::new(finding.message).into());
             }
-            let found = DataFinding { dataset: stream.dataset().to_owned(), severity, finding };
+            let found = PipelineFinding::new(Subject::Dataset(name.to_owned()), finding);
             if !self.findings.contains(&found) {
                 self.findings.push(found);
             }
@@ -465,8 +470,13 @@ impl Prepared<'_> {
     }
 
     /// What was found about a data set.
-    pub(crate) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s DataFinding> {
-        self.findings.iter().filter(move |f| f.dataset == dataset)
+    pub(crate) fn findings_of<'s>(&'s self, dataset: &'s str) -> impl Iterator<Item = &'s PipelineFinding> {
+        self.findings.iter().filter(move |f| matches!(&f.subject, Subject::Dataset(name) if name == dataset))
+    }
+
+    /// What was found about a step.
+    pub(crate) fn findings_of_step<'s>(&'s self, step: &'s str) -> impl Iterator<Item = &'s PipelineFinding> {
+        self.findings.iter().filter(move |f| matches!(&f.subject, Subject::Step(name) if name == step))
     }
 
     /// The pretrained weights that a cell starts from.
@@ -480,12 +490,11 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
+    /// What to tell of the pretrained weights that a cell starts from.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
         let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
         let data = (ready.cell.dataset(), ready.spec(), &**ready.open());
-        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
-        of_weights.into_iter().chain(ready.scales.clone()).collect()
+        weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data))
     }
 
     fn key(&self, cell: &Cell, streams: &[ReadyStream], tests: &[ReadyTest], upstream: Option<&str>) -> Result<String> {
@@ -576,15 +585,20 @@ fn check_inputs(streams: &[ReadyStream], tests: &[ReadyTest]) -> Result<()> {
     Ok(())
 }
 
-/// What a cell asks of its data sets' parts is there.
-fn check_roles(cell: &Cell, main: &ReadyStream, tests: &[ReadyTest], cx: &BuildCx<'_>) -> Result<()> {
+/// A cell that is tested has test rows.
+fn check_tested(tests: &[ReadyTest]) -> Result<()> {
     if let Some(test) = tests.iter().find(|t| t.rows.rows().is_empty()) {
         let key = if test.name == TEST { "test".to_owned() } else { format!("tests.{}", test.name) };
         let e = Invalid::key(&key, format!("data set `{}` has no test part of its own", test.dataset));
         let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", test.dataset);
         return Err(e.help(help).into());
     }
-    if main.parts.validation.is_none() && main.spec.validation == 0.0 {
+    Ok(())
+}
+
+/// Policies that choose have a validation part to choose by, where there is anything to choose.
+fn check_policies(cell: &Cell, main: &ReadyStream, shape: &Shape, cx: &BuildCx<'_>) -> Result<()> {
+    if main.parts.validation.is_none() && main.spec.validation == 0.0 && !shape.fits_at_once() {
         let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
         if let Some(i) = choosing {
             let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");

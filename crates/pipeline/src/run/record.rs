@@ -75,7 +75,8 @@ pub struct Record {
     /// Baselines that could not be fitted, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub baselines_not_fitted: BTreeMap<String, String>,
-    /// Whether early stopping, the best checkpoint or the like chose on the validation part.
+    /// The policies that chose on the validation part (early stopping, the best checkpoint or the like); empty where no
+    /// step of training was made.
     pub chosen_by: Vec<String>,
     /// The metric by which the cell is judged: the first of its first task.
     pub main_metric: Option<String>,

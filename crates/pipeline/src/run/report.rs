@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use transplant_core::{Predictions, Result};
-use transplant_metrics::confusion;
+use transplant_metrics::{FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, confusion};
 
 use super::cells::VALIDATION;
 use super::compare::{Comparison, Done, label};
@@ -38,19 +38,29 @@ pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> 
     if tables.is_empty() {
         out.push_str("\nNo step was tested: no cell has `test = true` and a metric.\n");
     }
-    out.push_str(&data(summary));
+    out.push_str(&findings(summary));
     out.push_str(&cells(summary));
     Ok(out)
 }
 
 fn how_to_read(comparison: &[&Comparison]) -> String {
     let paired = comparison.iter().find_map(|c| c.paired.as_ref());
-    let groups = comparison.iter().find_map(|c| c.groups);
-    let over = groups
-        .map_or("test row".to_owned(), |n| format!("test group: intervals over {n} groups, whose rows stay together"));
+    let groups: Vec<usize> = comparison.iter().filter_map(|c| c.groups).collect();
+    let over = match groups.is_empty() {
+        true => "test row".to_owned(),
+        false => {
+            format!("test group: intervals over {} groups, whose rows stay together", span(groups.iter().copied()))
+        }
+    };
     let mut text = format!(
         "Intervals: hierarchical bootstrap (95 %) over source seed, draw and {over}; the rows of all folds are taken together."
     );
+    if comparison.iter().any(|c| c.few().is_some()) {
+        text.push_str(&format!(
+            " Fewer than {FEWEST_TO_TRUST} groups are few: an interval over them is too narrow, and not to be trusted (Cameron, Gelbach \
+             and Miller 2008); fewer than {FEWEST_FOR_INTERVAL} groups or rows have none."
+        ));
+    }
     if let Some(p) = paired {
         let against = &p.against;
         let pairs = if p.runs == 1 { "1 pair".to_owned() } else { format!("{} pairs", p.runs) };
@@ -112,15 +122,22 @@ fn card(done: &[Done<'_>]) -> String {
     };
     let before = labels::in_words(&records.iter().map(|r| r.labels_before.as_slice()).collect::<Vec<_>>());
     let validation = span(&|r| rows(r, VALIDATION));
-    let selection = |r: &Record| match (rows(r, VALIDATION), r.chosen_by.is_empty()) {
-        (0, _) => "none, a fixed recipe to its last step".to_owned(),
-        (_, true) => format!("none, although {validation} of the labels are a validation part"),
-        (_, false) => format!("{} on {validation} validation rows, which count as labels used", r.chosen_by.join(", ")),
+    let selection = |r: &Record| {
+        let unused = match rows(r, VALIDATION) {
+            0 => String::new(),
+            _ => format!(", although {validation} of the labels are a validation part"),
+        };
+        match (r.steps, r.chosen_by.as_slice()) {
+            (0, _) => format!("none by validation rows: the head is fitted at once, to training rows alone{unused}"),
+            (_, []) if unused.is_empty() => "none, a fixed recipe to its last step".to_owned(),
+            (_, []) => format!("none{unused}"),
+            (_, by) => format!("{} on {validation} validation rows, which count as labels used", by.join(", ")),
+        }
     };
     let transduction = |r: &Record| {
         if r.unlabelled { "unlabelled rows of the pool, no test row".to_owned() } else { "none".to_owned() }
     };
-    let tuned = "nothing by this run; options are those of `pipeline.toml`, and no test row was used to choose any of them here";
+    let tuned = "options are those of `pipeline.toml`, and no test row was used to choose anything here";
     let grouped = done.iter().any(|d| d.predictions.values().any(|p| !p.groups.is_empty()));
     let folds = first.dataset().and_then(|d| d.spec.folds);
     let tested = match folds {
@@ -153,7 +170,7 @@ fn card(done: &[Done<'_>]) -> String {
     let lines: Vec<(&str, String)> = vec![
         ("data set", set(&datasets)),
         ("labels", [Some(set(&budget)), before].into_iter().flatten().collect::<Vec<_>>().join("; ")),
-        ("selection", set(&selection)),
+        ("selection", by_strategy(done, &selection)),
         ("transduction", set(&transduction)),
         ("seeds", format!("{} (each re-runs the whole chain)", set(&|r| r.cell.seed.to_string()))),
         ("draws", set(&|r| r.cell.draw.to_string())),
@@ -165,6 +182,20 @@ fn card(done: &[Done<'_>]) -> String {
     ];
     let lines: String = lines.into_iter().map(|(k, v)| format!("| {k} | {} |\n", in_cell(&v))).collect();
     format!("\n### Protocol card\n\n| | |\n|---|---|\n{lines}")
+}
+
+/// What `text` says of the cells; where it is not the same of all, the strategies that each sentence is about in front.
+fn by_strategy(done: &[Done<'_>], text: &dyn Fn(&Record) -> String) -> String {
+    let mut by_text = BTreeMap::<String, BTreeSet<String>>::new();
+    for d in done {
+        by_text.entry(text(d.record)).or_default().insert(d.label());
+    }
+    let alone = by_text.len() == 1;
+    let line = |(text, strategies): (String, BTreeSet<String>)| match alone {
+        true => text,
+        false => format!("{}: {text}", strategies.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    by_text.into_iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 /// Confusion matrices, summed over the runs of each strategy.
@@ -198,10 +229,10 @@ fn confusions(done: &[Done<'_>], test: &str) -> Result<String> {
     Ok(out)
 }
 
-/// What was found about the data.
-fn data(summary: &Summary) -> String {
+/// What was found about data and steps.
+fn findings(summary: &Summary) -> String {
     let found: String = summary.findings.iter().map(|f| format!("- {}\n", f.sentence())).collect();
-    if found.is_empty() { found } else { format!("\n## Data\n\n{found}") }
+    if found.is_empty() { found } else { format!("\n## Findings\n\n{found}") }
 }
 
 fn cells(summary: &Summary) -> String {

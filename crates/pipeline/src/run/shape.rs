@@ -36,6 +36,13 @@ pub struct Shape {
     pub(crate) adapter: Option<String>,
 }
 
+impl Shape {
+    /// Whether no step of training is made: all there is to fit is fitted at once.
+    pub fn fits_at_once(&self) -> bool {
+        self.phases.iter().all(|phase| phase.fitted)
+    }
+}
+
 /// A phase of training.
 pub struct PhaseShape {
     /// Its name.

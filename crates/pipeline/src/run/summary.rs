@@ -8,10 +8,11 @@ use transplant_core::{Error, Invalid, Result};
 use transplant_trainer::Stopped;
 
 use super::compare::Comparison;
-use super::findings::DataFinding;
+use super::findings::PipelineFinding;
 use super::folder::Folder;
 use super::layout::RunLayout;
 use super::record::{Metrics, Record, read_json, write_json};
+use crate::counted;
 
 /// Version of this file's form. 2: what was `peers` is `baselines`.
 const SCHEMA: u32 = 2;
@@ -39,9 +40,9 @@ pub struct Summary {
     pub status: Status,
     /// The pipeline's name.
     pub name: String,
-    /// What was found about the data, each thing once.
+    /// What was found about data and steps, each thing once.
     #[serde(default)]
-    pub findings: Vec<DataFinding>,
+    pub findings: Vec<PipelineFinding>,
     /// The finished cells.
     pub steps: Vec<StepSummary>,
     /// Strategies over seeds and draws; empty until the run is finished.
@@ -132,14 +133,14 @@ impl Summary {
     /// # Errors
     /// When it has not.
     pub fn check_finished(&self, run: &RunLayout) -> Result<(), Invalid> {
-        let (root, cells) = (run.root().display(), self.steps.len());
+        let (root, cells) = (run.root().display(), counted(self.steps.len(), "cell"));
         let status = match self.status {
             Status::Finished => return Ok(()),
             Status::Running => "running",
             Status::Interrupted => "interrupted",
             Status::Failed => "failed",
         };
-        Err(Invalid::new(format!("{root} is not finished: it is {status}, with {cells} cells done")))
+        Err(Invalid::new(format!("{root} is not finished: it is {status}, with {cells} done")))
     }
 
     /// Writes it into the run folder, whole or not at all.

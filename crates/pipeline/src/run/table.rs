@@ -94,7 +94,7 @@ fn table(
 }
 
 /// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or
-/// than a baseline without a network, as far as the interval of the difference says so.
+/// than a baseline without a network, as far as the interval of the difference says so; or against its interval.
 fn flags(c: &Comparison) -> String {
     let leaks = (c.leaked > 0).then(|| format!("had learned {} test rows", c.leaked));
     let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
@@ -102,7 +102,7 @@ fn flags(c: &Comparison) -> String {
         let point = if p.ci95.is_none() { " (point estimate)" } else { "" };
         format!("below {}{point}", p.baseline)
     });
-    leaks.into_iter().chain(negative).chain(below).collect::<Vec<_>>().join(", ")
+    leaks.into_iter().chain(negative).chain(below).chain(c.few()).collect::<Vec<_>>().join(", ")
 }
 
 impl Table {
@@ -157,12 +157,17 @@ fn signed(v: f64) -> String {
     if v.is_finite() { format!("{v:+.3}") } else { "–".to_owned() }
 }
 
-fn interval([low, high]: [f64; 2]) -> String {
-    format!("[{}, {}]", number(low), number(high))
+fn interval(ends: [f64; 2]) -> String {
+    both(ends, number)
 }
 
-fn signed_interval([low, high]: [f64; 2]) -> String {
-    format!("[{}, {}]", signed(low), signed(high))
+fn signed_interval(ends: [f64; 2]) -> String {
+    both(ends, signed)
+}
+
+fn both(ends: [f64; 2], shown: fn(f64) -> String) -> String {
+    let [low, high] = ends.map(shown);
+    if ends.iter().all(|end| end.is_finite()) { format!("[{low}, {high}]") } else { shown(f64::NAN) }
 }
 
 fn chance(p: Option<f64>) -> String {
@@ -199,6 +204,7 @@ mod tests {
             mean,
             ci95: [mean - 0.02, mean + 0.02],
             groups: None,
+            rows: 1000,
             runs: 9,
             higher_is_better: true,
             leaked: 0,
@@ -288,6 +294,15 @@ mod tests {
         let leaking = Comparison { leaked: 8, ..line("feature", 0.5, None) };
         let leaking = super::tables(&[leaking], &main, &baselines(&[]), &none);
         assert!(leaking[0].plain().contains("     9  had learned 8 test rows\n"), "{}", leaking[0].plain());
+        let few = |groups, ci95| {
+            let few = Comparison { groups: Some(groups), ci95, ..line("feature", 0.5, None) };
+            super::tables(&[few], &main, &baselines(&[]), &none)[0].plain()
+        };
+        let text = few(2, [f64::NAN, f64::NAN]);
+        assert!(text.contains("     0.500              –     9  no interval over 2 test groups\n"), "{text}");
+        let text = few(7, [0.4, 0.6]);
+        assert!(text.contains("[0.400, 0.600]     9  interval over 7 test groups alone\n"), "{text}");
+        assert!(!few(20, [0.4, 0.6]).contains("test groups"));
         let markdown = tables[0].markdown();
         assert!(
             markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  | below 1-NN on inputs |"),

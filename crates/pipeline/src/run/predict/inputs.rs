@@ -8,6 +8,7 @@ use transplant_core::{Acts, Columns, Error, Field, HIDDEN, Invalid, Result, TEXT
 use transplant_datasets::{NewRows, Table, is_picture_name, pictures_below};
 
 use super::super::artefact::Artefact;
+use crate::counted;
 
 /// What a model predicts for.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,14 +132,20 @@ impl Items {
             self.items.push(picture(input.to_owned()));
             return Ok(());
         }
-        let (found, others) = pictures_below(input)?;
-        if found.is_empty() {
-            return Err(Invalid::new(format!("{} holds no picture", input.display())).into());
+        let found = pictures_below(input)?;
+        let left_out = [
+            (found.others, "file is no picture by its ending", "files are no pictures by their endings"),
+            (found.hidden, "picture is hidden, and left out", "pictures are hidden, and left out"),
+        ];
+        let left_out = left_out.into_iter().filter(|(n, ..)| *n > 0);
+        let left_out = left_out.map(|(n, one, several)| format!("{n} {}", if n == 1 { one } else { several }));
+        let left_out: Vec<String> = left_out.collect();
+        if found.pictures.is_empty() {
+            let e = Invalid::new(format!("{} holds no picture", input.display()));
+            return Err(if left_out.is_empty() { e } else { e.help(left_out.join("; ")) }.into());
         }
-        if others > 0 {
-            self.notes.push(format!("{}: {others} files are no pictures by their endings", input.display()));
-        }
-        self.items.extend(found.into_iter().map(picture));
+        self.notes.extend(left_out.iter().map(|note| format!("{}: {note}", input.display())));
+        self.items.extend(found.pictures.into_iter().map(picture));
         Ok(())
     }
 
@@ -183,7 +190,8 @@ impl Items {
             return Err(Invalid::new(format!("{} holds no text", input.display())).into());
         }
         if empty > 0 {
-            self.notes.push(format!("{}: {empty} empty lines have no answer", input.display()));
+            let (lines, verb) = (counted(empty, "empty line"), if empty == 1 { "has" } else { "have" });
+            self.notes.push(format!("{}: {lines} {verb} no answer", input.display()));
         }
         Ok(())
     }
@@ -222,14 +230,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir(at("b")).unwrap();
-        for name in ["b/2.PNG", "b/1.jpg", "a.png", "notes.txt", ".hidden"] {
+        for name in ["b/2.PNG", "b/1.jpg", "a.png", "notes.txt", ".hidden", "b/.3.png", "b/._1.jpg"] {
             std::fs::write(at(name), "").unwrap();
         }
         let found = Items::find(&PICTURES, &[at("notes.txt"), dir.path().to_owned()]).unwrap();
         assert_eq!(names(&found, dir.path()), ["/notes.txt", "/a.png", "/b/1.jpg", "/b/2.PNG"]);
-        assert!(found.notes[0].ends_with(": 1 files are no pictures by their endings"), "{:?}", found.notes);
+        let notes: Vec<&str> = found.notes.iter().map(|note| note.rsplit(": ").next().unwrap()).collect();
+        assert_eq!(notes, ["1 file is no picture by its ending", "1 picture is hidden, and left out"]);
         std::fs::create_dir(at("empty")).unwrap();
         assert!(Items::find(&PICTURES, &[at("empty")]).unwrap_err().to_string().ends_with("empty holds no picture"));
+        std::fs::write(at("empty/.a.png"), "").unwrap();
+        let e = Items::find(&PICTURES, &[at("empty")]).unwrap_err().to_string();
+        assert!(e.ends_with("empty holds no picture (1 picture is hidden, and left out)"), "{e}");
     }
 
     #[test]
