@@ -24,6 +24,10 @@ pub enum FindingKind {
     SimilarClassNames,
     /// A class whose name means that the label is missing, such as `nan`.
     MissingValueAsClass,
+    /// Names of groups that are equal but for case, white space or Unicode form.
+    SimilarGroupNames,
+    /// Names of rows that several rows have.
+    RepeatedIds,
     /// Classes named like splits, such as `train` and `test`.
     SplitAsClass,
     /// Labels that are numbers, most of them different: a regression, taken for classes.
@@ -50,6 +54,8 @@ pub enum FindingKind {
     UnlabelledRows,
     /// Texts of which only the start is used.
     TruncatedTexts,
+    /// Texts of which the network is given no word that it knows.
+    TextsWithoutWords,
 }
 
 /// How much a finding matters.
