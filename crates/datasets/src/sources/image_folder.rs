@@ -121,7 +121,7 @@ impl ImageFolder {
             groups: None,
             group_names: Vec::new(),
             licence: o.licence,
-            damaged: o.damaged,
+            damaged: Some(o.damaged),
             memory_mb: o.memory_mb,
         })?;
         Ok(pictures.with_findings(findings))

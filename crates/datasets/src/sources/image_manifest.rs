@@ -135,7 +135,7 @@ impl ImageManifest {
             groups: labels.groups,
             group_names: labels.group_names,
             licence: o.origin().licence(),
-            damaged: o.damaged,
+            damaged: Some(o.damaged),
             memory_mb: o.memory_mb,
         })?;
         Ok(pictures.with_findings(labels.findings))

@@ -95,8 +95,8 @@ pub struct PictureSet {
     pub group_names: Vec<String>,
     /// Where the pictures come from and under which terms they may be used.
     pub licence: Option<String>,
-    /// What is done about pictures that cannot be decoded.
-    pub damaged: Damaged,
+    /// What its option `damaged` says about pictures that cannot be decoded; `None`: the source has no such option, and refuses them.
+    pub damaged: Option<Damaged>,
     /// Megabytes of decoded pictures that are kept.
     pub memory_mb: u64,
 }
@@ -169,7 +169,10 @@ impl Pictures {
             rows.groups = Some(groups);
         }
         let mut hash = Sha256::new();
-        hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
+        hash.update(format!(
+            "{:?}",
+            (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged.unwrap_or_default())
+        ));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
         let file_hashes: Arc<[Fingerprint]> = opened.iter().map(|(sum, _)| *sum).collect();
         // Without groups of its own a row is known by its file, and so are copies of it.
@@ -180,8 +183,13 @@ impl Pictures {
         let damaged: Vec<(u64, String)> = (0..).zip(why).filter_map(|(row, why)| Some((row, why?))).collect();
         if !damaged.is_empty() {
             let message = told(&damaged, &pictures);
-            if set.damaged == Damaged::Refuse {
-                return Err(Error::data(rows.name, None, message));
+            match set.damaged {
+                None => return Err(Error::data(rows.name, None, message)),
+                Some(Damaged::Refuse) => {
+                    let message = format!("{message}\n  `damaged = \"skip\"` leaves them out");
+                    return Err(Error::data(rows.name, None, message));
+                }
+                Some(Damaged::Skip) => {}
             }
             findings.push(Finding::new(FindingKind::UnusedFiles, format!("{message}\n  they are left out")));
             for role in [&mut rows.roles.pool, &mut rows.roles.validation, &mut rows.roles.test] {
