@@ -45,7 +45,8 @@ impl Tokenizer {
         self.cutting.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
     }
 
-    /// Whether a token stands for a part of a text: it is no mark (start, end, filling, mask) and not the token for unknown words.
+    /// Whether a token stands for a part of a text: it is no mark (start, end, filling, mask) and not the token for
+    /// unknown words.
     pub fn is_known(&self, token: u32) -> bool {
         !self.empty.contains(&token)
     }

@@ -68,8 +68,8 @@ impl Chain {
         Ok(trained)
     }
 
-    /// What a data set's rows lose: how many of its texts are cut off, and where; and of which of them the network is given no
-    /// word. Reads all rows when a transform has a [`limit`](Transform::limit).
+    /// What a data set's rows lose: how many of its texts are cut off, and where; and of which of them the network is
+    /// given no word. Reads all rows when a transform has a [`limit`](Transform::limit).
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -98,8 +98,8 @@ impl Chain {
         Ok(out)
     }
 
-    /// Of which rows a network is given a word that it knows, in what [`plain`](Self::plain) made of them; empty where it is given no
-    /// texts.
+    /// Of which rows a network is given a word that it knows, in what [`plain`](Self::plain) made of them; empty where
+    /// it is given no texts.
     ///
     /// # Errors
     /// When what a transform made is not there.

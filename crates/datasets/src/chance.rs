@@ -3,9 +3,10 @@
 //!
 //! A row has a chance to be met among n others of 1 - exp(-n p), where p is the probability of its inputs. It is the
 //! product of how often each column has the row's value; columns of which at most one is 1 are one category. For texts
-//! the words, whatever their case and the signs between them, take the place of columns, and the number of words is one more. A row that is met does not count itself,
-//! so a value that nothing else has is no chance at all. Columns that go together make equal rows likelier than that: a
-//! few are taken for chance where as many are expected with a probability of 1 in 100 (Poisson).
+//! the words, whatever their case and the signs between them, take the place of columns, and the number of words is one
+//! more. A row that is met does not count itself, so a value that nothing else has is no chance at all. Columns that go
+//! together make equal rows likelier than that: a few are taken for chance where as many are expected with a
+//! probability of 1 in 100 (Poisson).
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -21,9 +22,9 @@ const RARE: f64 = 0.01;
 /// So many rows are enough to know how often a value is.
 const SAMPLE: usize = 10_000;
 
-/// Those of the rows `equal`, each of which has the inputs, or the words, of a row among `with` of `other`, that need be no copies:
-/// their inputs are so common that some row there would have them anyway. `rows` of `of` are all that were looked for.
-/// Of pictures only those of one colour are common.
+/// Those of the rows `equal`, each of which has the inputs, or the words, of a row among `with` of `other`, that need
+/// be no copies: their inputs are so common that some row there would have them anyway. `rows` of `of` are all that
+/// were looked for. Of pictures only those of one colour are common.
 ///
 /// # Errors
 /// When a row cannot be read.
@@ -155,8 +156,8 @@ impl Words {
     }
 }
 
-/// The words of a text as most networks are given them: runs of letters and digits in lower case; of a text without any, what
-/// stands between blanks.
+/// The words of a text as most networks are given them: runs of letters and digits in lower case; of a text without
+/// any, what stands between blanks.
 fn words_of(text: &str) -> Vec<String> {
     let found: Vec<String> = words(text, char::is_alphanumeric).into_iter().map(str::to_lowercase).collect();
     if found.is_empty() { text.split_whitespace().map(str::to_owned).collect() } else { found }

@@ -1,5 +1,5 @@
-//! [`Prints`]: fingerprints of rows, by which those that are there twice are found: the same to the last bit, texts of which the
-//! network is given the same words, or pictures that look alike.
+//! [`Prints`]: fingerprints of rows, by which those that are there twice are found: the same to the last bit, texts of
+//! which the network is given the same words, or pictures that look alike.
 //!
 //! What looks alike is told by the difference hash (Krawetz, *Kind of Like That*, 2013): a picture is averaged down to 9 x 8 grey
 //! values, and each of its 64 bits says whether a value is darker than its right neighbour.
@@ -76,7 +76,8 @@ impl Prints {
     }
 
     /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and
-    /// [`known_again`](Self::known_again) find them; what pictures look like is left out. `chain` is the same each time.
+    /// [`known_again`](Self::known_again) find them; what pictures look like is left out. `chain` is the same each
+    /// time.
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -140,7 +141,7 @@ impl Prints {
         twins((&self.exact, of), (&self.exact, with)).into_iter().filter(|t| t.row != t.like).collect()
     }
 
-    /// The rows of `of` that are rows of `with` in another data set, or in this one, by record, file or inputs.
+    /// The rows of `of` that are rows of `with` in another data set, or in this one, by record, file, inputs or words.
     pub fn known_again<'a>(&'a self, of: &[u64], other: &'a Self, with: &[u64]) -> KnownAgain {
         let files = twins((&self.files, of), (&other.files, with));
         let records = twins((&self.records, of), (&other.records, with));

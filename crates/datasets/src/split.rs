@@ -88,8 +88,9 @@ impl Draw {
     /// validation part, and the whole pool is trained on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget, under `validation` when its
-    /// groups cannot be kept apart, or when a share is asked for beside an official validation part that is used; [`Error::Contract`] when a group of the data set crosses its own roles.
+    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget, under
+    /// `validation` when its groups cannot be kept apart, or when a share is asked for beside an official validation
+    /// part that is used; [`Error::Contract`] when a group of the data set crosses its own roles.
     pub fn parts(&self, dataset: &Arc<dyn Dataset>, target: &str, seeds: Seeds) -> Result<Parts> {
         self.check()?;
         let pool = Pool::new(dataset.as_ref(), target, seeds.child("draw"), self.draw)?;

@@ -95,7 +95,8 @@ pub struct PictureSet {
     pub group_names: Vec<String>,
     /// Where the pictures come from and under which terms they may be used.
     pub licence: Option<String>,
-    /// What its option `damaged` says about pictures that cannot be decoded; `None`: the source has no such option, and refuses them.
+    /// What its option `damaged` says about pictures that cannot be decoded; `None`: the source has no such option, and
+    /// refuses them.
     pub damaged: Option<Damaged>,
     /// Megabytes of decoded pictures that are kept.
     pub memory_mb: u64,

@@ -7,7 +7,8 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema};
 
-/// Pixels are from 0 to 1, and a few units wide after another `normalise`: a number beyond this is on the scale of bytes.
+/// Pixels are from 0 to 1, and a few units wide after another `normalise`: a number beyond this is on the scale of
+/// bytes.
 const FARTHEST: f64 = 5.0;
 /// The greatest byte.
 const BYTE: f64 = 255.0;

@@ -203,7 +203,8 @@ impl Leaks {
     }
 }
 
-/// The transforms through which a cell gives texts to its network, and what tells them from others; of other inputs none count.
+/// The transforms through which a cell gives texts to its network, and what tells them from others; of other inputs
+/// none count.
 fn seen_as(ready: &Ready) -> Result<(String, Chain)> {
     if !ready.open.dataset.inputs().contains_key(TEXT) {
         return Ok(Default::default());
