@@ -109,7 +109,7 @@ impl Leaks {
         if !ready.cell.test {
             return Ok(leak);
         }
-        let (name, test) = (&ready.cell.dataset, ready.parts.test.rows());
+        let name = &ready.cell.dataset;
         let here = Learned {
             by: By::Itself,
             key: name.clone(),
