@@ -20,7 +20,7 @@ const BYTE: f64 = 255.0;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// What is subtracted, on the scale of the pixels (0 to 1); numbers for pixels from 0 to 255 are divided by 255.
+    /// What is subtracted, on the scale of the pixels (0 to 1); divide numbers for pixels from 0 to 255 by 255.
     pub mean: Vec<f64>,
     /// What the rest is divided by, above 0.
     pub std: Vec<f64>,
