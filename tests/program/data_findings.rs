@@ -218,6 +218,147 @@ fn data_that_is_not_used_is_counted() {
     told(&bench, &["1 of 24 texts is cut off after 6 words (the longest has 9); `max_words` sets the limit"]);
 }
 
+/// A bag of hashed words instead of TF-IDF.
+fn bag(more: &str) -> String {
+    let file = TEXTS.replace("test = 0.25", &format!("test = 0.25\n{more}\ntransforms = [\"hash_words\"]"));
+    file.split("[steps.words]").next().unwrap().to_owned()
+        + "[steps.bag]\ntype = \"train\"\ndataset = \"d\"\nbackbone = \"word_bag\"\nstrategy = \"structure\"\n\
+           trainer = { epochs = 1, batch_size = 16 }\n"
+}
+
+#[test]
+fn texts_without_words_are_told() {
+    let bench = texts(&bag("id = \"id\""), (0..24).map(|i| ["a", "b"][i % 2]));
+    let table = std::fs::read_to_string(bench.out("t.csv")).unwrap();
+    let named = |(i, line): (usize, &str)| match i {
+        0 => format!("id,{line}\n"),
+        4 => "k3,\u{1f600} ?!,b\n".to_owned(),
+        9 => "k8,\u{1f601},a\n".to_owned(),
+        _ => format!("k{},{line}\n", i - 1),
+    };
+    std::fs::write(bench.out("t.csv"), table.lines().enumerate().map(named).collect::<String>()).unwrap();
+    let run = told(
+        &bench,
+        &[
+            "2 of 24 texts have no word that the network knows, and such texts are all the same to it: rows 3 (k3), 8 (k8)",
+        ],
+    );
+    std::fs::write(bench.out("new.txt"), "row 3\n\u{1f600}\n!!\n").unwrap();
+    let o = transplant().arg("predict").arg(&run).arg(bench.out("new.txt")).output().unwrap();
+    assert_eq!(succeeded(&o).lines().count(), 4);
+    let said = String::from_utf8_lossy(&o.stderr).into_owned();
+    for line in [2, 3] {
+        let note = format!("new.txt:{line}: has no word that the network knows: its answer is that of any such text");
+        assert!(said.contains(&note), "{said}");
+    }
+    assert!(!said.contains("new.txt:1"), "{said}");
+}
+
+#[test]
+fn texts_of_the_same_words_are_leaks() {
+    // Long texts of many words, of which the second half has those of the first, written otherwise.
+    let words = "amber basket candle dragon ember forest garden hammer island jungle kettle lantern"
+        .split(' ')
+        .collect::<Vec<_>>();
+    let text =
+        |i: usize| (0..9).map(|k| words[(i * (k + 2) + k * k) % 12]).collect::<Vec<_>>().join(" ") + &format!(" {i}x");
+    let rows = (0..48).map(|i| match i < 24 {
+        true => format!("{},{},train\n", text(i), ["a", "b"][i % 2]),
+        false => format!("{}!!,{},test\n", text(i - 24).to_uppercase(), ["a", "b"][i % 2]),
+    });
+    let table = "text,label,part\n".to_owned() + &rows.collect::<String>();
+    let split = |file: String| file.replace("test = 0.25", "split = \"part\"");
+    let says = "24 of the 24 test rows of `d` are other texts than training or validation rows, and give the network the same words \
+                (row 24 those of row 0), more than chance explains";
+    for file in [split(bag("")), split(TEXTS.to_owned())] {
+        let bench = Bench::new(&file);
+        std::fs::write(bench.out("t.csv"), &table).unwrap();
+        let data = said(&bench, "data");
+        assert!(data.contains(&format!("LEAK: {says}")), "{data}");
+        assert!(
+            data.contains("24 test rows are other texts than train rows, and give the network the same words: 24 ("),
+            "{data}"
+        );
+        assert!(said(&bench, "check").contains(says));
+        let o = bench.command("out", &[]).output().unwrap();
+        succeeded(&o);
+        assert!(String::from_utf8_lossy(&o.stderr).contains(says), "{o:?}");
+    }
+    // Other labels make them no copies; nor do words that everybody writes.
+    let bench = Bench::new(&split(bag("")));
+    let other = table.lines().enumerate().map(|(i, l)| if i > 24 { l.replace(",a,", ",c,").replace(",b,", ",a,").replace(",c,", ",b,") } else { l.to_owned() } + "\n");
+    std::fs::write(bench.out("t.csv"), other.collect::<String>()).unwrap();
+    assert!(!said(&bench, "data").contains("LEAK"));
+    let short = (0..48).map(|i| {
+        format!(
+            "{},{},{}\n",
+            ["Good", "good!", "GOOD.", "bad", "Bad", "bad?"][i % 6],
+            ["a", "b"][usize::from(i % 6 > 2)],
+            ["train", "test"][i % 4 / 3]
+        )
+    });
+    std::fs::write(bench.out("t.csv"), "text,label,part\n".to_owned() + &short.collect::<String>()).unwrap();
+    assert!(!said(&bench, "data").contains("LEAK"));
+}
+
+#[test]
+fn names_that_are_probably_one_are_told() {
+    let file = TEXTS.replace("test = 0.25", "test = 0.25\ngroup = \"who\"\nid = \"id\"");
+    let bench = texts(&file, (0..24).map(|i| ["a", "b"][i % 2]));
+    let table = std::fs::read_to_string(bench.out("t.csv")).unwrap();
+    let named = |(i, line): (usize, &str)| match i {
+        0 => format!("who,id,{line}\n"),
+        _ => format!("{},k{},{line}\n", ["Ann", "ann ", "Bob", "Cid"][i % 4], i.max(3)),
+    };
+    std::fs::write(bench.out("t.csv"), table.lines().enumerate().map(named).collect::<String>()).unwrap();
+    told(
+        &bench,
+        &[
+            "2 groups have names that differ in nothing but case, white space or Unicode form: `ann ` (6 rows), `Ann` (6 rows); they may \
+             stand on two sides of a split",
+            "3 of 24 rows have a name in column `id` that another row has, too: `k3` (line 2, line 3, line 4)",
+        ],
+    );
+}
+
+#[test]
+fn a_validation_part_stands_instead_of_a_share() {
+    let file = PICTURES.replace("test = 0.25", "validation = 0.3");
+    let bench = pictures(&file, &["train/a", "train/b", "validation/a", "validation/b", "test/a", "test/b"], 6);
+    let says =
+        ["datasets.d.validation", "the data set has a validation part of its own, of 12 rows", "leave this key out"];
+    refused(&bench, &says);
+    // With a budget the labels of that part are not used.
+    bench.run("out", &["--set", "datasets.d.labels_per_class=5"]);
+}
+
+#[test]
+fn pixels_and_weights_on_another_scale_are_refused() {
+    let line = "transforms = [{ type = \"normalise\", mean = [123.7, 116.3, 103.5], std = [58.4, 57.1, 57.4] }]";
+    let bench = pictures(&PICTURES.replace("test = 0.25", &format!("test = 0.25\n{line}")), &["a", "b"], 8);
+    refused(
+        &bench,
+        &["datasets.d.transforms.0.mean", "123.7 is on the scale of 0 to 255", "mean = [0.485098, 0.456078, 0.405882]"],
+    );
+    let zeros = format!("{PICTURES}\n[tasks.class]\ntype = \"classification\"\nclass_weights = [0.0, 0.0]\n");
+    refused(&pictures(&zeros, &["a", "b"], 8), &["tasks.class.class_weights.0", "above 0"]);
+}
+
+#[test]
+fn what_helps_with_cells_is_named() {
+    let numbers = "schema = 1\nname = \"n\"\n[datasets.d]\ntype = \"table\"\npath = \"t.csv\"\nnumbers = [\"a\"]\nlabel = \"y\"\n\
+                   test = 0.25\n[steps.net]\ntype = \"train\"\ndataset = \"d\"\nbackbone = \"mlp\"\nstrategy = \"structure\"\n";
+    let bench = Bench::new(numbers);
+    std::fs::write(bench.out("t.csv"), "a,y\n1,u\nNaN,v\n").unwrap();
+    refused(
+        &bench,
+        &["line 3: column `a`: `NaN` is no number", "add \"NaN\" to `missing`, and `fill` says what stands for"],
+    );
+    let bench = texts(TEXTS, [1; 12]);
+    std::fs::write(bench.out("t.csv"), b"text,label\nok,1\ncaf\xe9,2\n").unwrap();
+    refused(&bench, &["t.csv: line 3: is not UTF-8", "iconv -f WINDOWS-1252 -t UTF-8"]);
+}
+
 #[test]
 fn contradicting_rows_are_told() {
     let bench = pictures(PICTURES, &["across", "upright"], 8);

@@ -159,6 +159,7 @@ fn a_broken_picture_stops_a_run_before_it_begins_or_is_skipped_and_counted() {
     assert_eq!(said.status.code(), Some(2));
     let told = String::from_utf8_lossy(&said.stderr);
     assert!(told.contains("cut.jpg") && told.contains("empty.png"), "{told}");
+    assert!(told.contains("`damaged = \"skip\"` leaves them out"), "{told}");
     assert!(!bench.out("out").exists());
     let said = bench.command("out", &["--set", "datasets.colours.damaged=skip"]).output().unwrap();
     succeeded(&said);

@@ -265,7 +265,8 @@ fn a_baseline_without_a_fit_is_a_row() {
     let bench = texts(&["\u{200b}"; 6], &["_"; 6]);
     let out = bench.command("run", &[]).output().unwrap();
     let table = succeeded(&out);
-    let why = "not fitted: texts: none of the 6 labelled ones has a word or sign";
+    let why =
+        "not fitted: texts: none of the 6 labelled ones has a word of two or more letters or digits, or signs alone";
     assert!(table.contains("TF-IDF + logistic regression") && table.contains(why), "{table}");
     let report = std::fs::read_to_string(bench.out("run/report.md")).unwrap();
     assert!(report.contains(why), "{report}");

@@ -17,8 +17,8 @@ use crate::failure::Failure;
 use crate::progress::{Counted, Progress};
 use crate::signals::Signals;
 
-/// So many inputs that could not be read are told.
-const UNREAD_TOLD: usize = 20;
+/// So many inputs are named of those of which there is something to tell, and of those that could not be read.
+const INPUTS_TOLD: usize = 20;
 
 pub(crate) fn execute(verb: Verb, plugins: &Plugins, signals: &Signals) -> Result<(), Failure> {
     match verb {
@@ -146,15 +146,21 @@ fn predict(model: &Artefact, inputs: &[PathBuf], format: Option<&str>, output: O
     for note in &predicted.notes {
         eprintln!("note: {note}");
     }
-    for line in predicted.unread.iter().take(UNREAD_TOLD) {
-        eprintln!("not read: {line}");
-    }
-    if predicted.unread.len() > UNREAD_TOLD {
-        eprintln!("… and {} more", predicted.unread.len() - UNREAD_TOLD);
-    }
+    let wordless = "has no word that the network knows: its answer is that of any such text";
+    told(predicted.without_words.iter().map(|name| format!("note: {name}: {wordless}")));
+    told(predicted.unread.iter().map(|line| format!("not read: {line}")));
     match predicted.unread.len() {
         0 => Ok(()),
         n => Err(Failure::Unread { unread: n, of: n + predicted.done }),
+    }
+}
+
+/// The first of these lines, and how many more there are.
+fn told(lines: impl ExactSizeIterator<Item = String>) {
+    let more = lines.len().saturating_sub(INPUTS_TOLD);
+    lines.take(INPUTS_TOLD).for_each(|line| eprintln!("{line}"));
+    if more > 0 {
+        eprintln!("… and {more} more");
     }
 }
 

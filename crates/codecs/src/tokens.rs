@@ -1,5 +1,8 @@
 //! [`Tokenizer`]: texts to the numbers of their tokens, by the rules of a `tokenizer.json`.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 use tokenizers::{Error, TruncationParams};
 
 /// The rules of a pretrained tokenizer, which cut a text off after a largest number of tokens.
@@ -7,6 +10,8 @@ pub struct Tokenizer {
     cutting: tokenizers::Tokenizer,
     /// The same rules without an end.
     whole: tokenizers::Tokenizer,
+    /// Tokens that are no part of a text: marks, and the one for unknown words.
+    empty: BTreeSet<u32>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -29,13 +34,21 @@ impl Tokenizer {
         let whole = rules.clone();
         let cut = TruncationParams { max_length: max_tokens, ..Default::default() };
         rules.with_truncation(Some(cut)).map_err(fault)?;
-        Ok(Self { cutting: rules, whole })
+        let marks = rules.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
+        let empty = marks.map(|(number, _)| number).chain(unknown(content, &rules)).collect();
+        Ok(Self { cutting: rules, whole, empty })
     }
 
     /// One more than the largest number of a token.
     pub fn vocabulary(&self) -> usize {
         // Numbers may have gaps.
         self.cutting.get_vocab(true).values().max().map_or(1, |last| *last as usize + 1)
+    }
+
+    /// Whether a token stands for a part of a text: it is no mark (start, end, filling, mask) and not the token for
+    /// unknown words.
+    pub fn is_known(&self, token: u32) -> bool {
+        !self.empty.contains(&token)
     }
 
     /// How many tokens all of a text has, those that mark start and end included.
@@ -53,6 +66,14 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         Ok(encoded(&self.cutting, text)?.get_ids().to_vec())
     }
+}
+
+/// The token for unknown words, where the rules have one.
+fn unknown(content: &[u8], rules: &tokenizers::Tokenizer) -> Option<u32> {
+    let content: Value = serde_json::from_slice(content).ok()?;
+    let model = &content["model"];
+    let by_name = || rules.token_to_id(model["unk_token"].as_str()?);
+    model["unk_id"].as_u64().and_then(|number| u32::try_from(number).ok()).or_else(by_name)
 }
 
 fn encoded(rules: &tokenizers::Tokenizer, text: &str) -> Result<tokenizers::Encoding, String> {

@@ -177,8 +177,8 @@ pub trait Dataset: Send + Sync {
         None
     }
 
-    /// A hash of the name of a row's group, the same whatever other rows there are: a hashed division goes by it.
-    /// `None`: there are no groups, or they are known by their numbers alone.
+    /// A hash of the name of a row's group, or, without groups, of the row's own name where a column gives it one; the
+    /// same whatever other rows there are. A hashed division goes by it. `None`: there is no such name.
     fn group_key(&self, row: u64) -> Option<Fingerprint> {
         let _ = row;
         None

@@ -25,6 +25,10 @@ pub enum FindingKind {
     SimilarClassNames,
     /// A class whose name means that the label is missing, such as `nan`.
     MissingValueAsClass,
+    /// Names of groups that are equal but for case, white space or Unicode form.
+    SimilarGroupNames,
+    /// Names of rows that several rows have.
+    RepeatedIds,
     /// Classes named like splits, such as `train` and `test`.
     SplitAsClass,
     /// Labels that are numbers, most of them different: a regression, taken for classes.
@@ -61,6 +65,8 @@ pub enum FindingKind {
     NarrowPixelRange,
     /// Options of a step or a data set that have no effect.
     UnusedOptions,
+    /// Texts of which the network is given no word that it knows.
+    TextsWithoutWords,
 }
 
 /// How much a finding matters.

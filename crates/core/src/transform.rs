@@ -91,6 +91,17 @@ pub trait Transform: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether the network is given a word that it knows of each text, in what [`apply`](Self::apply) made of a batch:
+    /// marks of start and end, filling and the token for unknown words are none. Called for data sets before anything
+    /// is trained, and for each input of `predict`. Empty: it makes no words.
+    ///
+    /// # Errors
+    /// When what it made is not there.
+    fn has_words(&self, made: &Acts) -> Result<Vec<bool>> {
+        let _ = made;
+        Ok(Vec::new())
+    }
+
     /// Applies it to the inputs of a batch.
     ///
     /// # Errors

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use transplant_core::{
-    Acts, Carried, Dataset, Error, Finding, FindingKind, Invalid, Result, Schema, Seeds, Transform, TransformCx,
-    rows_at_a_time,
+    Acts, Carried, Dataset, Error, Finding, FindingKind, Invalid, MASK, Result, Schema, Seeds, TextLimit, Transform,
+    TransformCx, rows_at_a_time,
 };
+
+use crate::findings::{counted, listed};
 
 /// Transforms in the order in which they act: `transforms` as listed, then `augment`, and after both those that act
 /// [`last`](Transform::last), whatever stands after them in the list. The random ones act in training only; what a network
@@ -66,8 +68,8 @@ impl Chain {
         Ok(trained)
     }
 
-    /// What a data set's rows lose: how many of its texts are cut off, and where. Reads all rows when a transform has a
-    /// [`limit`](Transform::limit).
+    /// What a data set's rows lose: how many of its texts are cut off, and where; and of which of them the network is
+    /// given no word. Reads all rows when a transform has a [`limit`](Transform::limit).
     ///
     /// # Errors
     /// When a row cannot be read.
@@ -78,22 +80,37 @@ impl Chain {
         for (i, link) in self.0.iter().enumerate() {
             let Some(limit) = link.transform.limit() else { continue };
             let before = Self(self.0[..i].to_vec());
-            let (mut cut, mut longest) = (0, 0);
+            let (mut cut, mut longest, mut wordless) = (0, 0, Vec::new());
             for rows in rows.chunks(rows_at_a_time(dataset.inputs())) {
-                let lengths = link.transform.lengths(&before.plain(dataset.batch(rows)?.inputs, rows)?)?;
-                cut += lengths.iter().filter(|n| **n > limit.length).count();
-                longest = lengths.into_iter().max().unwrap_or_default().max(longest);
+                let texts = before.plain(dataset.batch(rows)?.inputs, rows)?;
+                let made = link.apply(texts.clone(), rows)?;
+                let of_rows = rows.iter().zip(link.transform.has_words(&made)?);
+                wordless.extend(of_rows.filter(|(_, has)| !has).map(|(row, _)| *row));
+                if is_filled(&made)? {
+                    let lengths = link.transform.lengths(&texts)?;
+                    cut += lengths.iter().filter(|n| **n > limit.length).count();
+                    longest = lengths.into_iter().max().unwrap_or_default().max(longest);
+                }
             }
-            if cut > 0 {
-                let (all, length, unit, option) = (rows.len(), limit.length, limit.unit, limit.option);
-                let verb = if cut == 1 { "is" } else { "are" };
-                let message = format!(
-                    "{cut} of {all} texts {verb} cut off after {length} {unit} (the longest has {longest}); `{option}` sets the limit"
-                );
-                out.push(Finding::new(FindingKind::TruncatedTexts, message));
-            }
+            out.extend(truncated(cut, longest, rows.len(), limit));
+            out.extend(without_words(dataset, &wordless, rows.len()));
         }
         Ok(out)
+    }
+
+    /// Of which rows a network is given a word that it knows, in what [`plain`](Self::plain) made of them; empty where
+    /// it is given no texts.
+    ///
+    /// # Errors
+    /// When what a transform made is not there.
+    pub fn has_words(&self, made: &Acts) -> Result<Vec<bool>> {
+        for link in &self.0 {
+            let has_words = link.transform.has_words(made)?;
+            if !has_words.is_empty() {
+                return Ok(has_words);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Whether any transform is random.
@@ -128,10 +145,43 @@ impl Chain {
     /// # Errors
     /// The first error of a transform.
     pub fn plain(&self, inputs: Acts, rows: &[u64]) -> Result<Acts> {
-        self.0.iter().filter(|l| !l.transform.random()).try_fold(inputs, |inputs, link| {
-            link.transform.apply(inputs, &TransformCx { rows, epoch: 0, seeds: Seeds::new(0) })
-        })
+        self.0.iter().filter(|l| !l.transform.random()).try_fold(inputs, |inputs, link| link.apply(inputs, rows))
     }
+}
+
+impl Link {
+    /// Applies it without randomness.
+    fn apply(&self, inputs: Acts, rows: &[u64]) -> Result<Acts> {
+        self.transform.apply(inputs, &TransformCx { rows, epoch: 0, seeds: Seeds::new(0) })
+    }
+}
+
+/// Whether some row of tokens is filled to its end, so that its text may have been cut off; rows without a mask may.
+fn is_filled(made: &Acts) -> Result<bool> {
+    let Some(mask) = made.find(MASK) else { return Ok(true) };
+    Ok(mask.to_vec2::<f32>()?.iter().any(|row| row.last().is_none_or(|last| *last > 0.0)))
+}
+
+/// Tells of texts that are cut off.
+fn truncated(cut: usize, longest: usize, all: usize, limit: TextLimit) -> Option<Finding> {
+    let (TextLimit { length, unit, option }, verb) = (limit, if cut == 1 { "is" } else { "are" });
+    let message = format!(
+        "{cut} of {all} texts {verb} cut off after {length} {unit} (the longest has {longest}); `{option}` sets the limit"
+    );
+    (cut > 0).then(|| Finding::new(FindingKind::TruncatedTexts, message))
+}
+
+/// Tells of texts of which the network is given no word.
+fn without_words(dataset: &dyn Dataset, rows: &[u64], all: usize) -> Option<Finding> {
+    let called = |row: &u64| dataset.row_name(*row).map_or_else(|| row.to_string(), |name| format!("{row} ({name})"));
+    let (verb, noun) = if rows.len() == 1 { ("has", "row") } else { ("have", "rows") };
+    let message = format!(
+        "{} of {} {verb} no word that the network knows, and such texts are all the same to it: {noun} {}",
+        rows.len(),
+        counted(all, "text"),
+        listed(&rows.iter().map(called).collect::<Vec<_>>())
+    );
+    (!rows.is_empty()).then(|| Finding::new(FindingKind::TextsWithoutWords, message))
 }
 
 fn schema_of<'a>(mut links: impl Iterator<Item = &'a Link>, inputs: &Schema) -> Result<Schema, Invalid> {

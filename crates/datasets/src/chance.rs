@@ -3,16 +3,17 @@
 //!
 //! A row has a chance to be met among n others of 1 - exp(-n p), where p is the probability of its inputs. It is the
 //! product of how often each column has the row's value; columns of which at most one is 1 are one category. For texts
-//! the words take the place of columns, and the number of words is one more. A row that is met does not count itself,
-//! so a value that nothing else has is no chance at all. Columns that go together make equal rows likelier than that: a
-//! few are taken for chance where as many are expected with a probability of 1 in 100 (Poisson).
+//! the words, whatever their case and the signs between them, take the place of columns, and the number of words is one
+//! more. A row that is met does not count itself, so a value that nothing else has is no chance at all. Columns that go
+//! together make equal rows likelier than that: a few are taken for chance where as many are expected with a
+//! probability of 1 in 100 (Poisson).
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use candle_core::DType;
-use transplant_core::{Acts, Dataset, Field, HIDDEN, Result, TEXT, rows_at_a_time};
+use transplant_core::{Acts, Dataset, Field, HIDDEN, Result, TEXT, rows_at_a_time, words};
 
 /// From this chance on the equal inputs of one row say nothing.
 const COMMON: f64 = 0.05;
@@ -21,9 +22,9 @@ const RARE: f64 = 0.01;
 /// So many rows are enough to know how often a value is.
 const SAMPLE: usize = 10_000;
 
-/// Those of the rows `equal`, each of which has the inputs of a row among `with` of `other`, that need be no copies:
-/// their inputs are so common that some row there would have them anyway. `rows` of `of` are all that were looked for.
-/// Of pictures only those of one colour are common.
+/// Those of the rows `equal`, each of which has the inputs, or the words, of a row among `with` of `other`, that need
+/// be no copies: their inputs are so common that some row there would have them anyway. `rows` of `of` are all that
+/// were looked for. Of pictures only those of one colour are common.
 ///
 /// # Errors
 /// When a row cannot be read.
@@ -142,16 +143,24 @@ struct Words {
 
 impl Words {
     fn new(texts: &[String]) -> Self {
-        let words = texts.iter().flat_map(|t| t.split_whitespace()).map(str::to_owned);
-        Self { words: Counts::new(words), lengths: Counts::new(texts.iter().map(|t| t.split_whitespace().count())) }
+        let texts: Vec<Vec<String>> = texts.iter().map(|text| words_of(text)).collect();
+        let lengths = Counts::new(texts.iter().map(Vec::len));
+        Self { words: Counts::new(texts.into_iter().flatten()), lengths }
     }
 
     /// The share of texts with these words, `own` of them aside.
     fn probability(&self, text: &str, own: usize) -> f64 {
-        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let words = words_of(text);
         let times = |word: &String| own * words.iter().filter(|w| *w == word).count();
         self.lengths.share(&words.len(), own) * words.iter().map(|w| self.words.share(w, times(w))).product::<f64>()
     }
+}
+
+/// The words of a text as most networks are given them: runs of letters and digits in lower case; of a text without
+/// any, what stands between blanks.
+fn words_of(text: &str) -> Vec<String> {
+    let found: Vec<String> = words(text, char::is_alphanumeric).into_iter().map(str::to_lowercase).collect();
+    if found.is_empty() { text.split_whitespace().map(str::to_owned).collect() } else { found }
 }
 
 fn inputs(dataset: &dyn Dataset, rows: &[u64]) -> Result<Vec<Acts>> {
@@ -206,5 +215,7 @@ mod tests {
             known.probability("good", 1)
         );
         assert_eq!(known.probability("it broke after two days", 1), 0.);
+        assert_eq!(known.probability("Good!", 1), known.probability("good", 1));
+        assert_eq!((words_of("It's OK"), words_of("?! :)")), (words_of("it s ok"), vec!["?!".into(), ":)".into()]));
     }
 }

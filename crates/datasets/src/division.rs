@@ -27,10 +27,11 @@ pub const TEST_PART: &str = "test";
 pub enum Division {
     /// This share of the rows is tested, above 0 and below 1.
     Share(f64),
-    /// As [`Share`](Self::Share), each group by a hash of its name, each row without a group by one of what it was read
-    /// from (its file, its cells), never by its number: rows that are added, wherever that is, move none that was
-    /// there, and copies of a row stand on its side. A row that is changed is another row. Classes are spread as chance
-    /// has it.
+    /// As [`Share`](Self::Share), each group by a hash of its name, each row without a group by one of its own name
+    /// ([`Dataset::group_key`]), otherwise by one of what it was read from (its file, its cells), never by its number:
+    /// rows that are added, wherever that is, move none that was there. A row with a name stays where it is whatever
+    /// its cells become; without one, a row that is changed is another row, and copies of a row stand on its side.
+    /// Classes are spread as chance has it.
     Hashed(f64),
     /// Parts by name and share, which sum up to 1, hashed as with [`Hashed`](Self::Hashed): two data sets whose groups
     /// have the same names put each into the same part. The part [`TEST_PART`] is tested, where there is one; which

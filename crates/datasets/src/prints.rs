@@ -1,17 +1,17 @@
-//! [`Prints`]: fingerprints of rows, by which those that are there twice are found: the same to the last bit, or pictures that
-//! look alike.
+//! [`Prints`]: fingerprints of rows, by which those that are there twice are found: the same to the last bit, texts of
+//! which the network is given the same words, or pictures that look alike.
 //!
 //! What looks alike is told by the difference hash (Krawetz, *Kind of Like That*, 2013): a picture is averaged down to 9 x 8 grey
 //! values, and each of its 64 bits says whether a value is darker than its right neighbour.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
-use transplant_core::{Acts, Dataset, Error, Field, Fingerprint, HIDDEN, Result, rows_at_a_time};
+use transplant_core::{Acts, Dataset, Error, Field, Fingerprint, HIDDEN, Result, TEXT, rows_at_a_time, words};
 use transplant_kernels::parallel;
 
-use crate::averaged;
+use crate::{Chain, averaged};
 
 /// Columns and rows of the picture that is hashed.
 const GRID: [usize; 2] = [9, 8];
@@ -26,6 +26,8 @@ pub struct Prints {
     exact: HashMap<u64, Print>,
     files: HashMap<u64, Print>,
     records: HashMap<u64, Print>,
+    /// What a network is given of each text after the transforms that always act; `None`: no word.
+    words: HashMap<u64, Option<Print>>,
     looks: HashMap<u64, u64>,
 }
 
@@ -57,26 +59,53 @@ pub struct KnownAgain {
     pub records: Vec<Twins>,
     /// Of the others, those whose inputs are the same.
     pub inputs: Vec<Equal>,
+    /// Of the others, texts of which the network is given the same words or tokens.
+    pub words: Vec<Equal>,
 }
 
 impl Prints {
-    /// Reads these rows, without transforms.
+    /// Reads these rows, texts also as `chain` gives them to a network.
     ///
     /// # Errors
     /// When a row cannot be read.
-    pub fn of(dataset: &dyn Dataset, rows: &[u64]) -> Result<Self> {
+    pub fn of(dataset: &dyn Dataset, rows: &[u64], chain: &Chain) -> Result<Self> {
         let mut out = Self::default();
         out.read(dataset, rows, matches!(dataset.inputs().get(HIDDEN), Some(Field::Image { .. })))?;
+        out.read_words(dataset, rows, chain)?;
         Ok(out)
     }
 
     /// Adds those of these rows whose fingerprints are not known yet, by which [`same`](Self::same) and
-    /// [`known_again`](Self::known_again) find them; what pictures look like is left out.
+    /// [`known_again`](Self::known_again) find them; what pictures look like is left out. `chain` is the same each
+    /// time.
     ///
     /// # Errors
     /// When a row cannot be read.
-    pub fn add(&mut self, dataset: &dyn Dataset, rows: &[u64]) -> Result<()> {
-        self.read(dataset, rows, false)
+    pub fn add(&mut self, dataset: &dyn Dataset, rows: &[u64], chain: &Chain) -> Result<()> {
+        self.read(dataset, rows, false)?;
+        self.read_words(dataset, rows, chain)
+    }
+
+    /// Reads texts as a network is given them: by their tokens, or, where it reads them itself, by their words.
+    fn read_words(&mut self, dataset: &dyn Dataset, rows: &[u64], chain: &Chain) -> Result<()> {
+        if !dataset.inputs().contains_key(TEXT) {
+            return Ok(());
+        }
+        let new: Vec<u64> = rows.iter().copied().filter(|row| !self.words.contains_key(row)).collect();
+        for rows in new.chunks(rows_at_a_time(dataset.inputs())) {
+            let given = chain.plain(dataset.batch(rows)?.inputs, rows)?;
+            let prints: Vec<Option<Print>> = match given.find(TEXT) {
+                Some(texts) => texts.to_vec2::<u8>()?.iter().map(|text| print_of_words(text)).collect(),
+                None => {
+                    let has_words = chain.has_words(&given)?;
+                    let has_words = |i: usize| has_words.get(i).copied().unwrap_or(true);
+                    let prints = hashes(&given, rows.len())?;
+                    prints.iter().enumerate().map(|(i, print)| has_words(i).then(|| cut(print))).collect()
+                }
+            };
+            self.words.extend(rows.iter().copied().zip(prints));
+        }
+        Ok(())
     }
 
     fn read(&mut self, dataset: &dyn Dataset, rows: &[u64], with_looks: bool) -> Result<()> {
@@ -112,20 +141,28 @@ impl Prints {
         twins((&self.exact, of), (&self.exact, with)).into_iter().filter(|t| t.row != t.like).collect()
     }
 
-    /// The rows of `of` that are rows of `with` in another data set, or in this one, by record, file or inputs.
-    pub fn known_again(&self, of: &[u64], other: &Self, with: &[u64]) -> KnownAgain {
+    /// The rows of `of` that are rows of `with` in another data set, or in this one, by record, file, inputs or words.
+    pub fn known_again<'a>(&'a self, of: &[u64], other: &'a Self, with: &[u64]) -> KnownAgain {
         let files = twins((&self.files, of), (&other.files, with));
         let records = twins((&self.records, of), (&other.records, with));
         let records: BTreeMap<u64, Twins> = files.into_iter().chain(records).map(|t| (t.row, t)).collect();
-        let mut by_print = HashMap::<&Print, Vec<u64>>::new();
-        for row in with {
-            if let Some(print) = other.exact.get(row) {
-                by_print.entry(print).or_default().push(*row);
-            }
-        }
-        let equal = |row: &u64| Some(Equal { row: *row, like: by_print.get(self.exact.get(row)?)?.clone() });
-        let inputs = of.iter().filter(|row| !records.contains_key(row)).filter_map(equal).collect();
-        KnownAgain { records: records.into_values().collect(), inputs }
+        let left: Vec<u64> = of.iter().copied().filter(|row| !records.contains_key(row)).collect();
+        let inputs = equal((&left, |row: &u64| self.exact.get(row)), (with, |row: &u64| other.exact.get(row)));
+        let known: HashSet<u64> = inputs.iter().map(|equal| equal.row).collect();
+        let left: Vec<u64> = left.into_iter().filter(|row| !known.contains(row)).collect();
+        let print = |prints: &'a Self, row: &u64| prints.words.get(row)?.as_ref();
+        let words = equal((&left, |row: &u64| print(self, row)), (with, |row: &u64| print(other, row)));
+        KnownAgain { records: records.into_values().collect(), inputs, words }
+    }
+
+    /// The rows of `of` that are other texts than a row of `with`, and of which the network is given the same words.
+    pub fn same_words(&self, of: &[u64], with: &[u64]) -> Vec<Twins> {
+        let print = |row: &u64| self.words.get(row)?.as_ref();
+        let twin = |Equal { row, like }: Equal| {
+            let other = like.into_iter().find(|like| self.exact.get(like) != self.exact.get(&row))?;
+            Some(Twins { row, like: other })
+        };
+        equal((of, print), (with, print)).into_iter().filter_map(twin).collect()
     }
 
     /// The rows of `of` that look like a row of `with` without being the same; every pair is compared.
@@ -140,6 +177,27 @@ impl Prints {
         };
         parallel::map(of.len(), &|i| twin(&of[i])).into_iter().flatten().collect()
     }
+}
+
+/// The rows of one list whose print is that of rows of another.
+fn equal<'p>(
+    (of, print): (&[u64], impl Fn(&u64) -> Option<&'p Print>),
+    (with, other): (&[u64], impl Fn(&u64) -> Option<&'p Print>),
+) -> Vec<Equal> {
+    let mut rows = HashMap::<&Print, Vec<u64>>::new();
+    for row in with {
+        if let Some(print) = other(row) {
+            rows.entry(print).or_default().push(*row);
+        }
+    }
+    of.iter().filter_map(|row| Some(Equal { row: *row, like: rows.get(print(row)?)?.clone() })).collect()
+}
+
+/// A print of the words of a text: runs of letters and digits in lower case; `None`: it has none.
+fn print_of_words(text: &[u8]) -> Option<Print> {
+    let text = String::from_utf8_lossy(text).to_lowercase();
+    let words = words(&text, char::is_alphanumeric);
+    (!words.is_empty()).then(|| cut(&Sha256::digest(words.join(" ")).into()))
 }
 
 /// What tells the content of each row from others: a hash of what it was read from, or of its inputs, which are then
@@ -233,7 +291,7 @@ fn looks(images: &Tensor) -> Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Damaged, Images, Layout, Picture, PictureSet, Pictures};
+    use crate::{Images, Layout, Picture, PictureSet, Pictures, TextTable};
     use transplant_core::{Filter, Fit, Frame, Roles};
 
     /// Rows 0 and 2 are the same, row 3 is a little brighter, row 1 is another picture, rows 4 and 5 are blank.
@@ -247,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_same_and_the_alike_are_told_apart() -> Result<()> {
-        let prints = Prints::of(&toy(), &[0, 1, 2, 3, 4, 5])?;
+        let prints = Prints::of(&toy(), &[0, 1, 2, 3, 4, 5], &Chain::default())?;
         assert_eq!(prints.same(&[2, 3], &[0, 1]), [Twins { row: 2, like: 0 }]);
         assert_eq!(prints.alike(&[2, 3], &[0, 1]), [Twins { row: 3, like: 0 }]);
         assert!(prints.alike(&[4], &[5]).is_empty(), "blank pictures look like nothing");
@@ -276,19 +334,20 @@ mod tests {
                 group_names: Vec::new(),
                 domain: None,
                 licence: None,
-                damaged: Damaged::Refuse,
+                damaged: None,
                 memory_mb: 1,
             })
         };
         let small = pictures([grey(1, true), grey(2, true), grey(3, true)], 1)?;
         let wide = pictures([grey(9, true), grey(1, true), grey(3, false)], 2)?;
-        let (of, with) = (Prints::of(&small, &[0, 1, 2])?, Prints::of(&wide, &[0, 1, 2])?);
+        let prints = |pictures| Prints::of(pictures, &[0, 1, 2], &Chain::default());
+        let (of, with) = (prints(&small)?, prints(&wide)?);
         let again = of.known_again(&[0, 1, 2], &with, &[0, 1, 2]);
         assert_eq!((again.records, again.inputs), (vec![Twins { row: 0, like: 1 }], Vec::new()));
         let asked = of.known_again(&[0, 1, 2], &with, &[0, 2]);
         assert_eq!(asked, KnownAgain::default(), "only rows that are asked for");
         let again = pictures([grey(7, false), grey(7, false), grey(2, false)], 1)?;
-        let with = Prints::of(&again, &[0, 1, 2])?;
+        let with = prints(&again)?;
         let again = of.known_again(&[0, 1, 2], &with, &[0, 1, 2]);
         assert_eq!(again.inputs, [Equal { row: 1, like: vec![2] }], "other files, the same pixels");
         Ok(())
@@ -303,6 +362,30 @@ mod tests {
         assert_ne!(of(1.)?[0], of(1.)?[1], "equal features, two nodes");
         assert_eq!(of(1.)?, of(1.)?);
         assert_ne!(of(1.)?[0], of(2.)?[0], "a neighbour that differs");
+        Ok(())
+    }
+
+    #[test]
+    fn texts_are_known_by_their_words() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = "Good, product!|good product|GOOD  PRODUCT.|good products|\u{1f600}|\u{1f601}|good product"
+            .replace('|', "\",a\n\"");
+        std::fs::write(folder.path().join("t.csv"), format!("text,y\n\"{rows}\",a\n")).unwrap();
+        let plugins = transplant_core::Plugins::new();
+        let seeds = transplant_core::Seeds::new(0);
+        let cx = transplant_core::BuildCx { plugins: &plugins, base: folder.path(), seeds };
+        let table = TextTable::open(&crate::TextTableOptions::new("t.csv", &["text"], "y"), &cx)?;
+        let hashed = crate::transforms::HashWords::new(crate::transforms::hash_words::Options::default())?;
+        for chain in [Chain::default(), Chain::new(vec![std::sync::Arc::new(hashed)], Vec::new())?] {
+            let prints = Prints::of(&table, &[0, 1, 2, 3, 4, 5, 6], &chain)?;
+            let twins = |pairs: &[(u64, u64)]| {
+                pairs.iter().map(|(row, like)| Twins { row: *row, like: *like }).collect::<Vec<_>>()
+            };
+            assert_eq!(prints.same_words(&[0, 2, 3, 4, 6], &[1, 5]), twins(&[(0, 1), (2, 1)]));
+            let again = prints.known_again(&[2, 4, 6], &prints, &[0, 1, 5]);
+            assert_eq!(again.inputs, [Equal { row: 6, like: vec![1] }]);
+            assert_eq!(again.words, [Equal { row: 2, like: vec![0, 1] }]);
+        }
         Ok(())
     }
 

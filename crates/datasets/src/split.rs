@@ -88,18 +88,22 @@ impl Draw {
     /// validation part, and the whole pool is trained on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget, under `validation` when its
-    /// groups cannot be kept apart; [`Error::Contract`] when a group of the data set crosses its own roles.
+    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget, under
+    /// `validation` when its groups cannot be kept apart, or when a share is asked for beside an official validation
+    /// part that is used; [`Error::Contract`] when a group of the data set crosses its own roles.
     pub fn parts(&self, dataset: &Arc<dyn Dataset>, target: &str, seeds: Seeds) -> Result<Parts> {
         self.check()?;
         let pool = Pool::new(dataset.as_ref(), target, seeds.child("draw"), self.draw)?;
         let mut sides = Sides::new(dataset.as_ref(), pool.labels.len())?;
         let official = &dataset.roles().validation;
         let use_official = self.labels_per_class.is_none() && !official.is_empty();
-        let share = if use_official { 0. } else { self.validation };
+        if use_official && self.validation > 0. {
+            let message = format!("the data set has a validation part of its own, of {} rows", official.len());
+            return Err(Invalid::key("validation", message).help("leave this key out").into());
+        }
         match self.labels_per_class {
-            Some(budget) => draw_budget(&pool, &mut sides, budget, share)?,
-            None => draw_all(&pool, &mut sides, share)?,
+            Some(budget) => draw_budget(&pool, &mut sides, budget, self.validation)?,
+            None => draw_all(&pool, &mut sides, self.validation)?,
         }
         let [train, drawn] = [Side::Train, Side::Validation].map(|s| sides.rows(s));
         let unlabelled = sides.unused(&dataset.roles().pool);
@@ -396,8 +400,10 @@ mod tests {
         let labels = (0..24).map(|i| Some(i % 2)).collect();
         let roles = Roles { pool: (0..20).collect(), validation: vec![20, 21], test: vec![22, 23] };
         let images = with(2, labels, roles);
-        let p = parts(&images, None, 0.3, 0)?;
+        let p = parts(&images, None, 0., 0)?;
         assert_eq!((p.train.rows().len(), p.validation_rows()), (20, &[20, 21][..]));
+        let e = parts(&images, None, 0.3, 0).unwrap_err().to_string();
+        assert!(e.starts_with("validation: the data set has a validation part of its own, of 2 rows"), "{e}");
         let p = parts(&images, Some(5), 0.4, 0)?;
         assert_eq!(count(&images, p.validation_rows()), [2, 2]);
         assert!(p.validation_rows().iter().all(|r| *r < 20));

@@ -117,7 +117,10 @@ impl DatasetSpec {
     /// When the source is not known or an option is wrong.
     pub fn rows_key(&self, plugins: &Plugins, base: &Path) -> Result<String, Invalid> {
         let records = plugins.rows_key(&self.source, base)?;
-        Ok(json!([records, self.test, self.folds, self.divide, self.parts]).to_string())
+        // A hashed division may go by the names of rows.
+        let hashed = self.divide == Divide::Hashed || self.parts.is_some();
+        let id = self.source.options.get("id").filter(|_| hashed);
+        Ok(json!([records, self.test, self.folds, self.divide, self.parts, id]).to_string())
     }
 }
 
@@ -128,7 +131,7 @@ pub enum Divide {
     /// Every class in its share.
     #[default]
     Stratified,
-    /// By a hash of the name of each group, or of what is in a row that has no group.
+    /// By a hash of the name of each group; without groups, of each row's `id` in a table, otherwise of what is in it.
     Hashed,
 }
 

@@ -57,8 +57,11 @@ impl Classification {
         if !(0.0..1.0).contains(&label_smoothing) {
             return Err(Invalid::key("label_smoothing", "must be at least 0 and below 1"));
         }
-        if let Some(i) = class_weights.iter().position(|w| !(*w > 0.0 && w.is_finite())) {
-            return Err(Invalid::key(&format!("class_weights.{i}"), "must be above 0"));
+        // The loss takes them in single precision, in which a tiny one is 0.
+        let fits = |w: f32| w > 0.0 && w.is_finite();
+        if let Some(i) = class_weights.iter().position(|w| !fits(*w as f32)) {
+            let message = format!("must be a number of single precision above 0, not {}", class_weights[i]);
+            return Err(Invalid::key(&format!("class_weights.{i}"), message));
         }
         Ok(Self { target, label_smoothing, class_weights, metrics })
     }
@@ -223,7 +226,11 @@ mod tests {
     #[test]
     fn values_out_of_range_and_unknown_metrics_are_named() {
         assert!(task(1.0, &[]).err().unwrap().to_string().starts_with("label_smoothing: "));
-        assert!(task(0.0, &[1.0, 0.0]).err().unwrap().to_string().starts_with("class_weights.1: "));
+        for wrong in [0.0, -1.0, 1e-50, 1e50, f64::NAN] {
+            let said = task(0.0, &[1.0, wrong]).err().unwrap().to_string();
+            assert!(said.starts_with("class_weights.1: must be a number of single precision above 0"), "{said}");
+        }
+        assert!(task(0.0, &[0.0, 0.0]).err().unwrap().to_string().starts_with("class_weights.0: "));
         let plugins = Plugins::new().with(crate::plugin);
         let e = plugins.check(&Spec::<dyn Task>::new("classification")).unwrap_err().to_string();
         assert!(e.starts_with("metrics.0: there is no metric `accuracy`"), "{e}");

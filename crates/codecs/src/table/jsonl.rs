@@ -6,6 +6,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use super::{Cell, Column, Names, Read, absent};
+use crate::text::utf8;
 use crate::{Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -24,7 +25,8 @@ pub(super) fn read(file: &Path, reader: &mut dyn BufRead, wanted: &Names) -> Res
             continue;
         }
         let fault = |message: String| Error::data(file, format!("line {line}: {message}"));
-        let mut json = serde_json::Deserializer::from_slice(content);
+        let content = utf8(content).map_err(fault)?;
+        let mut json = serde_json::Deserializer::from_str(content);
         let row = Wanted { names, seen: &mut seen }.deserialize(&mut json);
         let row = row.and_then(|row| json.end().map(|()| row)).map_err(|e| fault(without_line(&e)))?;
         for ((column, value), name) in columns.iter_mut().zip(row).zip(names) {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Cell, Column, Names, Read, places};
+use crate::text::utf8;
 use crate::{Error, Result};
 use csv::{ByteRecord, ErrorKind, Position, ReaderBuilder};
 
@@ -65,7 +66,7 @@ fn not_closed(file: &Path, line: u64) -> Error {
 }
 
 fn text<'a>(file: &Path, line: u64, field: &'a [u8]) -> Result<&'a str> {
-    std::str::from_utf8(field).map_err(|e| Error::data(file, format!("line {line}: is not UTF-8: {e}")))
+    utf8(field).map_err(|e| Error::data(file, format!("line {line}: {e}")))
 }
 
 fn fault(file: &Path, e: &csv::Error, at: &mut Place<'_>) -> Error {

@@ -109,7 +109,7 @@ fn damage_in_jsonl_is_named_with_its_line() {
         (&b"{\"a\": 1}\n\n{\"a\": 1,}\n"[..], "line 3: character 9: trailing comma"),
         (b"{\"a\": 1}\n[1]\n", "line 2: character 0: invalid type: sequence, expected an object with the columns"),
         (b"{\"a\": 1} {\"a\": 2}\n", "line 1: character 10: trailing characters"),
-        (b"{\"a\": 1}\n{\"a\": \"\xff\"}\n", "line 2: character"),
+        (b"{\"a\": 1}\n{\"a\": \"\xff\"}\n", "line 2: is not UTF-8"),
         (b"{\"a\": 1, \"a\": 2}\n", "the key `a` is there twice"),
         (b"{\"a\": [1]}\n", "line 1: column `a`: holds a list"),
         (b"{\"b\": 1}\n{\"c\": 1}\n", "has no column `a` (there are `b`, `c`)"),

@@ -24,11 +24,20 @@ fn built<C: Component<dyn Dataset>>(folder: &Path, options: Value) -> Arc<dyn Da
     C::build(options, &BuildCx { plugins: &plugins, base: folder, seeds: Seeds::new(0) }).unwrap().into()
 }
 
-/// A table with a line a row, whose group is that of `content / 3`.
+/// A table with a line a row, whose name is that of `content`, and whose group that of `content / 3`.
 fn table(folder: &Path, rows: &[Content]) {
-    let line = |(i, c): (usize, &Content)| format!("{i}.pgm,{c},{},text {c},{},g{}\n", c % 7, c % 2, c / 3);
+    let line = |(i, c): (usize, &Content)| format!("{i}.pgm,{c},{},text {c},{},g{},k{c}\n", c % 7, c % 2, c / 3);
     let lines: String = rows.iter().enumerate().map(line).collect();
-    std::fs::write(folder.join("t.csv"), format!("file,a,c,text,y,g\n{lines}")).unwrap();
+    std::fs::write(folder.join("t.csv"), format!("file,a,c,text,y,g,id\n{lines}")).unwrap();
+}
+
+fn numbers(folder: &Path, more: &Value) -> Arc<dyn Dataset> {
+    let options = json!({"path": "t.csv", "numbers": ["a"], "categories": ["c"], "label": "y"});
+    built::<VectorTable>(folder, with(options, more))
+}
+
+fn texts(folder: &Path, more: &Value) -> Arc<dyn Dataset> {
+    built::<TextTable>(folder, with(json!({"path": "t.csv", "text": ["text"], "label": "y"}), more))
 }
 
 fn manifest(folder: &Path, rows: &[Content], more: &Value) -> Arc<dyn Dataset> {
@@ -49,7 +58,7 @@ type Make = fn(&Path, &[Content]) -> Arc<dyn Dataset>;
 
 /// Every kind of data set that may be divided, with the rows of these contents, in this order where it has one of its
 /// own.
-const KINDS: [(&str, Make); 8] = [
+const KINDS: [(&str, Make); 10] = [
     ("image_folder", |folder, rows| {
         for (i, content) in rows.iter().enumerate() {
             let class = folder.join(format!("{}", content % 2));
@@ -64,19 +73,27 @@ const KINDS: [(&str, Make); 8] = [
     ("image_manifest, grouped", |folder, rows| manifest(folder, rows, &json!({"group": "g"}))),
     ("table", |folder, rows| {
         table(folder, rows);
-        built::<VectorTable>(folder, json!({"path": "t.csv", "numbers": ["a"], "categories": ["c"], "label": "y"}))
+        numbers(folder, &json!({}))
+    }),
+    ("table, named", |folder, rows| {
+        table(folder, rows);
+        numbers(folder, &json!({"id": "id"}))
     }),
     ("table, grouped", |folder, rows| {
         table(folder, rows);
-        built::<VectorTable>(folder, json!({"path": "t.csv", "numbers": ["a"], "label": "y", "group": "g"}))
+        numbers(folder, &json!({"group": "g", "id": "id"}))
     }),
     ("text_table", |folder, rows| {
         table(folder, rows);
-        built::<TextTable>(folder, json!({"path": "t.csv", "text": ["text"], "label": "y"}))
+        texts(folder, &json!({}))
+    }),
+    ("text_table, named", |folder, rows| {
+        table(folder, rows);
+        texts(folder, &json!({"id": "id"}))
     }),
     ("text_table, grouped", |folder, rows| {
         table(folder, rows);
-        built::<TextTable>(folder, json!({"path": "t.csv", "text": ["text"], "label": "y", "group": "g"}))
+        texts(folder, &json!({"group": "g"}))
     }),
     ("images of a program", |_, rows| {
         let layout =
@@ -120,6 +137,31 @@ fn rows_that_are_added_move_none() {
             assert!(moved.is_empty(), "{name}: {} of 90 rows moved", moved.len());
             assert_eq!(after.len(), 150, "{name}");
         }
+    }
+}
+
+#[test]
+fn rows_with_a_name_stay_when_cells_change() {
+    for (name, make) in [("table", numbers as fn(&Path, &Value) -> Arc<dyn Dataset>), ("text_table", texts)] {
+        let folder = tempfile::tempdir().unwrap();
+        let rows: Vec<Content> = (0..90).collect();
+        table(folder.path(), &rows);
+        let test = |options: Value| {
+            Division::Hashed(SHARE).of(&make(folder.path(), &options), Some("class")).unwrap().roles().test.clone()
+        };
+        let (named, unnamed) = (test(json!({"id": "id"})), test(json!({})));
+        let file = folder.path().join("t.csv");
+        let mut lines: Vec<String> = std::fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect();
+        for line in &mut lines[1..] {
+            let cells: Vec<&str> = line.split(',').collect();
+            *line = format!(
+                "{},1{},{},a {},{},{},{}",
+                cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6]
+            );
+        }
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        assert_eq!(test(json!({"id": "id"})), named, "{name}");
+        assert_ne!(test(json!({})), unnamed, "{name}: without a name a row is what is in it");
     }
 }
 

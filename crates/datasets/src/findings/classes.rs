@@ -1,11 +1,9 @@
 //! Classes that nobody meant: what their names, and the numbers of their rows, say.
 
-use std::collections::BTreeMap;
-
-use transplant_codecs::text::nfkc;
 use transplant_core::{Finding, FindingKind};
 
-use super::{counted, is_unseen, listed, quoted};
+use super::names::{similar, visible, with_rows};
+use super::{counted, listed, quoted};
 
 /// Where the names of classes come from, which decides what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +52,11 @@ const SPLITS: [&str; 9] = ["train", "training", "validation", "valid", "val", "d
 /// From so many classes on, numbers may be measurements.
 const MANY_NUMBERS: usize = 10;
 
+/// Whether a word usually means that a value is missing.
+pub(crate) fn means_missing(word: &str) -> bool {
+    MISSING.contains(&word.trim().to_lowercase().as_str())
+}
+
 /// Whether a name is one of the splits of data sets.
 fn is_split_name(name: &str) -> bool {
     SPLITS.contains(&name.trim().to_lowercase().as_str())
@@ -83,8 +86,7 @@ struct Classes<'a> {
 impl Classes<'_> {
     /// Names of these classes, each with its number of rows.
     fn with_rows(&self, classes: &[usize], name: impl Fn(&str) -> String) -> String {
-        let shown = |c: &usize| format!("{} ({})", name(&self.names[*c]), counted(self.rows[*c], "row"));
-        listed(&classes.iter().map(shown).collect::<Vec<_>>())
+        with_rows(classes, &self.rows, |class| name(&self.names[class]))
     }
 
     /// Classes with this property.
@@ -93,11 +95,7 @@ impl Classes<'_> {
     }
 
     fn similar(&self) -> Option<Finding> {
-        let mut alike: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (class, name) in self.names.iter().enumerate() {
-            alike.entry(folded(name)).or_default().push(class);
-        }
-        let alike: Vec<Vec<usize>> = alike.into_values().filter(|classes| classes.len() > 1).collect();
+        let alike = similar(self.names);
         let n: usize = alike.iter().map(Vec::len).sum();
         if n == 0 {
             return None;
@@ -119,8 +117,8 @@ impl Classes<'_> {
         // Where there is a plus, a minus is its opposite.
         let is_minus = |name: &str| name == "-" && self.names.iter().any(|n| n == "+");
         let found = self.that(|c| {
-            let name = self.names[c].trim();
-            self.rows[c] > 0 && MISSING.contains(&name.to_lowercase().as_str()) && !is_minus(name)
+            let name = &self.names[c];
+            self.rows[c] > 0 && means_missing(name) && !is_minus(name.trim())
         });
         if found.is_empty() {
             return None;
@@ -207,21 +205,6 @@ impl Classes<'_> {
             counted(labels.len(), "row")
         );
         (missing > 0).then(|| Finding::new(FindingKind::UnlabelledRows, message))
-    }
-}
-
-/// A name without what is easily written in another way: case, white space, characters without width, Unicode form.
-fn folded(name: &str) -> String {
-    let seen: String = nfkc(name).to_lowercase().chars().filter(|c| !is_unseen(*c)).collect();
-    seen.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// A name in quotes; where another one looks the same, with its characters by number.
-fn visible(name: &str, all: &[String]) -> String {
-    let looks_the_same = all.iter().any(|other| other != name && nfkc(other) == nfkc(name));
-    match looks_the_same {
-        true => format!("`{}`", name.escape_default()),
-        false => quoted(name),
     }
 }
 

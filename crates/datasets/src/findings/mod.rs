@@ -1,12 +1,14 @@
 //! What there is to tell about a data set before anything is trained on it: [`Finding`](transplant_core::Finding)s about classes, about
-//! equal rows, and about a split.
+//! names of groups and rows, about equal rows, and about a split.
 
 mod classes;
 mod equal_rows;
+mod names;
 mod split;
 
-pub(crate) use classes::{Naming, class_findings};
+pub(crate) use classes::{Naming, class_findings, means_missing};
 pub(crate) use equal_rows::contradictions;
+pub(crate) use names::{repeated_ids, similar_groups};
 pub use split::split_findings;
 
 /// So many names are written out in a message.

@@ -167,7 +167,7 @@ fn what_is_known_of_rows_is_what_reading_them_would_give() -> Result<()> {
         group_names: Vec::new(),
         domain: None,
         licence: None,
-        damaged: crate::Damaged::Refuse,
+        damaged: None,
         memory_mb: 1,
     };
     let split = Train::new(Arc::new(crate::Pictures::open(set)?), vec![0, 1, 2, 3]);

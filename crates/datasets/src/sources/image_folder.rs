@@ -122,7 +122,7 @@ impl ImageFolder {
             group_names: Vec::new(),
             domain: None,
             licence: o.licence,
-            damaged: o.damaged,
+            damaged: Some(o.damaged),
             memory_mb: o.memory_mb,
         })?;
         Ok(pictures.with_findings(findings))

@@ -140,7 +140,7 @@ impl ImageManifest {
             group_names: labels.group_names,
             domain: labels.domain,
             licence: o.origin().licence(),
-            damaged: o.damaged,
+            damaged: Some(o.damaged),
             memory_mb: o.memory_mb,
         })?;
         Ok(pictures.with_findings(labels.findings))

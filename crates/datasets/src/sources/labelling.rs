@@ -13,7 +13,7 @@ use transplant_core::{
 use super::class_names::ClassNames;
 use super::image_rows::CLASS;
 use super::images::hex;
-use crate::findings::{Naming, class_findings};
+use crate::findings::{Naming, class_findings, repeated_ids, similar_groups};
 use crate::table::{Cell, Table};
 
 /// The columns of label, group and part.
@@ -198,16 +198,30 @@ impl Marks<'_> {
         let mut group_names = vec![String::new(); seen.len()];
         seen.iter().for_each(|(name, (number, _))| group_names[*number as usize] = (*name).to_owned());
         let domain = self.labelling.domain.map(|_| Fact::of_words(self.rows.iter().map(|m| m.domain.as_deref())));
-        let ids = self.rows.iter().map(|mark| mark.id.clone()).collect();
+        let ids: Option<Vec<String>> = self.rows.iter().map(|mark| mark.id.clone()).collect();
         let naming = match self.tables.iter().all(Table::has_words) {
             true => Naming::Words,
             false => Naming::Values,
         };
         let mut findings: Vec<Finding> = classes.finding().into_iter().collect();
         findings.extend(class_findings(&classes.names, &labels, naming));
+        findings.extend(groups.as_ref().and_then(|groups| similar_groups(&group_names, groups)));
+        if let (Some(column), Some(ids)) = (self.labelling.id, &ids) {
+            findings.extend(repeated_ids(column, ids, &|row| self.place(row)));
+        }
         let classes = classes.names;
         let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes.clone() })]);
         Ok(Labels { classes, labels, groups, group_names, domain, ids, roles, targets, findings })
+    }
+
+    /// Where a row stands: its line, and of two files which.
+    fn place(&self, row: usize) -> String {
+        let Mark { table, row, .. } = self.rows[row];
+        let table = &self.tables[table];
+        match (self.tables.len() > 1).then(|| table.file().file_name()).flatten() {
+            Some(file) => format!("{} of {}", table.row_name(row), file.display()),
+            None => table.row_name(row),
+        }
     }
 
     /// The classes, and that of every row that is left.
@@ -258,7 +272,7 @@ pub(crate) struct Labels {
     pub(crate) roles: Roles,
     /// The target [`CLASS`].
     pub(crate) targets: Schema,
-    /// What there is to tell of the classes.
+    /// What there is to tell of classes, groups and names.
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -274,10 +288,13 @@ impl Labels {
         self.domain.as_ref().filter(|_| name == DOMAIN)
     }
 
-    /// A hash of the name of a row's group.
+    /// A hash of the name of a row's group, without groups one of its own name where a column has it.
     pub(crate) fn group_key(&self, row: u64) -> Option<Fingerprint> {
-        let group = *self.groups.as_ref()?.get(row as usize)?;
-        Some(Sha256::digest(self.group_names.get(group as usize)?).into())
+        let name = match &self.groups {
+            Some(groups) => self.group_names.get(*groups.get(row as usize)? as usize)?,
+            None => self.ids.as_ref()?.get(row as usize)?,
+        };
+        Some(Sha256::digest(name).into())
     }
 
     /// The name of a row: the word in the column of names, otherwise the beginning of the hash of what it was read
@@ -310,131 +327,4 @@ impl Labels {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-    use transplant_core::FindingKind;
-
-    const LABEL: Labelling<'static> =
-        Labelling { label: "y", classes: None, group: None, domain: None, split: None, id: None };
-
-    fn tables(contents: &[&str], columns: &[&str]) -> Vec<Table> {
-        let folder = tempfile::tempdir().unwrap();
-        let read = |(i, content): (usize, &&str)| {
-            let path = folder.path().join(format!("{i}.csv"));
-            std::fs::write(&path, content).unwrap();
-            Table::read(&path, columns, &[String::new()]).unwrap()
-        };
-        contents.iter().enumerate().map(read).collect()
-    }
-
-    fn finish(labelling: Labelling<'_>, contents: &[&str]) -> Result<Labels> {
-        let columns: Vec<_> = labelling.columns().collect();
-        labelling.read(&tables(contents, &columns))?.finish()
-    }
-
-    #[test]
-    fn classes_are_sorted_as_numbers_or_as_texts() -> Result<()> {
-        let numbers = finish(LABEL, &["y,z\n10,\n9,\n,\n-1.5,\n9,\n"])?;
-        assert_eq!(numbers.classes, ["-1.5", "9", "10"]);
-        assert_eq!(numbers.labels, [Some(2), Some(1), None, Some(0), Some(1)]);
-        assert_eq!(finish(LABEL, &["y\n10\n9\nx\n"])?.classes, ["10", "9", "x"]);
-        let fixed = vec!["x".to_owned(), "10".to_owned(), "9".to_owned(), "unseen".to_owned()];
-        let fixed = finish(Labelling { classes: Some(&fixed), ..LABEL }, &["y\n10\n9\n", "y\nx\n"])?;
-        assert_eq!((fixed.classes.len(), fixed.labels), (4, vec![Some(1), Some(2), Some(0)]));
-        Ok(())
-    }
-
-    #[test]
-    fn parts_come_from_a_column_or_a_second_file() -> Result<()> {
-        let split = Labelling { split: Some("s"), group: Some("g"), ..LABEL };
-        let rows = finish(split, &["y,s,g\na,train,q\nb,test,r\na,validation,p\nb,train,q\n"])?;
-        let roles = |pool: &[u64], validation: &[u64], test: &[u64]| Roles {
-            pool: pool.to_vec(),
-            validation: validation.to_vec(),
-            test: test.to_vec(),
-        };
-        assert_eq!(rows.roles, roles(&[0, 3], &[2], &[1]));
-        assert_eq!(rows.groups, Some(vec![0, 1, 2, 0]));
-        assert_eq!(finish(LABEL, &["y\na\nb\n"])?.roles, roles(&[0, 1], &[], &[]));
-        assert_eq!(finish(LABEL, &["y,z\na,\nb,\n", "y,z\nb,\na,\n,\n"])?.roles, roles(&[0, 1], &[], &[2, 3, 4]));
-        Ok(())
-    }
-
-    #[test]
-    fn files_may_lack_classes_of_each_other() -> Result<()> {
-        let rows = finish(LABEL, &["y\nb\nc\n", "y\nc\na\n"])?;
-        assert_eq!(
-            (rows.classes, rows.labels),
-            (["a", "b", "c"].map(str::to_owned).to_vec(), [1, 2, 2, 0].map(Some).to_vec())
-        );
-        let rows = finish(LABEL, &["y\n0.0\n1.0\n", "y\n1\n0\n"])?;
-        assert_eq!(
-            (rows.classes, rows.labels),
-            (["0", "1"].map(str::to_owned).to_vec(), [0, 1, 1, 0].map(Some).to_vec())
-        );
-        assert_eq!(rows.findings[0].kind, FindingKind::MergedNumbers);
-        Ok(())
-    }
-
-    #[test]
-    fn missing_words_offer_the_option() -> Result<()> {
-        let rows = finish(LABEL, &["y,z\nnan,1\na,1\nnan,1\nb,1\nb,1\na,1\n"])?;
-        assert_eq!(rows.findings[0].kind, FindingKind::MissingValueAsClass);
-        let said = &rows.findings[0].message;
-        assert!(said.starts_with("`nan` (2 rows)") && said.ends_with("if so, add \"nan\" to `missing`"), "{said}");
-        Ok(())
-    }
-
-    #[test]
-    fn what_cannot_be_is_named_with_its_row() {
-        let classes = vec!["yes".to_owned(), "no".to_owned()];
-        let fixed = Labelling { classes: Some(&classes), ..LABEL };
-        let split = Labelling { split: Some("s"), ..LABEL };
-        let group = Labelling { group: Some("g"), ..LABEL };
-        for (labelling, contents, says) in [
-            (
-                fixed,
-                &["y\nyes\nyess\n"][..],
-                "0.csv, row 1: line 3: label `yess` is none of `classes` (did you mean `yes`?)",
-            ),
-            (split, &["y,s\na,train\na,dev\n"], "row 1: line 3: column `s`: `dev` is none of train, validation, test"),
-            (split, &["y,s\na,\n"], "row 0: line 2: column `s`: has no value"),
-            (group, &["y,g\na,1\na,\n"], "row 1: line 3: column `g`: has no value"),
-            (
-                group,
-                &["y,g\na,1\na,2\n", "y,g\na,3\na,2\n"],
-                "1.csv, row 1: line 3: its group `2` also has rows in another",
-            ),
-            (LABEL, &["y,z\n,1\n,2\n"], "0.csv: column `y`: no row has a label"),
-            (LABEL, &["y\n1\n01\n"], "0.csv: column `y`: the labels `1` and `01` are one number"),
-        ] {
-            let e = finish(labelling, contents).unwrap_err().to_string();
-            assert!(e.contains(says), "{e}");
-        }
-        let check = |l: Labelling<'_>, inputs: &[&str], test: Option<&Path>| {
-            let inputs: Vec<_> = inputs.iter().map(|i| (*i).to_owned()).collect();
-            l.check(("text", &inputs), test).map_err(|e| e.to_string())
-        };
-        assert_eq!(check(split, &["a", "b"], None), Ok(()));
-        assert!(check(LABEL, &["a", "y"], None).unwrap_err().starts_with("text: names `y`"));
-        assert!(check(split, &["s"], None).unwrap_err().starts_with("text: names `s`"));
-        assert!(check(LABEL, &["a", "a"], None).unwrap_err().starts_with("text.1: names `a` again"));
-        assert!(check(split, &["a"], Some(Path::new("b.csv"))).unwrap_err().starts_with("split: is given beside"));
-        let twice = vec!["a".to_owned(), "a".to_owned()];
-        assert!(check(Labelling { classes: Some(&twice), ..LABEL }, &["b"], None).unwrap_err().contains("`a` twice"));
-        assert!(check(Labelling { classes: Some(&[]), ..LABEL }, &["b"], None).unwrap_err().contains("not be empty"));
-    }
-
-    #[test]
-    fn targets_say_which_are_known() -> Result<()> {
-        let rows = finish(LABEL, &["y,z\na,\nb,\n,\n"])?;
-        let target = &rows.targets_of("t", &[2, 1])?[CLASS];
-        assert_eq!(target.values.to_vec1::<u32>()?, [0, 1]);
-        assert_eq!(target.present.as_ref().unwrap().to_vec1::<f32>()?, [0., 1.]);
-        assert!(rows.targets_of("t", &[0])?[CLASS].present.is_none());
-        assert!(rows.targets_of("t", &[3]).unwrap_err().to_string().contains("t, row 3: no such row: there are 3"));
-        assert!(rows.classes_of("t", "age").unwrap_err().to_string().contains("`age`"));
-        Ok(())
-    }
-}
+mod tests;

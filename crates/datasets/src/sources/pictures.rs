@@ -99,8 +99,9 @@ pub struct PictureSet {
     pub domain: Option<Fact>,
     /// Where the pictures come from and under which terms they may be used.
     pub licence: Option<String>,
-    /// What is done about pictures that cannot be decoded.
-    pub damaged: Damaged,
+    /// What its option `damaged` says about pictures that cannot be decoded; `None`: the source has no such option, and
+    /// refuses them.
+    pub damaged: Option<Damaged>,
     /// Megabytes of decoded pictures that are kept.
     pub memory_mb: u64,
 }
@@ -173,7 +174,10 @@ impl Pictures {
             rows.groups = Some(groups);
         }
         let mut hash = Sha256::new();
-        hash.update(format!("{:?}", (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged)));
+        hash.update(format!(
+            "{:?}",
+            (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged.unwrap_or_default())
+        ));
         set.domain.iter().for_each(|fact| hash.update(format!("{fact:?}")));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
         let file_hashes: Arc<[Fingerprint]> = opened.iter().map(|(sum, _)| *sum).collect();
@@ -185,8 +189,13 @@ impl Pictures {
         let damaged: Vec<(u64, String)> = (0..).zip(why).filter_map(|(row, why)| Some((row, why?))).collect();
         if !damaged.is_empty() {
             let message = told(&damaged, &pictures);
-            if set.damaged == Damaged::Refuse {
-                return Err(Error::data(rows.name, None, message));
+            match set.damaged {
+                None => return Err(Error::data(rows.name, None, message)),
+                Some(Damaged::Refuse) => {
+                    let message = format!("{message}\n  `damaged = \"skip\"` leaves them out");
+                    return Err(Error::data(rows.name, None, message));
+                }
+                Some(Damaged::Skip) => {}
             }
             findings.push(Finding::new(FindingKind::UnusedFiles, format!("{message}\n  they are left out")));
             for role in [&mut rows.roles.pool, &mut rows.roles.validation, &mut rows.roles.test] {

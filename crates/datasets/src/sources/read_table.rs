@@ -8,7 +8,7 @@ use super::labelling::{Labels, Marks};
 use super::new_rows::number_of;
 use super::table::Fill;
 use super::tables::Records;
-use crate::findings::contradictions;
+use crate::findings::{contradictions, means_missing};
 use crate::table::{Cell, Table};
 
 /// What was read, which nothing is fitted to.
@@ -70,9 +70,21 @@ pub(super) fn numbers(name: &str, fill: Option<Fill>, marks: &Marks<'_>) -> Resu
             read.push(None);
             continue;
         };
-        read.push(Some(number_of(cell).map_err(fault)? as f32));
+        let number = number_of(cell).map_err(|e| fault(e + &help_for_missing(cell, table, fill)));
+        read.push(Some(number? as f32));
     }
     Ok(read)
+}
+
+/// What helps when a cell where a number belongs holds a word for one that is missing; empty where it does not.
+fn help_for_missing(cell: &Cell, table: &Table, fill: Option<Fill>) -> String {
+    let Some(word) = cell.word().filter(|word| means_missing(word)) else { return String::new() };
+    let say = match table.has_words() {
+        true => format!("add {word:?} to `missing`"),
+        false => "write null instead".to_owned(),
+    };
+    let fill = if fill.is_none() { ", and `fill` says what stands for the number" } else { "" };
+    format!("; if it means that the number is missing, {say}{fill}")
 }
 
 /// Tells of rows with the same cells and different labels.

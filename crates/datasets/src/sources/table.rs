@@ -66,7 +66,8 @@ pub struct Options {
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
-    /// The column of the row's name, by which outputs name it; without it a hash of its cells.
+    /// The column of the row's name, by which outputs name it and `divide = "hashed"` keeps it on its side whatever its
+    /// cells become; without it a hash of its cells.
     #[serde(default)]
     pub id: Option<String>,
     /// The words of CSV and TSV that are missing values; in JSONL and Parquet it is null.

@@ -57,7 +57,8 @@ pub struct Options {
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
-    /// The column of the row's name, by which outputs name it; without it a hash of its text.
+    /// The column of the row's name, by which outputs name it and `divide = "hashed"` keeps it on its side whatever its
+    /// text becomes; without it a hash of its text.
     #[serde(default)]
     pub id: Option<String>,
     /// The words of CSV and TSV that are missing values; in JSONL and Parquet it is null.

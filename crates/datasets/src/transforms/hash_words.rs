@@ -10,7 +10,7 @@ use transplant_core::{
     Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx, words,
 };
 
-use super::texts::{each_text, of_each_text, token_schema};
+use super::texts::{each_text, has_known_tokens, of_each_text, token_schema};
 
 /// Turns texts into numbers of words: a hash of each, without a vocabulary.
 ///
@@ -92,6 +92,11 @@ impl Transform for HashWords {
         of_each_text(inputs, None, &|text| Ok(words(text, char::is_alphanumeric).len()))
     }
 
+    fn has_words(&self, made: &Acts) -> Result<Vec<bool>> {
+        // Every word has a number.
+        has_known_tokens(made, &|_| true)
+    }
+
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         each_text(inputs, cx, self.length(), &|text| Ok(self.numbers(text)))
     }
@@ -163,6 +168,15 @@ mod tests {
         let t = build::<HashWords>(json!({"max_words": 3, "ngrams": 2}))?;
         assert_eq!(t.limit().map(|l| (l.length, l.unit, l.option)), Some((3, "words", "max_words")));
         assert_eq!(t.lengths(&batch(&["", "a b, c", "New York new york"]))?, [0, 3, 4]);
+        Ok(())
+    }
+
+    #[test]
+    fn signs_are_no_words() -> Result<()> {
+        let t = build::<HashWords>(json!({"max_words": 3}))?;
+        let cx = TransformCx { rows: &[0, 1, 2, 3], epoch: 0, seeds: transplant_core::Seeds::new(1) };
+        let made = t.apply(batch(&["a b c d", "\u{1f600}\u{1f600}", "", "?! x"]), &cx)?;
+        assert_eq!(t.has_words(&made)?, [true, false, false, true]);
         Ok(())
     }
 

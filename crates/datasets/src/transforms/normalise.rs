@@ -7,6 +7,12 @@ use transplant_core::{Acts, BuildCx, Component, Invalid, Plugins, Result, Schema
 
 use super::{each_image, image_schema};
 
+/// Pixels are from 0 to 1, and a few units wide after another `normalise`: a number beyond this is on the scale of
+/// bytes.
+const FARTHEST: f64 = 5.0;
+/// The greatest byte.
+const BYTE: f64 = 255.0;
+
 /// Subtracts a mean from every channel and divides by a standard deviation.
 ///
 /// Give one number for all channels, or one a channel. Take the numbers that the weights were trained with, not those
@@ -14,7 +20,7 @@ use super::{each_image, image_schema};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// What is subtracted, on the scale of the pixels (0 to 1).
+    /// What is subtracted, on the scale of the pixels (0 to 1); divide numbers for pixels from 0 to 255 by 255.
     pub mean: Vec<f64>,
     /// What the rest is divided by, above 0.
     pub std: Vec<f64>,
@@ -31,7 +37,7 @@ impl Normalise {
     /// Normalises by these numbers.
     ///
     /// # Errors
-    /// When they are none, differ in number, or a deviation is not above 0.
+    /// When they are none, differ in number, are on the scale of bytes, or a deviation is not above 0.
     pub fn new(o: Options) -> Result<Self, Invalid> {
         if o.mean.is_empty() || o.mean.iter().any(|m| !m.is_finite()) {
             return Err(Invalid::key("mean", "must be one number, or one a channel"));
@@ -39,9 +45,24 @@ impl Normalise {
         if o.std.len() != o.mean.len() || o.std.iter().any(|s| !s.is_finite() || *s <= 0.) {
             return Err(Invalid::key("std", format!("must be {} numbers above 0, as `mean` has", o.mean.len())));
         }
+        for (key, numbers) in [("mean", &o.mean), ("std", &o.std)] {
+            if let Some(number) = numbers.iter().find(|n| n.abs() > FARTHEST) {
+                let message = format!("{number} is on the scale of 0 to 255, and pixels are from 0 to 1");
+                let [mean, std] = [&o.mean, &o.std].map(|numbers| divided(numbers));
+                return Err(Invalid::key(key, message).help(format!("divided by 255: mean = {mean}, std = {std}")));
+            }
+        }
         let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
         Ok(Self { mean: narrow(o.mean), std: narrow(o.std) })
     }
+}
+
+/// A list of numbers on the scale of bytes on that of pixels; one of numbers below 1 is there already.
+fn divided(numbers: &[f64]) -> String {
+    let bytes = numbers.iter().any(|n| n.abs() >= 1.0);
+    let shown = numbers.iter().map(|n| if bytes { n / BYTE } else { *n });
+    let shown = shown.map(|n| format!("{n:.6}").trim_end_matches('0').trim_end_matches('.').to_owned());
+    format!("[{}]", shown.collect::<Vec<_>>().join(", "))
 }
 
 impl Transform for Normalise {
@@ -98,6 +119,18 @@ mod tests {
         let e = t.schema(&Schema::from([(HIDDEN.to_owned(), image)])).unwrap_err();
         assert_eq!(e.to_string(), "mean: has 2 numbers for images of 3 channels");
         Ok(())
+    }
+
+    #[test]
+    fn numbers_of_bytes_are_refused() {
+        let said = fault::<Normalise>(json!({"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}));
+        assert!(said.starts_with("mean: 123.675 is on the scale of 0 to 255, and pixels are from 0 to 1"), "{said}");
+        assert!(said.contains("mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]"), "{said}");
+        let said = fault::<Normalise>(json!({"mean": [0], "std": [255]}));
+        assert!(said.starts_with("std: 255 is on the scale") && said.contains("mean = [0], std = [1]"), "{said}");
+        let said = fault::<Normalise>(json!({"mean": [104], "std": [1]}));
+        assert!(said.contains("mean = [0.407843], std = [0.003922]"), "{said}");
+        assert_eq!(fault::<Normalise>(json!({"mean": [2.1], "std": [0.004]})), "");
     }
 
     #[test]

@@ -39,6 +39,13 @@ pub(super) fn each_text(
     Ok(inputs)
 }
 
+/// Whether each row of tokens has one that is there, by its mask, and `known`.
+pub(super) fn has_known_tokens(made: &Acts, known: &dyn Fn(u32) -> bool) -> Result<Vec<bool>> {
+    let (tokens, mask) = (made.get(TOKENS)?.to_vec2::<u32>()?, made.get(MASK)?.to_vec2::<f32>()?);
+    let of_row = |(tokens, mask): (Vec<u32>, Vec<f32>)| tokens.iter().zip(mask).any(|(t, m)| m > 0.0 && known(*t));
+    Ok(tokens.into_iter().zip(mask).map(of_row).collect())
+}
+
 /// What `f` says of each text of a batch, an error about a text named by its row.
 pub(super) fn of_each_text<T: Send>(
     inputs: &Acts,

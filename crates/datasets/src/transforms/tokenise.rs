@@ -12,7 +12,7 @@ use transplant_core::{
     Acts, BuildCx, Carried, Component, Error, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx,
 };
 
-use super::texts::{each_text, of_each_text, token_schema};
+use super::texts::{each_text, has_known_tokens, of_each_text, token_schema};
 
 /// Turns texts into numbers of pieces by the rules of a `tokenizer.json`.
 ///
@@ -79,6 +79,10 @@ impl Transform for Tokenise {
         of_each_text(inputs, None, &|text| self.rules.length(text))
     }
 
+    fn has_words(&self, made: &Acts) -> Result<Vec<bool>> {
+        has_known_tokens(made, &|token| self.rules.is_known(token))
+    }
+
     fn apply(&self, inputs: Acts, cx: &TransformCx<'_>) -> Result<Acts> {
         each_text(inputs, cx, self.max_tokens, &|text| self.rules.encode(text))
     }
@@ -141,6 +145,18 @@ mod tests {
         assert!(fault::<Tokenise>(json!({"asset": "a", "path": "b"})).starts_with("path: stands instead"));
         assert!(fault::<Tokenise>(json!({"path": "b", "max_tokens": 1})).starts_with("max_tokens: "));
         assert!(fault::<Tokenise>(json!({"path": "no/such/file"})).contains("file"));
+    }
+
+    #[test]
+    fn unknown_tokens_are_no_words() -> Result<()> {
+        let t = build::<Tokenise>(json!({"path": own("tokenizer.json"), "max_tokens": 8}))?;
+        let goldens: serde_json::Value = serde_json::from_slice(&std::fs::read(own("expected.json")).unwrap()).unwrap();
+        let known = goldens["texts"][0].as_str().unwrap();
+        let texts = [known, "\u{1f600} \u{1f601}", " ", "[UNK]"];
+        let cx = TransformCx { rows: &[0, 1, 2, 3], epoch: 0, seeds: transplant_core::Seeds::new(1) };
+        let made = t.apply(batch(&texts), &cx)?;
+        assert_eq!(t.has_words(&made)?, [true, false, false, false], "{known}");
+        Ok(())
     }
 
     #[test]

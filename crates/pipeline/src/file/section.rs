@@ -253,15 +253,19 @@ impl JsonSchema for Words {
 pub(crate) struct SharedSection {
     /// Labels of each class that may be used, validation included, from 1; left out: all.
     pub(crate) labels_per_class: Option<u64>,
-    /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class.
+    /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class. A
+    /// source with a validation part of its own is used with it, and refuses a share, unless `labels_per_class` is
+    /// given.
     pub(crate) validation: f64,
     /// Share of the rows that is tested, above 0 and below 1, for a source without a test part of its own. Which rows is the same for
     /// every seed, draw and budget.
     pub(crate) test: Option<f64>,
     /// Parts that a source without a test part of its own is divided into, at least 2; a step tests the one in its `fold`.
     pub(crate) folds: Option<u64>,
-    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of the name of each
-    /// group, or of what is in a row that has no group, so that all stay where they are when rows are added.
+    /// How rows are chosen for `test`: `stratified`, every class in its share, or `hashed`, by a hash of the name of
+    /// each group, so that all stay where they are when rows are added. Rows without a group go by their `id` in a
+    /// `table` or `text_table`, and stay when their cells are corrected, too; rows without either go by what is in
+    /// them, pictures by their files.
     pub(crate) divide: Divide,
     /// Parts by name with their shares, above 0 and 1 in sum: streams take rows of the parts that they name, and the part
     /// `test` is tested. Each group is put into a part by a hash of its name, each row without a group by one of its

@@ -136,8 +136,15 @@ fn of_transformers(config: &Value) -> Option<Pixels> {
     normalised(&config["image_mean"], &config["image_std"])
 }
 
+/// Pixels from 0 to 1 have no larger mean.
+const LARGEST_MEAN: f64 = 1.0;
+
 fn normalised(mean: &Value, std: &Value) -> Option<Pixels> {
-    let (mean, std) = (numbers(mean)?, numbers(std)?);
+    let (mut mean, mut std) = (numbers(mean)?, numbers(std)?);
+    // Some say them for pixels from 0 to 255.
+    if mean.iter().any(|m| *m > LARGEST_MEAN) {
+        [&mut mean, &mut std].into_iter().flatten().for_each(|n| *n /= 255.0);
+    }
     if mean.len() != std.len() || std.iter().any(|s| *s <= 0.0) {
         return None;
     }
@@ -176,6 +183,8 @@ mod tests {
             assert_eq!(of_timm(&none), None, "{none}");
         }
         assert_eq!(of_timm(&json!({"mean": [0, 0, 0], "std": [1, 1, 1]})), Some(Pixels::Plain));
+        let bytes = of_transformers(&json!({"image_mean": [127.5], "image_std": [51]}));
+        assert_eq!(bytes, Some(Pixels::Normalised { mean: vec![0.5], std: vec![0.2] }), "for pixels to 255");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 use transplant_codecs::picture::encode_png;
 use transplant_core::{Dataset, Error, Field, HIDDEN, Result, TEXT, write_atomically};
-use transplant_datasets::{Loader, Prints, Twins};
+use transplant_datasets::{Chain, Loader, Prints, Twins};
 
 use super::leaks::{self, Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
@@ -111,7 +111,7 @@ fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
             out.push_str(&balance(target, names, &dataset.classes_of(target)?, &parts));
         }
     }
-    let prints = Prints::of(dataset.as_ref(), &all)?;
+    let prints = Prints::of(dataset.as_ref(), &all, &Chain::new(ready.open().transforms.clone(), Vec::new())?)?;
     out.push_str(&twins(&prints, &parts, dataset.as_ref()));
     match ready.open().inputs.get(HIDDEN) {
         Some(Field::Image { .. }) => {
@@ -185,6 +185,14 @@ fn twins(prints: &Prints, parts: &[(&str, &[u64])], dataset: &dyn Dataset) -> St
             if !same.is_empty() {
                 let n = same.len();
                 out.push_str(&format!("  {n} {part} rows have the inputs of {other} rows: {}\n", named(&same)));
+            }
+            let same_words = prints.same_words(rows, others);
+            if !same_words.is_empty() {
+                let n = same_words.len();
+                out.push_str(&format!(
+                    "  {n} {part} rows are other texts than {other} rows, and give the network the same words: {}\n",
+                    named(&same_words)
+                ));
             }
             let alike = prints.alike(rows, others);
             if !alike.is_empty() {

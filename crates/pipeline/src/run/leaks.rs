@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use transplant_core::{Dataset, Field, Plugins, Result};
-use transplant_datasets::{Prints, equal_by_chance};
+use serde_json::json;
+use transplant_core::{Dataset, Field, Plugins, Result, TEXT};
+use transplant_datasets::{Chain, Equal, Prints, equal_by_chance};
 
 use super::earlier::{self, Earlier};
 use super::prepare::{Prepared, Ready};
@@ -74,6 +75,8 @@ pub enum Because {
     Same,
     /// Their inputs are equal, and that is hardly chance.
     EqualInputs,
+    /// Texts of which the network is given the same words or tokens, and that is hardly chance.
+    SameWords,
     /// Their inputs are equal, as those of rows that have nothing to do with each other may be: no leak.
     Chance,
 }
@@ -81,7 +84,8 @@ pub enum Because {
 /// Finds leaks; keeps fingerprints of data sets as far as they were needed.
 #[derive(Default)]
 pub(crate) struct Leaks {
-    prints: BTreeMap<String, Prints>,
+    /// By data set, and for texts also by the transforms that the tested step gives them to its network through.
+    prints: BTreeMap<(String, String), Prints>,
     /// What the runs that left weights learned from, by the name of the weights.
     earlier: BTreeMap<String, Arc<Earlier>>,
 }
@@ -129,7 +133,6 @@ impl Leaks {
         test: &ReadyTest,
         found: &mut Vec<Found>,
     ) -> Result<usize> {
-        self.prints.entry(test.dataset.clone()).or_default().add(test.rows.dataset().as_ref(), test.rows.rows())?;
         let mut rows = BTreeSet::new();
         for stream in ready.labelled() {
             let learned = Learned {
@@ -178,37 +181,45 @@ impl Leaks {
     /// Looks for test rows among rows that were learned from.
     fn among(
         &mut self,
-        of: &ReadyTest,
+        test_of: &ReadyTest,
         by: Learned<'_>,
         found_before: &mut Vec<Found>,
         all: &mut BTreeSet<u64>,
     ) -> Result<()> {
-        let (name, test, tested) = (&of.dataset, of.rows.rows(), &of.open.dataset);
-        self.prints.entry(by.key.clone()).or_default().add(by.dataset.as_ref(), &by.rows)?;
-        let mut again = self.prints[name].known_again(test, &self.prints[&by.key], &by.rows);
+        let (name, test, tested) = (&test_of.dataset, test_of.rows.rows(), &test_of.open.dataset);
+        let (seen_as, chain) = seen_as(test_of)?;
+        let (of, with) = ((name.clone(), seen_as.clone()), (by.key.clone(), seen_as));
+        self.prints.entry(of.clone()).or_default().add(tested.as_ref(), test, &chain)?;
+        self.prints.entry(with.clone()).or_default().add(by.dataset.as_ref(), &by.rows, &chain)?;
+        let mut again = self.prints[&of].known_again(test, &self.prints[&with], &by.rows);
         let mut same: BTreeMap<u64, u64> = again.records.iter().map(|t| (t.row, t.like)).collect();
         if by.key == *name {
             let learned: BTreeSet<u64> = by.rows.iter().copied().collect();
             same.extend(test.iter().filter(|row| learned.contains(row)).map(|row| (*row, *row)));
             again.inputs.retain(|equal| !same.contains_key(&equal.row));
+            again.words.retain(|equal| !same.contains_key(&equal.row));
         }
-        let rows: BTreeSet<u64> = again.inputs.iter().map(|equal| equal.row).collect();
+        let rows: BTreeSet<u64> = again.inputs.iter().chain(&again.words).map(|equal| equal.row).collect();
         let common = equal_by_chance(tested.as_ref(), test, &rows, by.dataset.as_ref(), &by.rows)?;
-        let labels = Labels::new(of, &by)?;
+        let labels = Labels::new(test_of, &by)?;
         let pictures = tested.inputs().values().any(|field| matches!(field, Field::Image { .. }));
-        let (mut equal, mut chance) = (BTreeMap::new(), BTreeMap::new());
-        for row in &again.inputs {
-            let first = row.like[0];
-            match (
-                common.contains(&row.row) || !pictures && row.like.iter().all(|like| labels.differ(row.row, *like)),
-                pictures,
-            ) {
-                (true, _) => chance.insert(row.row, first),
-                (false, true) => same.insert(row.row, first),
-                (false, false) => equal.insert(row.row, first),
-            };
+        let unlike = |row: &Equal| !pictures && row.like.iter().all(|like| labels.differ(row.row, *like));
+        let is_chance = |row: &Equal| common.contains(&row.row) || unlike(row);
+        let first = |rows: Vec<Equal>| rows.into_iter().map(|row| (row.row, row.like[0])).collect::<BTreeMap<_, _>>();
+        let (chance, equal): (Vec<_>, Vec<_>) = again.inputs.into_iter().partition(is_chance);
+        let (chance_of_words, words): (Vec<_>, Vec<_>) = again.words.into_iter().partition(is_chance);
+        let mut equal = first(equal);
+        if pictures {
+            same.append(&mut equal);
         }
-        for (because, found) in [(Because::Same, same), (Because::EqualInputs, equal), (Because::Chance, chance)] {
+        let chance = first([chance, chance_of_words].concat());
+        let all_found = [
+            (Because::Same, same),
+            (Because::EqualInputs, equal),
+            (Because::SameWords, first(words)),
+            (Because::Chance, chance),
+        ];
+        for (because, found) in all_found {
             let Some((row, like)) = found.first_key_value() else { continue };
             let (tested, rows, first) = (name.clone(), [found.len(), test.len()], [*row, *like]);
             found_before.push(Found { by: by.by.clone(), because, tested, rows, first });
@@ -218,6 +229,16 @@ impl Leaks {
         }
         Ok(())
     }
+}
+
+/// The transforms through which a test gives texts to its network, and what tells them from others; of other inputs
+/// none count.
+fn seen_as(test: &ReadyTest) -> Result<(String, Chain)> {
+    if !test.open.dataset.inputs().contains_key(TEXT) {
+        return Ok(Default::default());
+    }
+    let chain = Chain::new(test.open.transforms.clone(), Vec::new())?;
+    Ok((json!(test.spec.transforms).to_string(), chain))
 }
 
 /// Labels of the rows of two data sets, where both have the same classes.
@@ -310,6 +331,10 @@ fn sentence(found: &Found, all: &[(u64, &Found)], cells: usize, folds: bool) -> 
         Because::EqualInputs => format!(
             "{n} of the {of} test rows of `{tested}`{place} have the inputs of {there} (row {row} those of row {like}{theirs}), more than \
              chance explains: what is measured on them is memory if they are copies; {remedy}"
+        ),
+        Because::SameWords => format!(
+            "{n} of the {of} test rows of `{tested}`{place} are other texts than {there}, and give the network the same words (row {row} \
+             those of row {like}{theirs}), more than chance explains: what is measured on them is memory if they are copies; {remedy}"
         ),
         Because::Chance => format!(
             "{n} of the {of} test rows of `{tested}`{place} have the inputs of {there} (row {row} those of row {like}{theirs}); so few \

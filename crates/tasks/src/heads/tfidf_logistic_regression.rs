@@ -145,7 +145,10 @@ impl HeadFit for TfidfLogisticRegression {
             return Err(Error::data(
                 "texts",
                 None,
-                format!("none of the {} labelled ones has a word or sign", texts.len()),
+                format!(
+                    "none of the {} labelled ones has a word of two or more letters or digits, or signs alone",
+                    texts.len()
+                ),
             ));
         }
         let mut seen = labels.clone();
@@ -316,7 +319,10 @@ mod tests {
         }
         let (h, y) = (TfidfLogisticRegression::default(), Tensor::new(&[0u32, 1], &Device::Cpu)?);
         let fit = |x: Tensor| h.fit(&features(x), &y, 2, &BTreeMap::new()).unwrap_err().to_string();
-        assert!(fit(tensor(&[" ".to_owned(), "_".to_owned()])?).contains("none of the 2 labelled ones has a word"));
+        for texts in [[" ", "_"], ["a", "I b"]] {
+            let said = fit(tensor(&texts.map(str::to_owned))?);
+            assert!(said.contains("none of the 2 labelled ones has a word of two or more letters or digits"), "{said}");
+        }
         assert!(fit(tensor(&["red".to_owned()])?).contains("2 labels for 1 rows"));
         assert!(fit(Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?).contains("u8 [rows, bytes]"));
         assert_eq!(logits(&h, None, 2, &tensor(&["red".to_owned()])?)?, [[0.0, 0.0]]);

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use transplant_assets::{Role, Store, find};
 use transplant_core::{BuildCx, Component, Dataset, Error, Fact, Filter, Fit, Frame, Invalid, Plugins, Result, Roles};
 
-use super::damaged::Damaged;
 use super::folder::one_path;
 use super::image_folder::{channels, memory_mb, white};
 use super::pictures::{PictureSet, Pictures};
@@ -196,7 +195,7 @@ impl Emoji {
             domain: Some(Fact::of_words(words.iter().flat_map(|word| std::iter::repeat_n(Some(*word), emoji.len())))),
             pictures: drawn,
             licence: Some(format!("emoji-data 16.0.0, MIT; {}", terms.join("; "))),
-            damaged: Damaged::Refuse,
+            damaged: None,
             memory_mb: o.memory_mb,
         })
     }

@@ -23,7 +23,7 @@ fn set(broken: &[u64]) -> PictureSet {
         group_names: Vec::new(),
         domain: None,
         licence: Some("CC0".into()),
-        damaged: Damaged::Refuse,
+        damaged: None,
         memory_mb: 1,
     }
 }
@@ -56,7 +56,7 @@ fn fingerprints_are_those_of_what_was_decoded() -> Result<()> {
     let mut pictures = set(&[1]).pictures;
     pictures[5] = Picture::bytes("picture 5", ppm);
     let of = |frame: Frame, memory_mb| {
-        let damaged = Damaged::Skip;
+        let damaged = Some(Damaged::Skip);
         Pictures::open(PictureSet { pictures: pictures.clone(), frame, damaged, memory_mb, ..set(&[1]) })
     };
     let (kept, again) = (of(set(&[]).frame, 1)?, of(set(&[]).frame, 0)?);
@@ -81,13 +81,15 @@ fn damaged_pictures_are_refused_with_their_names() {
     assert!(said.starts_with("six: 1 of 6 pictures cannot be decoded:\n  picture 1: "), "{said}");
     assert!(!said.contains("more"), "{said}");
     let said = Pictures::open(set(&[0, 1, 2, 3, 4, 5])).unwrap_err().to_string();
+    let said_with = Pictures::open(PictureSet { damaged: Some(Damaged::Refuse), ..set(&[1]) }).unwrap_err().to_string();
+    assert!(said_with.ends_with("\n  `damaged = \"skip\"` leaves them out"), "{said_with}");
     assert!(said.contains("picture 4") && !said.contains("picture 5") && said.ends_with("and 1 more"), "{said}");
 }
 
 #[test]
 fn damaged_pictures_may_be_left_out() -> Result<()> {
     for memory_mb in [0, 1] {
-        let skipping = Pictures::open(PictureSet { damaged: Damaged::Skip, memory_mb, ..set(&[1, 5]) })?;
+        let skipping = Pictures::open(PictureSet { damaged: Some(Damaged::Skip), memory_mb, ..set(&[1, 5]) })?;
         let damaged: Vec<u64> = skipping.damaged().iter().map(|(row, _)| *row).collect();
         assert_eq!((damaged, skipping.rows()), (vec![1, 5], 6));
         let roles = Roles { pool: vec![0, 2, 3], validation: vec![4], test: vec![] };

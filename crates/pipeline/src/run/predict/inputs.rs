@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use transplant_codecs::text::utf8;
 use transplant_core::{Acts, Columns, Error, Field, HIDDEN, Invalid, Result, TEXT};
 use transplant_datasets::{NewRows, Table, is_picture_name, pictures_below};
 
@@ -199,7 +200,7 @@ impl Items {
 
 /// That a line is a text as in the training.
 fn check_text(text: &[u8]) -> Result<&[u8], String> {
-    std::str::from_utf8(text).map_err(|e| format!("is not UTF-8: {e}"))?;
+    utf8(text)?;
     match text.contains(&0) {
         true => Err("the text holds a zero byte, which marks the end of one".to_owned()),
         false => Ok(text),

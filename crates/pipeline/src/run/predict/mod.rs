@@ -46,6 +46,8 @@ pub struct Predicted {
     pub unread: Vec<String>,
     /// What was left out without being wrong, such as empty lines.
     pub notes: Vec<String>,
+    /// Inputs of which the network was given no word that it knows: their answer is that of any such text.
+    pub without_words: Vec<String>,
 }
 
 /// The model of a finished run, as [`choose`] finds it, an export, or the classifier of the catalogue that `what`
@@ -94,7 +96,7 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
             // An answer that nobody waits for any more ends it.
             chunks.into_iter().all(|chunk| give.send(reader.read(chunk)).is_ok());
         });
-        for (chunk, acts, mut unread) in take {
+        for Chunk { items: chunk, views, mut unread, without_words } in take {
             if items.len() == 1
                 && let Some(e) = unread.first_mut().and_then(Option::take)
             {
@@ -103,7 +105,7 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
             let read: Vec<&Item> =
                 chunk.iter().zip(&unread).filter(|(_, e)| e.is_none()).map(|(item, _)| item).collect();
             let rows: Vec<u64> = (said.done as u64..).take(read.len()).collect();
-            let views = acts?.into_iter().map(|acts| model.predict(acts, &rows)).collect::<Result<Vec<_>>>()?;
+            let views = views?.into_iter().map(|acts| model.predict(acts, &rows)).collect::<Result<Vec<_>>>()?;
             for (name, task) in model.tasks() {
                 let mean = match views.is_empty() {
                     true => Vec::new(),
@@ -115,6 +117,7 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
                 writer.write(&in_order(chunk, &unread, name, mean))?;
             }
             said.done += read.len();
+            said.without_words.extend(without_words.iter().map(|item| item.name.clone()));
             said.unread.extend(chunk.iter().zip(&unread).filter_map(|(item, e)| Some(told(item, e.as_ref()?))));
             (asked.progress)(said.done + said.unread.len(), items.len());
         }
@@ -158,23 +161,37 @@ struct Reader<'a> {
     manifest: &'a Manifest,
 }
 
-/// Some items, the tensors of those that could be read as they are and in each view, and what is wrong with each of the
-/// others.
-type Chunk<'a> = (&'a [Item], Result<Vec<Acts>>, Vec<Option<Error>>);
+/// Some inputs as they were read.
+struct Chunk<'a> {
+    items: &'a [Item],
+    /// The tensors of those that could be read, as they are and in each view.
+    views: Result<Vec<Acts>>,
+    /// What is wrong with each of the others.
+    unread: Vec<Option<Error>>,
+    /// Those of which the network is given no word that it knows.
+    without_words: Vec<&'a Item>,
+}
 
 impl Reader<'_> {
     fn read<'i>(&self, items: &'i [Item]) -> Chunk<'i> {
-        let (mut rows, mut unread) = (Vec::new(), Vec::new());
-        for read in parallel::map(items.len(), &|i| self.one(&items[i])) {
+        let (mut rows, mut unread, mut read_items) = (Vec::new(), Vec::new(), Vec::new());
+        for (item, read) in items.iter().zip(parallel::map(items.len(), &|i| self.one(&items[i]))) {
             match read {
                 Ok(views) => {
                     rows.push(views);
+                    read_items.push(item);
                     unread.push(None);
                 }
                 Err(e) => unread.push(Some(e)),
             }
         }
-        (items, joined(&rows), unread)
+        let with_words = joined(&rows).and_then(|views| {
+            let has_words = views.first().map_or_else(|| Ok(Vec::new()), |plain| self.transforms.has_words(plain))?;
+            Ok((views, has_words))
+        });
+        let (views, has_words) = with_words.map_or_else(|e| (Err(e), Vec::new()), |(views, has)| (Ok(views), has));
+        let wordless = read_items.into_iter().zip(has_words).filter(|(_, has)| !has);
+        Chunk { items, views, unread, without_words: wordless.map(|(item, _)| item).collect() }
     }
 
     /// One input, as the network is given it: as it is, then its views.
