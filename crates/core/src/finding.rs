@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Something about a data set or its splits that is probably not meant, or that leaves data out.
+/// Something about a data set, its splits, or how it differs from what the source of a step learned from, that is
+/// probably not meant, or that leaves data out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind of thing it is.
@@ -50,6 +51,20 @@ pub enum FindingKind {
     UnlabelledRows,
     /// Texts of which only the start is used.
     TruncatedTexts,
+    /// The columns that the network a step starts from learned from, in another order.
+    OtherColumnOrder,
+    /// Other columns, or other levels of a category, where that network had its own.
+    OtherColumns,
+    /// Tokens whose numbers stand for other pieces than in that network's embedding.
+    OtherVocabulary,
+    /// The same pieces, which other rules make of a text.
+    OtherTokenRules,
+    /// Values on another scale than those that network learned from.
+    OtherScale,
+    /// Pixels as they are, for a network of which nobody says how its pixels were normalised.
+    UnknownScale,
+    /// Pictures of another size, or cut otherwise, than those that network learned from.
+    OtherFrame,
 }
 
 /// How much a finding matters.
@@ -80,7 +95,9 @@ impl FindingKind {
     /// How much findings of this kind matter.
     pub fn severity(self) -> Severity {
         match self {
-            Self::OneClass | Self::NothingLearnedIsTested => Severity::Error,
+            Self::OneClass | Self::NothingLearnedIsTested | Self::OtherColumnOrder | Self::OtherVocabulary => {
+                Severity::Error
+            }
             Self::MergedNumbers
             | Self::ClassWithoutTestRows
             | Self::UnusedClasses

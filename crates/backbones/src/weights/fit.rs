@@ -9,7 +9,7 @@ use super::naming::{FRESH, FUSED, HEADS, Naming};
 use super::positions::resized;
 use super::prefix::{Unwrapped, unwrap};
 use super::sets::shown;
-use super::tensors::WeightsFile;
+use super::tensors::{WeightsFile, without};
 use super::values::checked;
 
 /// Tensors of a file under the names of a network.
@@ -103,6 +103,12 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
     if !not_weights.is_empty() {
         notes.push(format!("left out, as no weights: {}", shown(not_weights.iter().map(String::as_str))));
     }
+    if let Some(adapter) = left.iter().find(|n| is_adapter(n)) {
+        let e = Invalid::new(format!("the file has adapters of LoRA beside the weights, such as `{adapter}`"));
+        let how =
+            "merge them into the weights before saving: in PEFT, `model.merge_and_unload()` returns the merged network";
+        return Err(e.help(how).into());
+    }
     let absent: Vec<&String> = ours.keys().filter(|n| !out.contains_key(*n)).collect();
     let (fresh, missing): (Vec<&String>, Vec<&String>) =
         absent.into_iter().partition(|n| FRESH.iter().any(|start| n.starts_with(start)));
@@ -112,12 +118,15 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
     if let Some(first) = left.first() {
         let known: Vec<&str> = ours.keys().map(String::as_str).collect();
         let e = Invalid::new(format!("the file has `{first}`, which this network has no place for"));
-        let start = first.split('.').next().unwrap_or(first);
-        let remedy = format!("; what is no part of it is left out by `leave_out = [\"{start}\"]`");
+        let taken: Vec<&str> = out.values().map(|(theirs, _)| theirs.as_str()).collect();
+        let remedy = match foreign(&left, &prefix, &taken) {
+            Some(parts) => format!("; what is no part of it is left out by `leave_out = {parts:?}`"),
+            None => "; is it another variant of the network?".to_owned(),
+        };
         let more = if left.len() > 1 { format!(", nor for {} others", left.len() - 1) } else { String::new() };
         let near =
             nearest(first, known.iter().copied()).map(|n| format!("the nearest name of the network is `{n}`{more}"));
-        let near = near.unwrap_or(format!("is it another variant of the network?{more}"));
+        let near = near.unwrap_or(format!("no name of the network is near{more}"));
         return Err(e.help(near + &remedy).into());
     }
     let (mut tensors, mut changed) = (BTreeMap::new(), BTreeMap::new());
@@ -170,6 +179,23 @@ fn fused(
         out.push((name, theirs, joined));
     }
     Ok(out)
+}
+
+/// The parts of the file that hold the tensors which were left, where they hold nothing of the network: leaving them out
+/// makes the rest fit. `None` where one of them holds something: the network is another one.
+fn foreign(left: &[String], prefix: &str, taken: &[&str]) -> Option<BTreeSet<String>> {
+    let part = |name: &String| {
+        let inner = name.strip_prefix(prefix).unwrap_or(name);
+        let part = format!("{prefix}{}", inner.split('.').next().unwrap_or(inner));
+        let holds = |name: &&str| without(name, &part).is_some() || **name == part;
+        (!taken.iter().any(holds)).then_some(part)
+    };
+    left.iter().map(part).collect()
+}
+
+/// Whether a tensor is of an adapter of LoRA, as PEFT and others name them: `lora_A`, `lora_B`, `lora_embedding_A`.
+fn is_adapter(name: &str) -> bool {
+    name.split('.').any(|part| part.starts_with("lora_"))
 }
 
 /// The part of a layer that turned features into classes, `weight` or `bias`.
@@ -272,9 +298,42 @@ mod tests {
         assert!(e.contains("no tensor for `layer1.0.bn1.bias`; 1 of the network's 2"), "{e}");
         let e = wrong(&[("conv1.weight", &[8, 3, 7, 7]), ("layer1.0.bn1.bias", &[8]), ("layer2.0.bn1.bias", &[8])]);
         assert!(e.contains("has `layer2.0.bn1.bias`, which this network has no place for"), "{e}");
+        assert!(e.contains("`leave_out = [\"layer2\"]`"), "{e}");
         let e = wrong(&[("conv1.weight", &[8, 3, 3, 3]), ("layer1.0.bn1.bias", &[8])]);
         assert!(e.contains("`conv1.weight` is [8, 3, 3, 3] in the file") && e.contains("[8, 3, 7, 7]"), "{e}");
         assert!(wrong(&[]).contains("2 of the network's 2 are missing"));
+    }
+
+    #[test]
+    fn only_foreign_parts_are_left_out() {
+        let ours = network(&[("conv1.weight", &[8, 3, 7, 7]), ("layer1.0.bn1.bias", &[8])]);
+        let wrong = |prefix: &str, more: &[&str]| {
+            let names = ["conv1.weight", "layer1.0.bn1.bias"].iter().chain(more);
+            let all: Vec<(String, Vec<usize>)> = names
+                .map(|n| (format!("{prefix}{n}"), if n.contains("conv1") { vec![8, 3, 7, 7] } else { vec![8] }))
+                .collect();
+            let all: Vec<(&str, &[usize])> = all.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
+            fit(file(&all), &ours).unwrap_err().to_string()
+        };
+        for prefix in ["", "backbone."] {
+            let e = wrong(prefix, &["layer1.1.bn1.bias"]);
+            assert!(!e.contains("leave_out") && e.contains("is it another variant of the network?"), "{e}");
+            let e = wrong(prefix, &["decoder.bias", "aux.0.bias", "aux.1.bias"]);
+            assert!(e.contains(&format!("`leave_out = [\"{prefix}aux\", \"{prefix}decoder\"]`")), "{e}");
+        }
+    }
+
+    #[test]
+    fn adapters_are_to_be_merged() {
+        let ours = network(&[("layer.weight", &[2, 2])]);
+        let start = "base_model.model.layer.";
+        let unmerged = [("base_layer.weight", [2, 2]), ("lora_A.default.weight", [1, 2]), ("lora_B.weight", [2, 1])];
+        let unmerged: Vec<(String, [usize; 2])> = unmerged.iter().map(|(n, s)| (format!("{start}{n}"), *s)).collect();
+        for from in [0, 1] {
+            let entries: Vec<(&str, &[usize])> = unmerged[from..].iter().map(|(n, s)| (n.as_str(), &s[..])).collect();
+            let e = fit(file(&entries), &ours).unwrap_err().to_string();
+            assert!(e.contains("lora_A.default.weight") && e.contains("merge_and_unload"), "{e}");
+        }
     }
 
     #[test]

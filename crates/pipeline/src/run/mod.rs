@@ -25,6 +25,7 @@ mod layout;
 mod leaks;
 mod ledger;
 mod lock;
+mod meaning;
 mod overview;
 mod parts;
 mod predict;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
-use transplant_core::{BuildCx, Error, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
+use transplant_core::{BuildCx, Error, Finding, Invalid, Load, Plugins, Result, Seeds, Severity, Spec, Transform};
 use transplant_datasets::Parts;
 
 use super::data::{self, Drawn, Opened};
@@ -16,6 +16,7 @@ use super::device;
 use super::findings::{self, DataFinding};
 use super::folder::Folder;
 use super::hash;
+use super::meaning::Meaning;
 use super::parts::{self, Components};
 use super::shape::{self, Shape};
 use super::source::{OpenWeights, Source};
@@ -129,6 +130,7 @@ pub fn prepare<'a>(
         let ready = prepared.ready(cell, &cx, &mut known)?;
         let section = format!("datasets.{}", cell.dataset);
         prepared.find(&ready, &mut known).map_err(|e| locate(e.under(&section)))?;
+        prepared.compare_with_source(&ready, &mut known).map_err(|e| pipeline.locate_in(cell, e))?;
         prepared.cells.push(ready);
     }
     prepared.shapes.iter_mut().for_each(|s| s.tensors.clear());
@@ -151,6 +153,8 @@ struct Known {
     shapes: BTreeMap<String, usize>,
     /// Data sets whose rows were looked through, with their transforms.
     looked_through: BTreeSet<String>,
+    /// Data sets whose inputs were compared with those of a source, with all that decides what they stand for.
+    compared: BTreeSet<String>,
 }
 
 /// What decides which rows a cell has: data set, seed, draw, fold and tasks.
@@ -287,16 +291,52 @@ impl Prepared<'_> {
         }
         all.extend(findings::of_split(&ready.cell, &ready.spec, &ready.components, &ready.parts)?);
         for finding in all {
-            let severity = finding.severity();
-            if severity == Severity::Error && ready.components.tasks.len() == 1 {
+            if finding.severity() == Severity::Error && ready.components.tasks.len() == 1 {
                 return Err(Invalid::new(finding.message).into());
             }
-            let found = DataFinding { dataset: ready.cell.dataset.clone(), severity, finding };
-            if !self.findings.contains(&found) {
-                self.findings.push(found);
-            }
+            self.tell(ready, finding);
         }
         Ok(())
+    }
+
+    /// Adds what there is to tell of a cell's inputs beside those that its source learned from, once.
+    ///
+    /// # Errors
+    /// When what the network takes from the source is of no use to these inputs.
+    fn compare_with_source(&mut self, ready: &Ready, known: &mut Known) -> Result<()> {
+        let takes_nothing = self.shapes[ready.shape].stages.iter().all(|(_, numbers)| *numbers == 0);
+        let weights = ready.cell.weights.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
+        if takes_nothing || !ready.takes_weights() || (ready.from.is_none() && weights.is_none()) {
+            return Ok(());
+        }
+        let inputs = |r: &Ready| json!([r.cell.dataset, r.spec.transforms, r.open.fitted_to]);
+        let upstream = ready.from.map(|i| &self.cells[i]);
+        let pair = json!([upstream.map(|u| (&u.cell.step, inputs(u))), ready.cell.weights, inputs(ready)]);
+        if !known.compared.insert(pair.to_string()) {
+            return Ok(());
+        }
+        let (source, theirs) = match (upstream, weights) {
+            (Some(u), _) => (format!("step `{}`", u.cell.step), Meaning::of_data(&u.spec, &u.open)?),
+            (None, Some((name, weights))) => (format!("`{name}`"), weights.meaning(self.plugins)),
+            (None, None) => return Ok(()),
+        };
+        let ours = Meaning::of_data(&ready.spec, &ready.open)?;
+        for finding in ours.beside(&ready.open.inputs, &source, &theirs) {
+            if finding.severity() == Severity::Error {
+                let message = format!("data set `{}`: {}", ready.cell.dataset, finding.message);
+                return Err(Invalid::key("from", message).into());
+            }
+            self.tell(ready, finding);
+        }
+        Ok(())
+    }
+
+    /// Adds a finding about a cell's data set, once.
+    fn tell(&mut self, ready: &Ready, finding: Finding) {
+        let found = DataFinding { dataset: ready.cell.dataset.clone(), severity: finding.severity(), finding };
+        if !self.findings.contains(&found) {
+            self.findings.push(found);
+        }
     }
 
     /// What was found about a data set.
@@ -315,11 +355,11 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the pretrained weights that a cell starts from, and of the scale of its inputs.
+    /// What to tell of the network of the pretrained weights that a cell starts from, and of the scales of its columns.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
         let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
-        let data = (ready.cell.dataset.as_str(), &ready.spec, &*ready.open);
-        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data));
+        let weights = weights.filter(|_| ready.takes_weights());
+        let of_weights = weights.map_or_else(Vec::new, |(name, w)| w.other_network(name, &ready.cell.backbone));
         of_weights.into_iter().chain(ready.scales.clone()).collect()
     }
 
@@ -366,7 +406,10 @@ fn check_unlabelled(cell: &Cell, components: &Components, parts: &Parts) -> Resu
 fn check_roles(cell: &Cell, spec: &DatasetSpec, parts: &Parts, cx: &BuildCx<'_>) -> Result<()> {
     if cell.test && parts.test.rows().is_empty() {
         let e = Invalid::key("test", format!("data set `{}` has no test part of its own", cell.dataset));
-        let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", cell.dataset);
+        let help = format!(
+            "set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`; `test = false` in the step tests nothing",
+            cell.dataset
+        );
         return Err(e.help(help).into());
     }
     if parts.validation.is_none() && spec.validation == 0.0 {
