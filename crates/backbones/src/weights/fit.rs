@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{DType, Tensor};
 use transplant_core::{Invalid, Result, nearest};
 
+use super::advice::{foreign, not_there, other_shape, unmerged};
 use super::naming::{FRESH, FUSED, HEADS, Naming};
 use super::positions::resized;
 use super::prefix::{Unwrapped, unwrap};
 use super::sets::shown;
-use super::tensors::{WeightsFile, without};
+use super::tensors::WeightsFile;
 use super::values::checked;
 
 /// Tensors of a file under the names of a network.
@@ -103,11 +104,8 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
     if !not_weights.is_empty() {
         notes.push(format!("left out, as no weights: {}", shown(not_weights.iter().map(String::as_str))));
     }
-    if let Some(adapter) = left.iter().find(|n| is_adapter(n)) {
-        let e = Invalid::new(format!("the file has adapters of LoRA beside the weights, such as `{adapter}`"));
-        let how =
-            "merge them into the weights before saving: in PEFT, `model.merge_and_unload()` returns the merged network";
-        return Err(e.help(how).into());
+    if let Some(e) = unmerged(&left) {
+        return Err(e.into());
     }
     let absent: Vec<&String> = ours.keys().filter(|n| !out.contains_key(*n)).collect();
     let (fresh, missing): (Vec<&String>, Vec<&String>) =
@@ -181,60 +179,10 @@ fn fused(
     Ok(out)
 }
 
-/// The parts of the file that hold the tensors which were left, where they hold nothing of the network: leaving them out
-/// makes the rest fit. `None` where one of them holds something: the network is another one.
-fn foreign(left: &[String], prefix: &str, taken: &[&str]) -> Option<BTreeSet<String>> {
-    let part = |name: &String| {
-        let inner = name.strip_prefix(prefix).unwrap_or(name);
-        let part = format!("{prefix}{}", inner.split('.').next().unwrap_or(inner));
-        let holds = |name: &&str| without(name, &part).is_some() || **name == part;
-        (!taken.iter().any(holds)).then_some(part)
-    };
-    left.iter().map(part).collect()
-}
-
-/// Whether a tensor is of an adapter of LoRA, as PEFT and others name them: `lora_A`, `lora_B`, `lora_embedding_A`.
-fn is_adapter(name: &str) -> bool {
-    name.split('.').any(|part| part.starts_with("lora_"))
-}
-
 /// The part of a layer that turned features into classes, `weight` or `bias`.
 pub(super) fn part_of_head(name: &str) -> Option<&str> {
     let (layer, part) = name.rsplit_once('.')?;
     HEADS.contains(&layer).then_some(part)
-}
-
-fn not_there(
-    missing: &str,
-    left: &[String],
-    naming: &Naming,
-    [count, of]: [usize; 2],
-    hint: Option<String>,
-) -> Invalid {
-    let e = Invalid::new(format!("the file has no tensor for `{missing}`; {count} of the network's {of} are missing"));
-    let parametrised = |n: &String| n.contains(".parametrizations.") || n.ends_with(".weight_g");
-    if let Some(name) = left.iter().find(|n| parametrised(n)) {
-        let how = "call `torch.nn.utils.parametrize.remove_parametrizations` (or `remove_weight_norm`) before saving";
-        return e.help(format!("`{name}` is part of a weight that is computed from several: {how}"));
-    }
-    if let Some(hint) = hint {
-        return e.help(hint);
-    }
-    let near = nearest(missing, left.iter().map(String::as_str));
-    let near = near.map_or_else(String::new, |n| format!("; of those that are left, `{n}` is nearest"));
-    e.help(format!("its names were read as `{}`{near}", naming.tag))
-}
-
-/// What may be the matter with a tensor of another shape.
-fn other_shape(theirs: &[usize], ours: &[usize]) -> String {
-    match (theirs, ours) {
-        (&[o, c, h, w], &[oo, cc, hh, ww]) if c != cc && (o, h, w) == (oo, hh, ww) => {
-            format!(
-                "it takes {c} channels, and the data set's rows have {cc}; only weights for 3 are adapted to others"
-            )
-        }
-        _ => "is it another variant of the network?".to_owned(),
-    }
 }
 
 /// The channels of the network's first convolution, where only they differ.
@@ -253,16 +201,16 @@ fn with_channels(weight: &Tensor, channels: usize) -> Result<Tensor> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use candle_core::Device;
 
-    fn file(entries: &[(&str, &[usize])]) -> BTreeMap<String, Tensor> {
+    pub(in super::super) fn file(entries: &[(&str, &[usize])]) -> BTreeMap<String, Tensor> {
         let zeros = |s: &[usize]| Tensor::ones(s, DType::F32, &Device::Cpu).unwrap();
         entries.iter().map(|(n, s)| ((*n).to_owned(), zeros(s))).collect()
     }
 
-    fn network(entries: &[(&str, &[usize])]) -> BTreeMap<String, Vec<usize>> {
+    pub(in super::super) fn network(entries: &[(&str, &[usize])]) -> BTreeMap<String, Vec<usize>> {
         entries.iter().map(|(n, s)| ((*n).to_owned(), s.to_vec())).collect()
     }
 
@@ -302,38 +250,6 @@ mod tests {
         let e = wrong(&[("conv1.weight", &[8, 3, 3, 3]), ("layer1.0.bn1.bias", &[8])]);
         assert!(e.contains("`conv1.weight` is [8, 3, 3, 3] in the file") && e.contains("[8, 3, 7, 7]"), "{e}");
         assert!(wrong(&[]).contains("2 of the network's 2 are missing"));
-    }
-
-    #[test]
-    fn only_foreign_parts_are_left_out() {
-        let ours = network(&[("conv1.weight", &[8, 3, 7, 7]), ("layer1.0.bn1.bias", &[8])]);
-        let wrong = |prefix: &str, more: &[&str]| {
-            let names = ["conv1.weight", "layer1.0.bn1.bias"].iter().chain(more);
-            let all: Vec<(String, Vec<usize>)> = names
-                .map(|n| (format!("{prefix}{n}"), if n.contains("conv1") { vec![8, 3, 7, 7] } else { vec![8] }))
-                .collect();
-            let all: Vec<(&str, &[usize])> = all.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
-            fit(file(&all), &ours).unwrap_err().to_string()
-        };
-        for prefix in ["", "backbone."] {
-            let e = wrong(prefix, &["layer1.1.bn1.bias"]);
-            assert!(!e.contains("leave_out") && e.contains("is it another variant of the network?"), "{e}");
-            let e = wrong(prefix, &["decoder.bias", "aux.0.bias", "aux.1.bias"]);
-            assert!(e.contains(&format!("`leave_out = [\"{prefix}aux\", \"{prefix}decoder\"]`")), "{e}");
-        }
-    }
-
-    #[test]
-    fn adapters_are_to_be_merged() {
-        let ours = network(&[("layer.weight", &[2, 2])]);
-        let start = "base_model.model.layer.";
-        let unmerged = [("base_layer.weight", [2, 2]), ("lora_A.default.weight", [1, 2]), ("lora_B.weight", [2, 1])];
-        let unmerged: Vec<(String, [usize; 2])> = unmerged.iter().map(|(n, s)| (format!("{start}{n}"), *s)).collect();
-        for from in [0, 1] {
-            let entries: Vec<(&str, &[usize])> = unmerged[from..].iter().map(|(n, s)| (n.as_str(), &s[..])).collect();
-            let e = fit(file(&entries), &ours).unwrap_err().to_string();
-            assert!(e.contains("lora_A.default.weight") && e.contains("merge_and_unload"), "{e}");
-        }
     }
 
     #[test]
