@@ -87,8 +87,8 @@ pub trait Transform: Send + Sync {
         Ok(None)
     }
 
-    /// What the numbers of its tokens stand for. The pipeline compares it with that of the network that a step starts from.
-    /// `None`: it makes no tokens.
+    /// What the numbers of its tokens stand for. The pipeline compares it with that of the network that a step starts
+    /// from. `None`: it makes no tokens.
     ///
     /// # Errors
     /// When the rules of a tokenizer cannot be written down.

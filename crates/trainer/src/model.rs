@@ -80,8 +80,8 @@ impl Model {
     /// Builds the network once, so that every parameter exists.
     ///
     /// # Errors
-    /// When the inputs do not fit the network, a task's target is not in the data, or existing parameters have other shapes. The
-    /// key of the error begins with the component: `backbone`, `tasks.NAME` or `strategy`.
+    /// When the inputs do not fit the network, a task's target is not in the data, or existing parameters have other
+    /// shapes. The key of the error begins with the component: `backbone`, `tasks.NAME` or `strategy`.
     pub fn new(parts: Parts) -> Result<Self> {
         let info = ModelInfo { stages: parts.architecture.stages(), tasks: fields(&parts)?, ..ModelInfo::default() };
         let root = Scope::new(&parts.params, Arc::default(), parts.seeds, DType::F32);

@@ -7,8 +7,8 @@ use transplant_core::{Invalid, nearest};
 use super::naming::Naming;
 use super::tensors::without;
 
-/// The parts of the file that hold the tensors which were left, where they hold nothing of the network: leaving them out
-/// makes the rest fit. `None` where one of them holds something: the network is another one.
+/// The parts of the file that hold the tensors which were left, where they hold nothing of the network: leaving them
+/// out makes the rest fit. `None` where one of them holds something: the network is another one.
 pub(super) fn foreign(left: &[String], prefix: &str, taken: &[&str]) -> Option<Vec<String>> {
     let part = |name: &String| {
         let inner = name.strip_prefix(prefix).unwrap_or(name);
@@ -19,8 +19,8 @@ pub(super) fn foreign(left: &[String], prefix: &str, taken: &[&str]) -> Option<V
     Some(left.iter().map(part).collect::<Option<BTreeSet<_>>>()?.into_iter().collect())
 }
 
-/// The error for a file in which adapters of LoRA, named as PEFT and others name them (`lora_A`, `lora_embedding_B`), stand
-/// beside weights; `None` where there are none.
+/// The error for a file in which adapters of LoRA, named as PEFT and others name them (`lora_A`, `lora_embedding_B`),
+/// stand beside weights; `None` where there are none.
 pub(super) fn unmerged(left: &[String]) -> Option<Invalid> {
     let is_adapter = |name: &&String| name.split('.').any(|part| part.starts_with("lora_"));
     let adapter = left.iter().find(is_adapter)?;

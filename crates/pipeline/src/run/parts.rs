@@ -25,7 +25,8 @@ pub struct Components {
     pub recipe: Recipe,
     /// All metrics by the name they have in the summary.
     pub measures: BTreeMap<String, Measure>,
-    /// The metric by which the cell is judged: the first of the task that the step names first, or of the next that has one.
+    /// The metric by which the cell is judged: the first of the task that the step names first, or of the next that has
+    /// one.
     pub main_metric: Option<String>,
 }
 

@@ -69,7 +69,8 @@ pub struct Record {
     pub baselines_not_fitted: BTreeMap<String, String>,
     /// Whether early stopping, the best checkpoint or the like chose on the validation part.
     pub chosen_by: Vec<String>,
-    /// The metric by which the cell is judged: the first of the task that its step names first, or of the next that has one.
+    /// The metric by which the cell is judged: the first of the task that its step names first, or of the next that has
+    /// one.
     pub main_metric: Option<String>,
     /// Test rows that the network has learned from.
     #[serde(default)]
