@@ -264,8 +264,8 @@ pub struct Cell {
     pub backbone: Spec<dyn Architecture>,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
-    /// The first task that the step names: rows are drawn by its classes, where it predicts any, and the cell is judged by
-    /// its first metric, where it has any.
+    /// The first task that the step names: rows are drawn by its classes, where it predicts any, and the cell is judged
+    /// by its first metric, where it has any.
     #[serde(default)]
     pub first_task: Option<String>,
     /// The strategies, which compose.

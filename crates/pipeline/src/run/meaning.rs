@@ -185,8 +185,8 @@ fn tags(transforms: &[Spec<dyn Transform>]) -> Vec<String> {
     transforms.iter().map(|t| t.tag.clone()).collect()
 }
 
-/// Whether our numbers, one or one a channel, are theirs. A network whose first layer was adapted to other channels sees
-/// the mean of them.
+/// Whether our numbers, one or one a channel, are theirs. A network whose first layer was adapted to other channels
+/// sees the mean of them.
 fn near(ours: &[f64], theirs: &[f64]) -> bool {
     let mean = theirs.iter().sum::<f64>() / theirs.len().max(1) as f64;
     let of_channel = |i: usize| if ours.len() == theirs.len() { theirs[i] } else { mean };

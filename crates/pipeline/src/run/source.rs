@@ -128,8 +128,8 @@ impl OpenWeights {
         Meaning::of_weights(&self.about, folder, plugins)
     }
 
-    /// What no shape of a tensor tells: options by which a network of this description computes otherwise than the one of
-    /// the weights.
+    /// What no shape of a tensor tells: options by which a network of this description computes otherwise than the one
+    /// of the weights.
     pub(crate) fn other_network(&self, name: &str, network: &Spec<dyn Architecture>) -> Vec<String> {
         let known = match (&self.about.manifest, self.about.attention_heads) {
             (Some(manifest), _) if manifest.architecture.tag == network.tag => manifest.architecture.options.clone(),
