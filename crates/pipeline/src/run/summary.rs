@@ -160,16 +160,12 @@ fn no_summary(run: &RunLayout, summary: &Path, e: &io::Error) -> Invalid {
     let root = run.root();
     let name = |path: PathBuf| path.file_name().unwrap_or_default().display().to_string();
     let (cell, model) = (CellLayout::new(root), ModelLayout::new(root));
-    let summary_name = name(summary.to_owned());
+    let (summary_name, resume) = (name(summary.to_owned()), "run its pipeline file again with `--resume`");
     let (what, missing, help) = if run.events().is_file() || run.cells().is_dir() {
-        (
-            "holds a run that did not end, or was not copied whole",
-            summary_name,
-            "run its pipeline file again with `--resume`",
-        )
+        ("holds a run that did not end, or was not copied whole", summary_name, resume)
     } else if cell.key().is_file() || cell.checkpoints().is_dir() || cell.record().is_file() {
         let missing = format!("{}/{}", name(cell.model().root().to_owned()), name(model.manifest()));
-        ("holds a cell of a run that did not end", missing, "run its pipeline file again with `--resume`")
+        ("holds a cell of a run that did not end, or was not copied whole", missing, resume)
     } else if model.weights().is_file() {
         let help = "predict with the folder of the run, or with an export";
         ("holds weights that nothing describes", name(model.manifest()), help)
