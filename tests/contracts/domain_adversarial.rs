@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Ctx, HIDDEN, ModelInfo, Modules, Needs, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, Term,
-    Update,
+    Acts, Ctx, HIDDEN, ModelInfo, Modules, Needs, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, StreamNeed,
+    Term, Update,
 };
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, cross_entropy_rows, grad_reverse, relu};
@@ -19,7 +19,7 @@ struct Dann {
 
 impl Strategy for Dann {
     fn needs(&self) -> Needs {
-        Needs { labelled: vec!["source".into()], unlabelled: vec!["target".into()], ..Needs::default() }
+        Needs { streams: vec![StreamNeed::labelled("source"), StreamNeed::unlabelled("target")], ..Needs::default() }
     }
 
     fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
@@ -34,7 +34,7 @@ impl Strategy for Dann {
     }
 
     fn terms(&self, _: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
-        let mut terms = step.supervised("source")?;
+        let mut terms = Vec::new();
         if self.adversarial {
             let p = step.progress().fraction();
             let lambda = 2.0 / (1.0 + (-10.0 * p).exp()) - 1.0;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use transplant_core::{
     Acts, Ctx, HIDDEN, ModelInfo, Modules, Pattern, Phase, Plan, Result, Scope, Seeds, Stage, Step, Strategy, Stream,
-    Term, Update,
+    Supervise, Term, Update,
 };
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, cross_entropy_rows, relu};
@@ -36,6 +36,10 @@ impl Strategy for Gan {
             update("generator", &["modules.generator"], 1e-3),
         ];
         Ok(vec![Phase { updates, ..Phase::new("duel", Plan::default()) }])
+    }
+
+    fn supervises(&self, _: &Update) -> Supervise {
+        Supervise::Nothing
     }
 
     fn modules(&self, _: &ModelInfo, s: &Scope) -> Result<Modules> {

@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Ctx, Gradients, HIDDEN, ModelInfo, Phase, Plan, Result, Roles, Seeds, Stage, Step, Strategy, Target,
+    Acts, CombineCx, Ctx, Gradients, HIDDEN, ModelInfo, Phase, Plan, Result, Roles, Seeds, Stage, Strategy, Target,
+    TermInfo, Weighting,
 };
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, relu};
 use transplant_tests::{Memory, Net, classes_target, classify, loader, model, normal, recipe, tested, train};
 use transplant_trainer::Data;
 
+struct PcGrad(Arc<Surgery>);
+
 #[derive(Default)]
-struct PcGrad {
+struct Surgery {
     conflicts: AtomicUsize,
 }
 
@@ -24,15 +27,22 @@ impl Strategy for PcGrad {
         Ok(vec![Phase::new("joint", Plan::default())])
     }
 
+    fn weighting(&self) -> Option<Arc<dyn Weighting>> {
+        Some(self.0.clone())
+    }
+}
+
+impl Weighting for Surgery {
     fn combines(&self) -> bool {
         true
     }
 
-    fn combine(&self, gradients: Vec<Gradients>, _: &dyn Step) -> Result<Gradients> {
-        let mut sum: Option<Gradients> = None;
-        for (i, own) in gradients.iter().enumerate() {
+    fn combine(&self, gradients: Vec<(TermInfo, Gradients)>, _: &CombineCx<'_>) -> Result<Gradients> {
+        let (mut sum, mut tasks) = (None::<Gradients>, Vec::new());
+        for (i, (info, own)) in gradients.iter().enumerate() {
+            tasks.push(info.task.clone());
             let mut g = own.clone();
-            for (j, other) in gradients.iter().enumerate().filter(|(j, _)| *j != i) {
+            for (j, (_, other)) in gradients.iter().enumerate().filter(|(j, _)| *j != i) {
                 let dot = g.dot(other)?;
                 if dot < 0.0 {
                     self.conflicts.fetch_add(1, Ordering::Relaxed);
@@ -45,6 +55,7 @@ impl Strategy for PcGrad {
                 Some(s) => s.add_scaled(&g, 1.0)?,
             }
         }
+        assert_eq!(tasks, [Some("above".to_owned()), Some("left".to_owned())]);
         Ok(sum.unwrap_or_default())
     }
 }
@@ -78,17 +89,17 @@ fn data() -> Arc<Memory> {
 #[test]
 fn both_tasks_are_learned_from_half_of_their_labels() {
     let data = data();
-    let strategy = Arc::new(PcGrad::default());
+    let surgery = Arc::new(Surgery::default());
     let net = Net::new(8).stage(Stage::new("mlp"), |s| {
         let layer = s.pp("fc").linear(2, 8)?;
         Ok(move |acts: Acts, _: &mut Ctx| Ok(Acts::hidden(relu(&layer.forward(acts.get(HIDDEN)?)?)?)))
     });
     let tasks = [("left", classify("left")), ("above", classify("above"))];
-    let mut m = model(net, &data, &tasks, strategy.clone());
+    let mut m = model(net, &data, &tasks, Arc::new(PcGrad(surgery.clone())));
     train(&mut m, &recipe(60, "sgd", 0.1), &Data::target(Loader::train(&data.train(), loader(50)).unwrap()));
     for task in ["left", "above"] {
         let accuracy = tested(&m, &data, &format!("{task}.accuracy"));
         assert!(accuracy > 0.93, "{task}: {accuracy}");
     }
-    assert!(strategy.conflicts.load(Ordering::Relaxed) > 0, "the tasks never disagreed, so nothing was shown");
+    assert!(surgery.conflicts.load(Ordering::Relaxed) > 0, "the tasks never disagreed, so nothing was shown");
 }

@@ -154,7 +154,11 @@ fn an_unfinished_cell_is_set_aside_without_resume() {
     let mut run = bench.command("run", &long).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let checkpoints = bench.out("run/cells/bag-seed0/checkpoints");
     for _ in 0..600 {
-        if std::fs::read_dir(&checkpoints).is_ok_and(|mut entries| entries.next().is_some()) {
+        // One that is being written has another name.
+        let whole = |e: std::io::Result<std::fs::DirEntry>| {
+            e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "safetensors"))
+        };
+        if std::fs::read_dir(&checkpoints).is_ok_and(|entries| entries.into_iter().any(whole)) {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use transplant_core::{
-    Boundary, Finish, Gradients, HeadFit, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step, Strategy,
-    Term, Update,
+    Boundary, Finish, HeadFit, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step, Strategy, Supervise,
+    Term, Update, Weighting,
 };
 
 /// What a strategy was asked so far.
@@ -54,11 +54,11 @@ impl Strategy for Spy {
     fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
         self.inner.mix(stream, step)
     }
-    fn combines(&self) -> bool {
-        self.inner.combines()
+    fn supervises(&self, u: &Update) -> Supervise {
+        self.inner.supervises(u)
     }
-    fn combine(&self, gradients: Vec<Gradients>, step: &dyn Step) -> Result<Gradients> {
-        self.inner.combine(gradients, step)
+    fn weighting(&self) -> Option<Arc<dyn Weighting>> {
+        self.inner.weighting()
     }
     fn at(&self, b: Boundary, p: &mut dyn Pass) -> Result<()> {
         self.calls.lock().unwrap().at.push(b);

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
-    Acts, Architecture, Boundary, Field, Finish, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo, Modules, Needs,
-    Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS, Term, Until, Update,
-    Use,
+    Acts, Architecture, Boundary, CombineCx, Field, Finish, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo,
+    Modules, Needs, Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS,
+    Term, TermInfo, Until, Update, Use, Weighting, sum_of,
 };
 use transplant_datasets::Loader;
 use transplant_tests::{Memory, classify, loader, make, normal, recipe, train};
@@ -21,8 +21,29 @@ const TEXTS: [&str; 5] = ["bert", "distilbert", "text_cnn", "text_gru", "word_ba
 /// A strategy that keeps the gradients of the last step, and the loss of the batch as a function of the parameters.
 struct Spy {
     inner: Arc<dyn Strategy>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
     gradients: Mutex<Option<Gradients>>,
     loss: Mutex<f64>,
+}
+
+impl Weighting for Seen {
+    fn weigh(&self, terms: &mut Vec<Term>, _: &mut dyn Step) -> Result<()> {
+        let value = |t: &Term| Ok(t.weight * t.value.to_dtype(DType::F64)?.to_scalar::<f64>()?);
+        *self.loss.lock().unwrap() = terms.iter().map(value).sum::<Result<f64>>()?;
+        Ok(())
+    }
+    fn combines(&self) -> bool {
+        true
+    }
+    fn combine(&self, gradients: Vec<(TermInfo, Gradients)>, _: &CombineCx<'_>) -> Result<Gradients> {
+        let sum = sum_of(gradients)?;
+        *self.gradients.lock().unwrap() = Some(sum.clone());
+        Ok(sum)
+    }
 }
 
 impl Strategy for Spy {
@@ -39,24 +60,16 @@ impl Strategy for Spy {
         self.inner.modules(m, s)
     }
     fn terms(&self, u: &Update, s: &mut dyn Step) -> Result<Vec<Term>> {
-        let terms = self.inner.terms(u, s)?;
-        let value = |t: &Term| Ok(t.weight * t.value.to_dtype(DType::F64)?.to_scalar::<f64>()?);
-        *self.loss.lock().unwrap() = terms.iter().map(value).sum::<Result<f64>>()?;
-        Ok(terms)
+        self.inner.terms(u, s)
+    }
+    fn weighting(&self) -> Option<Arc<dyn Weighting>> {
+        Some(self.seen.clone())
     }
     fn mixes(&self) -> bool {
         self.inner.mixes()
     }
     fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
         self.inner.mix(stream, step)
-    }
-    fn combines(&self) -> bool {
-        true
-    }
-    fn combine(&self, gradients: Vec<Gradients>, step: &dyn Step) -> Result<Gradients> {
-        let sum = self.inner.combine(gradients, step)?;
-        *self.gradients.lock().unwrap() = Some(sum.clone());
-        Ok(sum)
     }
     fn at(&self, b: Boundary, p: &mut dyn Pass) -> Result<()> {
         self.inner.at(b, p)
@@ -126,11 +139,7 @@ fn step(
     moved: &BTreeMap<String, Tensor>,
 ) -> (Arc<Spy>, Model, Phase) {
     let data = data(backbone);
-    let spy = Arc::new(Spy {
-        inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))),
-        gradients: Mutex::default(),
-        loss: Mutex::default(),
-    });
+    let spy = Arc::new(Spy { inner: Arc::from(make(Spec::<dyn Strategy>::new(tag))), seen: Arc::default() });
     let mut m = model(backbone, &data, spy.clone(), Params::new(&Device::Cpu));
     m.load_source(source, "source", &["class".to_owned()]).unwrap();
     let phase = spy.phases(&m.info()).unwrap().remove(0);
@@ -189,7 +198,7 @@ fn slope(
     let loss = |sign: f64| {
         let mut moved = at.clone();
         moved.insert(name.to_owned(), (value + (&direction * (sign * h)).unwrap()).unwrap());
-        *step(backbone, tag, source, 0.0, &moved).0.loss.lock().unwrap()
+        *step(backbone, tag, source, 0.0, &moved).0.seen.loss.lock().unwrap()
     };
     ((loss(1.0) - loss(-1.0)) / (2.0 * h), direction)
 }
@@ -233,7 +242,7 @@ fn check(wanted: fn(&str, &str) -> bool) {
             }
             let (spy, after, phase) = step(backbone, tag, &source, 0.05, &start);
             let fitted = phase.until == Until::Now;
-            let gradients = spy.gradients.lock().unwrap().take();
+            let gradients = spy.seen.gradients.lock().unwrap().take();
             let compared = compared(&start);
             for (name, value) in &start {
                 let now = values(&after.params().get(name).unwrap().view());

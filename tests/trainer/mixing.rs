@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
     Acts, Boundary, Ctx, Field, Forward, HIDDEN, Mixed, ModelInfo, Needs, Pass, Phase, Result, Schema, Seeds, Spec,
-    Stage, Step, Strategy, Target, Targets, Term, Update,
+    Stage, Step, Strategy, Target, Targets, Term, Update, Weighting,
 };
 use transplant_datasets::Loader;
 use transplant_ops::{ScopeExt, relu};
@@ -19,9 +19,21 @@ type Look = Box<dyn Fn(&dyn Strategy, &mut dyn Step, &[Term]) -> Result<()> + Se
 
 /// Looks at every step of a strategy.
 struct Spy {
-    inner: Box<dyn Strategy>,
+    inner: Arc<dyn Strategy>,
+    looks: Arc<Looks>,
+}
+
+struct Looks {
+    inner: Arc<dyn Strategy>,
     look: Look,
     looked: Mutex<u64>,
+}
+
+impl Weighting for Looks {
+    fn weigh(&self, terms: &mut Vec<Term>, step: &mut dyn Step) -> Result<()> {
+        *self.looked.lock().unwrap() += 1;
+        (self.look)(self.inner.as_ref(), step, terms)
+    }
 }
 
 impl Strategy for Spy {
@@ -38,10 +50,10 @@ impl Strategy for Spy {
         self.inner.mix(stream, step)
     }
     fn terms(&self, u: &Update, s: &mut dyn Step) -> Result<Vec<Term>> {
-        let terms = self.inner.terms(u, s)?;
-        (self.look)(self.inner.as_ref(), s, &terms)?;
-        *self.looked.lock().unwrap() += 1;
-        Ok(terms)
+        self.inner.terms(u, s)
+    }
+    fn weighting(&self) -> Option<Arc<dyn Weighting>> {
+        Some(self.looks.clone())
     }
     fn at(&self, b: Boundary, p: &mut dyn Pass) -> Result<()> {
         self.inner.at(b, p)
@@ -81,7 +93,9 @@ fn number(t: &Tensor) -> f64 {
 /// Trains with a strategy that is looked at; the accuracy on the test part.
 fn trained(strategy: Box<dyn Strategy>, epochs: u64, look: Look) -> f64 {
     let data = data();
-    let spy = Arc::new(Spy { inner: strategy, look, looked: Mutex::default() });
+    let inner: Arc<dyn Strategy> = Arc::from(strategy);
+    let looks = Arc::new(Looks { inner: inner.clone(), look, looked: Mutex::default() });
+    let spy = Arc::new(Spy { inner, looks });
     let mut m = model(net(), &data, &[("class", classify("class"))], spy.clone());
     if spy.needs().source_required {
         let source = m.params().snapshot(|_| true).unwrap();
@@ -89,7 +103,7 @@ fn trained(strategy: Box<dyn Strategy>, epochs: u64, look: Look) -> f64 {
     }
     let feed = Loader::train(&data.train(), loader(20)).unwrap();
     train(&mut m, &recipe(epochs, "adamw", 0.01), &Data::target(feed));
-    assert_eq!(*spy.looked.lock().unwrap(), epochs * 5);
+    assert_eq!(*spy.looks.looked.lock().unwrap(), epochs * 5);
     tested(&m, &data, "accuracy")
 }
 

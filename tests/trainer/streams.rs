@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
 use transplant_core::{
-    Batch, Boundary, Event, Fed, Feed, ModelInfo, Needs, Pass, Phase, Plan, Result, Schema, Spec, Strategy, Target,
-    Unlabelled, Validation,
+    Batch, Boundary, Event, Fed, Feed, ModelInfo, Needs, Pass, Phase, Plan, Result, Schema, Spec, Strategy, StreamNeed,
+    Target, Unlabelled, Validation,
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_tests::{Memory, classes_target, classify, loader, make, model, recipe};
@@ -24,7 +24,8 @@ struct Looks {
 
 impl Strategy for Looks {
     fn needs(&self) -> Needs {
-        Needs { unlabelled: self.unlabelled.clone(), ..Needs::default() }
+        let streams = self.unlabelled.iter().map(|n| StreamNeed::unlabelled(n)).collect();
+        Needs { streams, ..Needs::default() }
     }
     fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
         Ok(vec![Phase::new("train", Plan::default())])
@@ -58,7 +59,7 @@ fn a_name_names_one_stream() {
     let unlabelled = || Loader::unlabelled(&rows.unlabelled(), loader(16)).unwrap();
     let twice = Arc::new(Looks { unlabelled: vec!["target".into()], ..Looks::default() });
     let e = go(&mut fresh_under(&rows, twice), &Data::target(train()), &[]).0.unwrap_err().to_string();
-    assert!(e.contains("`target` with labels and without"), "{e}");
+    assert!(e.contains("an unlabelled stream `target`, and the one of this name is not"), "{e}");
     let mut both = Data::target(train());
     both.unlabelled.insert("target".into(), unlabelled());
     let e = go(&mut fresh(&rows), &both, &[]).0.unwrap_err().to_string();

@@ -27,6 +27,8 @@ pub struct Ctx {
     pub rows: Vec<u64>,
     /// Streams of random numbers for this run.
     pub seeds: Seeds,
+    /// Whether layers that keep running statistics add the batch to them; not where a batch is gone through again.
+    pub updates_statistics: bool,
     /// Stages whose output is wanted.
     pub taps: BTreeSet<String>,
     /// The outputs of those stages.
@@ -37,7 +39,8 @@ impl Ctx {
     /// A context without taps.
     pub fn new(mode: Mode, stream: &str, step: u64, rows: &[u64], seeds: Seeds) -> Self {
         let (taps, tapped) = Default::default();
-        Self { mode, stream: stream.to_owned(), step, rows: rows.to_vec(), seeds, taps, tapped }
+        let (stream, rows) = (stream.to_owned(), rows.to_vec());
+        Self { mode, stream, step, rows, seeds, updates_statistics: true, taps, tapped }
     }
 
     /// A context for evaluation of these rows.

@@ -48,6 +48,7 @@ mod strategy_example;
 mod tape;
 mod task;
 mod transform;
+mod weighting;
 mod weights;
 mod words;
 
@@ -72,7 +73,7 @@ pub use gradients::{Gradients, backward, backward_last, scalar};
 pub use memory::Memory;
 pub use metric::{Metric, Predictions};
 pub use names::{Pattern, nearest};
-pub use optimise::{Averaging, InPlace, Optimiser, Progress, Schedule, UpdateAt};
+pub use optimise::{Ascent, Averaging, InPlace, Optimiser, Progress, Schedule, UpdateAt};
 pub use params::{Origin, Param, Params, Role};
 pub use plan::{NormPolicy, Plan, Use};
 pub use policy::{Action, Policy, Report};
@@ -81,13 +82,15 @@ pub use record::{Differentiable, Link, record};
 pub use scope::{Buffer, Init, Scope};
 pub use seeds::{Seeds, Stream};
 pub use spec::Spec;
-pub use step::{Features, Forward, Mixed, Pass, Step, Term};
+pub use step::{Features, Forward, Mixed, Pass, Step, Term, join_rows};
 pub use strategy::{
-    Boundary, Finish, HeadFit, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, Until, Update,
+    Boundary, Finish, HeadFit, Labels, Load, ModelInfo, Modules, Needs, ParamInfo, Phase, Strategy, StreamNeed, Until,
+    Update,
 };
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, TextLimit, Transform, TransformCx, Vocabulary};
+pub use weighting::{CombineCx, Supervise, TermInfo, Weighting, sum_of};
 pub use weights::{
     SafetensorsFile, load_safetensors, read_metadata, read_safetensors, save_safetensors, write_atomically,
 };

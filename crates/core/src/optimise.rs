@@ -18,6 +18,15 @@ pub struct UpdateAt {
 /// Updates matching parts of value, gradient and slots. It fails when there are other slots than [`Optimiser::slots`].
 pub type InPlace = Box<dyn Fn(&mut [f32], &[f32], &mut [&mut [f32]]) -> Result<()> + Send + Sync>;
 
+/// A step uphill before the gradient that an update uses is taken: sharpness-aware minimisation, Foret et al. 2021.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ascent {
+    /// Length of the step, in the norm of all weights that the update trains.
+    pub rho: f64,
+    /// Whether the step is longer for larger weights, so that it does not depend on their scale: Kwon et al. 2021.
+    pub adaptive: bool,
+}
+
 /// Computes updates. All state stands in named slots that the trainer keeps, saves and restores.
 pub trait Optimiser: Send + Sync {
     /// The base learning rate.
@@ -38,6 +47,13 @@ pub trait Optimiser: Send + Sync {
     /// The same update of f32 values on the CPU in one pass, where they stand: the function of matching parts of value,
     /// gradient and slots. `None` when there is none; then [`Self::update`] is used everywhere.
     fn in_place(&self, _at: UpdateAt) -> Option<InPlace> {
+        None
+    }
+
+    /// The step uphill that the trainer makes before each update: it computes gradients, moves the weights along them,
+    /// computes gradients there on the same batches with the same random numbers and without updating running
+    /// statistics, moves back, and gives [`update`](Self::update) the second gradients. `None`: it makes none.
+    fn ascent(&self) -> Option<Ascent> {
         None
     }
 }

@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use candle_core::{DType, Tensor};
 
-use crate::{Acts, Batch, Ctx, Error, ModelInfo, Params, Phase, Progress, Result, Seeds, Targets};
+use crate::{
+    Acts, Batch, Ctx, Error, Gradients, ModelInfo, Params, Phase, Progress, Result, Seeds, StreamNeed, Targets,
+};
 
 /// The outcome of running the model on a batch.
 #[derive(Debug, Clone)]
@@ -23,6 +25,10 @@ pub struct Forward {
 pub struct Term {
     /// Its name in logs (`supervised`, `mmd`).
     pub name: String,
+    /// The task whose supervised loss it is; `None`: a strategy added it.
+    pub task: Option<String>,
+    /// The stream whose rows it is about; `None`: it is about no rows.
+    pub stream: Option<String>,
     /// Its factor in the sum.
     pub weight: f64,
     /// A scalar.
@@ -30,9 +36,14 @@ pub struct Term {
 }
 
 impl Term {
-    /// A term of weight 1.
+    /// A strategy's own term, of weight 1.
     pub fn new(name: &str, value: Tensor) -> Self {
-        Self { name: name.to_owned(), weight: 1.0, value }
+        Self { name: name.to_owned(), task: None, stream: None, weight: 1.0, value }
+    }
+
+    /// The supervised loss of a task, of weight 1.
+    pub fn of_task(task: &str, value: Tensor) -> Self {
+        Self { task: Some(task.to_owned()), ..Self::new(task, value) }
     }
 }
 
@@ -47,7 +58,7 @@ pub struct Mixed {
 
 /// One update, seen by a strategy.
 pub trait Step {
-    /// The streams that have a batch in this step, in the order of [`crate::Needs`].
+    /// The streams that have a batch in this step, those with labels first, each kind in the order of names.
     fn streams(&self) -> Vec<String>;
 
     /// The batch of a stream.
@@ -134,6 +145,20 @@ impl Features {
     }
 }
 
+/// Rows of tensors, one after another. Texts (`u8 [rows, bytes]`), of which each tensor is as wide as its longest, are
+/// filled up with zeros.
+///
+/// # Errors
+/// When there are none, or their shapes differ.
+pub fn join_rows(parts: &[Tensor]) -> Result<Tensor> {
+    if !parts.iter().all(|t| t.dtype() == DType::U8 && t.rank() == 2) {
+        return Ok(Tensor::cat(parts, 0)?);
+    }
+    let width = parts.iter().map(|t| t.dims()[1]).max().unwrap_or_default();
+    let filled = parts.iter().map(|t| t.pad_with_zeros(1, 0, width - t.dims()[1]));
+    Ok(Tensor::cat(&filled.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+}
+
 /// The model and the training data, seen by a strategy at a boundary between phases or epochs.
 pub trait Pass {
     /// The model.
@@ -144,6 +169,22 @@ pub trait Pass {
 
     /// The phases of this fit, as [`Strategy::phases`](crate::Strategy::phases) gave them.
     fn phases(&self) -> &[Phase];
+
+    /// The streams of the step, those with labels first, each kind in the order of names.
+    fn streams(&self) -> Vec<StreamNeed>;
+
+    /// Gradients of the supervised loss of a labelled stream, batch by batch of at most `rows` rows, in evaluation mode
+    /// and without augmentation: `each` is given the number of rows and the gradients, by parameter, of the mean loss
+    /// over them. With `rows = 1` their squares sum up to the diagonal of the empirical Fisher information.
+    ///
+    /// # Errors
+    /// When there is no such stream, it has no labels, or the model fails.
+    fn gradients(
+        &mut self,
+        stream: &str,
+        rows: usize,
+        each: &mut dyn FnMut(usize, Gradients) -> Result<()>,
+    ) -> Result<()>;
 
     /// Features of a stream's rows, with their targets unless the stream is one without labels.
     ///
@@ -156,4 +197,19 @@ pub trait Pass {
 
     /// Tells the user something.
     fn note(&mut self, text: String);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn texts_are_filled_up_and_numbers_are_not() -> Result<()> {
+        let texts = [Tensor::new(&[*b"ab"], &Device::Cpu)?, Tensor::new(&[*b"cdef", *b"g\0\0\0"], &Device::Cpu)?];
+        assert_eq!(join_rows(&texts)?.to_vec2::<u8>()?, [*b"ab\0\0", *b"cdef", *b"g\0\0\0"]);
+        let numbers = [Tensor::new(&[[1f32]], &Device::Cpu)?, Tensor::new(&[[2f32, 3.0]], &Device::Cpu)?];
+        assert!(join_rows(&numbers).is_err());
+        Ok(())
+    }
 }

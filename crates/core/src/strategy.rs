@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::{
-    Features, Field, Gradients, Invalid, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role,
-    Schema, Scope, Stage, Step, Term,
+    Features, Field, Invalid, Mixed, Module, NormPolicy, Optimiser, Pass, Pattern, Plan, Result, Role, Schema, Scope,
+    Stage, Step, Supervise, Term, Weighting,
 };
 
 /// One tensor of the model.
@@ -72,7 +72,7 @@ impl ModelInfo {
 }
 
 /// What is taken from the source network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Load {
     /// Nothing: all weights are fresh.
     #[default]
@@ -81,6 +81,36 @@ pub enum Load {
     Backbone,
     /// The backbone, and the head of every task whose labels are the same in the source.
     BackboneAndHeads,
+}
+
+/// Whether the targets of a stream's rows may be learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    /// They may.
+    Learned,
+    /// The stream has none: its batches and features come without targets.
+    None,
+}
+
+/// A stream of batches that a strategy uses by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamNeed {
+    /// Its name in the step: `source`, `target`.
+    pub name: String,
+    /// Whether it has labels.
+    pub labels: Labels,
+}
+
+impl StreamNeed {
+    /// A stream with labels.
+    pub fn labelled(name: &str) -> Self {
+        Self { name: name.to_owned(), labels: Labels::Learned }
+    }
+
+    /// A stream without labels.
+    pub fn unlabelled(name: &str) -> Self {
+        Self { name: name.to_owned(), labels: Labels::None }
+    }
 }
 
 /// What a strategy needs from its surroundings.
@@ -92,10 +122,8 @@ pub struct Needs {
     pub source_required: bool,
     /// Whether the weights must be fresh: a strategy composed with it may not load any.
     pub fresh: bool,
-    /// Names of labelled streams, the first of which counts the epochs. Empty: `target`.
-    pub labelled: Vec<String>,
-    /// Names of streams without labels. All streams have names of their own: none is labelled and unlabelled at once.
-    pub unlabelled: Vec<String>,
+    /// Streams that it uses by name. The first counts the epochs. Empty: whichever streams the step has.
+    pub streams: Vec<StreamNeed>,
     /// Stages whose outputs it looks at.
     pub taps: Vec<String>,
 }
@@ -106,27 +134,31 @@ impl Needs {
         self.load != Load::Nothing || self.source_required
     }
 
-    /// The labelled streams, with the default filled in.
-    pub fn labelled_streams(&self) -> Vec<String> {
-        if self.labelled.is_empty() { vec!["target".to_owned()] } else { self.labelled.clone() }
+    /// The streams without labels that it needs, by name.
+    pub fn unlabelled(&self) -> impl Iterator<Item = &str> {
+        self.streams.iter().filter(|s| s.labels == Labels::None).map(|s| s.name.as_str())
     }
 
-    /// Checks that every stream has a name of its own.
+    /// Adds the needs of another strategy that is composed with this one.
     ///
     /// # Errors
-    /// When a name stands there twice; the error names it.
-    pub fn check_streams(&self) -> Result<(), Invalid> {
-        let (labelled, unlabelled) = (self.labelled_streams(), &self.unlabelled);
-        if let Some(name) = unlabelled.iter().find(|n| labelled.contains(n)) {
-            let e = Invalid::new(format!("the strategy needs the stream `{name}` with labels and without"));
-            return Err(e.help("give the unlabelled stream a name of its own"));
+    /// When one needs a stream with labels and the other needs it without.
+    pub fn join(&mut self, other: Self) -> Result<(), Invalid> {
+        self.load = self.load.max(other.load);
+        self.source_required |= other.source_required;
+        self.fresh |= other.fresh;
+        for stream in other.streams {
+            match self.streams.iter().find(|s| s.name == stream.name) {
+                Some(mine) if mine.labels != stream.labels => {
+                    let message = format!("the strategies need the stream `{}` with labels and without", stream.name);
+                    return Err(Invalid::new(message).help("give the stream without labels a name of its own"));
+                }
+                Some(_) => {}
+                None => self.streams.push(stream),
+            }
         }
-        let twice =
-            |names: &[String]| names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map(|(_, n)| n.clone());
-        match twice(&labelled).or_else(|| twice(unlabelled)) {
-            Some(name) => Err(Invalid::new(format!("the strategy needs the stream `{name}` twice"))),
-            None => Ok(()),
-        }
+        self.taps.extend(other.taps.into_iter().filter(|tap| !self.taps.contains(tap)).collect::<Vec<_>>());
+        Ok(())
     }
 }
 
@@ -308,17 +340,31 @@ pub trait Strategy: Send + Sync {
         Ok(Modules::new())
     }
 
-    /// The loss of an update: by default the supervised terms of every labelled stream.
+    /// The terms that it adds to the loss of an update: none by default. The supervised terms are not among them; the
+    /// trainer computes those of the streams that [`supervises`](Self::supervises) names, once for all strategies that
+    /// are composed, and they come first in the sum.
+    ///
+    /// Called once for every update of every batch. Two terms may have one name: of composed strategies, the second is
+    /// prefixed with its strategy's.
     ///
     /// # Errors
     /// When the model fails.
     fn terms(&self, update: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
+        let _ = (update, step);
+        Ok(Vec::new())
+    }
+
+    /// Which streams' tasks an update learns: by default those of every labelled stream of the step. Of composed
+    /// strategies one may say otherwise. Must be pure.
+    fn supervises(&self, update: &Update) -> Supervise {
         let _ = update;
-        let mut terms = Vec::new();
-        for stream in self.needs().labelled_streams() {
-            terms.extend(step.supervised(&stream)?);
-        }
-        Ok(terms)
+        Supervise::Labelled
+    }
+
+    /// How the terms of the loss are weighed against each other; of composed strategies, one may bring a weighting.
+    /// `None`: they are summed.
+    fn weighting(&self) -> Option<Arc<dyn Weighting>> {
+        None
     }
 
     /// Whether it learns from mixed batches; of composed strategies that do, one is asked in each step.
@@ -334,25 +380,6 @@ pub trait Strategy: Send + Sync {
     fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
         let _ = (stream, step);
         Ok(None)
-    }
-
-    /// Whether [`combine`](Self::combine) wants the gradients of each term apart.
-    fn combines(&self) -> bool {
-        false
-    }
-
-    /// Combines the gradients of the terms, in the order of the terms, each already times its weight.
-    ///
-    /// # Errors
-    /// When shapes differ.
-    fn combine(&self, gradients: Vec<Gradients>, step: &dyn Step) -> Result<Gradients> {
-        let _ = step;
-        let mut all = gradients.into_iter();
-        let mut sum = all.next().unwrap_or_default();
-        for g in all {
-            sum.add_scaled(&g, 1.0)?;
-        }
-        Ok(sum)
     }
 
     /// What happens at a boundary: a fit in closed form, pseudo-labels, averaging.
@@ -403,14 +430,11 @@ mod tests {
 
     #[test]
     fn streams_share_one_namespace() {
-        let needs = |labelled: &[&str], unlabelled: &[&str]| {
-            let names = |n: &[&str]| n.iter().map(|s| (*s).to_owned()).collect();
-            Needs { labelled: names(labelled), unlabelled: names(unlabelled), ..Needs::default() }
-        };
-        assert!(needs(&[], &["other"]).check_streams().is_ok());
-        let e = needs(&[], &["target"]).check_streams().unwrap_err().to_string();
+        let needs = |streams: &[StreamNeed]| Needs { streams: streams.to_vec(), ..Needs::default() };
+        let mut both = needs(&[StreamNeed::labelled("source"), StreamNeed::unlabelled("target")]);
+        both.join(needs(&[StreamNeed::unlabelled("target"), StreamNeed::unlabelled("more")])).unwrap();
+        assert_eq!(both.streams.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["source", "target", "more"]);
+        let e = both.join(needs(&[StreamNeed::labelled("target")])).unwrap_err().to_string();
         assert!(e.contains("`target` with labels and without"), "{e}");
-        assert!(needs(&["a", "a"], &[]).check_streams().unwrap_err().to_string().contains("`a` twice"));
-        assert!(needs(&["a"], &["b", "b"]).check_streams().unwrap_err().to_string().contains("`b` twice"));
     }
 }

@@ -1,25 +1,21 @@
 //! Several strategies as one: `strategy = ["lora", "l2_sp"]`.
 //!
-//! What they need is joined, their plans are merged phase by phase and their loss terms added up; the supervised terms,
-//! which each brings along, count once. A part that mixes batches does so for all of them; several that do take turns. Where
-//! two of them want to decide the same thing, or one leaves the other nothing to do, it is an error that names both.
+//! What they need is joined, their plans are merged phase by phase, and the terms that each adds to the supervised loss are
+//! added up. A part that mixes batches does so for all of them; several that do take turns. Where two of them want to decide
+//! the same thing, or one leaves the other nothing to do, it is an error that names both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::TensorId;
 use rand::Rng;
 use transplant_core::{
-    Boundary, Finish, Gradients, HeadFit, Invalid, Load, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope,
-    Step, Strategy, Term, Until, Update,
+    Boundary, Finish, HeadFit, Invalid, Mixed, ModelInfo, Modules, Needs, Pass, Phase, Result, Scope, Step, Strategy,
+    Supervise, Term, Until, Update, Weighting,
 };
-
-use crate::once::Once;
 
 struct Composed {
     parts: Vec<(String, Box<dyn Strategy>)>,
     needs: Needs,
-    combiner: Option<usize>,
     /// Those that mix batches: in each step one of them, each as often as another.
     mixers: Vec<usize>,
 }
@@ -39,7 +35,7 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
         }
     }
     only_one(&parts, "bring a head", |s| s.head().is_some())?;
-    let combiner = only_one(&parts, "combine gradients", |s| s.combines())?;
+    only_one(&parts, "weigh the terms of the loss", |s| s.weighting().is_some())?;
     let mixers = (0..parts.len()).filter(|i| parts[*i].1.mixes()).collect();
     let fresh = parts.iter().find(|(_, s)| s.needs().fresh);
     let loads = parts.iter().find(|(_, s)| s.needs().takes_weights());
@@ -47,31 +43,10 @@ pub fn compose(mut parts: Vec<(String, Box<dyn Strategy>)>) -> Result<Box<dyn St
         return Err(Invalid::new(format!("`{a}` starts from fresh weights and `{b}` from loaded ones")).into());
     }
     let mut needs = Needs::default();
-    for n in parts.iter().map(|(_, s)| s.needs()) {
-        needs.load = if rank(n.load) > rank(needs.load) { n.load } else { needs.load };
-        needs.source_required |= n.source_required;
-        needs.fresh |= n.fresh;
-        join(&mut needs.labelled, n.labelled);
-        join(&mut needs.unlabelled, n.unlabelled);
-        join(&mut needs.taps, n.taps);
+    for (_, s) in &parts {
+        needs.join(s.needs())?;
     }
-    Ok(Box::new(Composed { parts, needs, combiner, mixers }))
-}
-
-fn rank(load: Load) -> u8 {
-    match load {
-        Load::Nothing => 0,
-        Load::Backbone => 1,
-        Load::BackboneAndHeads => 2,
-    }
-}
-
-fn join(into: &mut Vec<String>, more: Vec<String>) {
-    for m in more {
-        if !into.contains(&m) {
-            into.push(m);
-        }
-    }
+    Ok(Box::new(Composed { parts, needs, mixers }))
 }
 
 type Part = (String, Box<dyn Strategy>);
@@ -127,6 +102,11 @@ impl Strategy for Composed {
                 }
             }
         }
+        for update in phases.iter().flat_map(|p| &p.updates).chain([&Update::default()]) {
+            only_one(&self.parts, "say which streams an update learns from", |s| {
+                s.supervises(update) != Supervise::Labelled
+            })?;
+        }
         Ok(phases)
     }
 
@@ -149,32 +129,25 @@ impl Strategy for Composed {
     }
 
     fn terms(&self, update: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
-        let mut once = Once::new(step, self.needs.labelled_streams());
-        let mut seen: BTreeSet<String> = BTreeSet::new();
-        let mut shared: Vec<(TensorId, f64, String)> = Vec::new();
-        let mut out = Vec::new();
+        let mut out: Vec<Term> = Vec::new();
         for (name, s) in &self.parts {
-            once.any_stream = s.needs().labelled.is_empty();
-            for mut term in s.terms(update, &mut once)? {
-                // The same tensor again is the supervised term that another part brought already.
-                match shared.iter().find(|(id, _, _)| *id == term.value.id()) {
-                    Some((_, weight, _)) if *weight == term.weight => continue,
-                    Some((_, _, other)) => {
-                        let term = &term.name;
-                        return Err(Invalid::new(format!(
-                            "`{other}` and `{name}` weigh the term `{term}` differently"
-                        ))
-                        .into());
-                    }
-                    None => shared.push((term.value.id(), term.weight, name.clone())),
-                }
-                if !seen.insert(term.name.clone()) {
+            for mut term in s.terms(update, step)? {
+                if out.iter().any(|t| t.name == term.name) {
                     term.name = format!("{name}.{}", term.name);
                 }
                 out.push(term);
             }
         }
         Ok(out)
+    }
+
+    fn supervises(&self, update: &Update) -> Supervise {
+        let all = self.parts.iter().map(|(_, s)| s.supervises(update));
+        all.into_iter().find(|s| *s != Supervise::Labelled).unwrap_or_default()
+    }
+
+    fn weighting(&self) -> Option<Arc<dyn Weighting>> {
+        self.parts.iter().find_map(|(_, s)| s.weighting())
     }
 
     fn mixes(&self) -> bool {
@@ -184,14 +157,6 @@ impl Strategy for Composed {
     fn mix(&self, stream: &str, step: &dyn Step) -> Result<Option<Mixed>> {
         let turn = step.seeds().child(stream).stream("turn", &[]).random_range(0..self.mixers.len().max(1));
         self.mixers.get(turn).map_or(Ok(None), |i| self.parts[*i].1.mix(stream, step))
-    }
-
-    fn combines(&self) -> bool {
-        self.combiner.is_some()
-    }
-
-    fn combine(&self, gradients: Vec<Gradients>, step: &dyn Step) -> Result<Gradients> {
-        self.parts[self.combiner.unwrap_or(0)].1.combine(gradients, step)
     }
 
     fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
@@ -229,23 +194,23 @@ mod tests {
     use crate::{Cutmix, CutmixOptions, Feature, L2Sp, Lora, Mixup, MixupOptions, Parameter, Structure};
     use candle_core::{DType, Device, Tensor};
     use std::rc::Rc;
-    use transplant_core::{Acts, Batch, Ctx, Error, Forward, HIDDEN, Params, Progress, Seeds, Targets, Use};
+    use transplant_core::{Acts, Batch, Ctx, Error, Forward, HIDDEN, Load, Params, Progress, Seeds, Targets, Use};
 
     /// Adds a term of its own to the supervised ones, and remembers nothing.
     struct Extra {
-        weight: f64,
         phases: usize,
+        supervises: Supervise,
     }
 
     impl Strategy for Extra {
         fn phases(&self, _: &ModelInfo) -> Result<Vec<Phase>> {
             Ok((0..self.phases).map(|i| Phase::new(&format!("p{i}"), Default::default())).collect())
         }
-        fn terms(&self, _: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
-            let mut terms = step.supervised("target")?;
-            terms.iter_mut().for_each(|t| t.weight = self.weight);
-            terms.push(Term::new("extra", Tensor::new(1f32, &Device::Cpu)?));
-            Ok(terms)
+        fn terms(&self, _: &Update, _: &mut dyn Step) -> Result<Vec<Term>> {
+            Ok(vec![Term::new("extra", Tensor::new(1f32, &Device::Cpu)?)])
+        }
+        fn supervises(&self, _: &Update) -> Supervise {
+            self.supervises.clone()
         }
     }
 
@@ -258,9 +223,9 @@ mod tests {
         }
     }
 
-    struct OneLoss;
+    struct NoStep;
 
-    impl Step for OneLoss {
+    impl Step for NoStep {
         fn streams(&self) -> Vec<String> {
             vec!["target".into()]
         }
@@ -277,7 +242,7 @@ mod tests {
             Err(Error::contract("not in this test"))
         }
         fn supervised(&mut self, _: &str) -> Result<Vec<Term>> {
-            Ok(vec![Term::new("class", Tensor::new(2f32, &Device::Cpu)?)])
+            Err(Error::contract("not in this test"))
         }
         fn losses(&self, _: &Forward, _: &Targets) -> Result<Vec<Term>> {
             Err(Error::contract("not in this test"))
@@ -300,8 +265,12 @@ mod tests {
         compose(parts.into_iter().map(|(n, s)| (n.to_owned(), s)).collect())
     }
 
-    fn extra(weight: f64, phases: usize) -> Box<dyn Strategy> {
-        Box::new(Extra { weight, phases })
+    fn extra(phases: usize) -> Box<dyn Strategy> {
+        Box::new(Extra { phases, supervises: Supervise::Labelled })
+    }
+
+    fn alone() -> Box<dyn Strategy> {
+        Box::new(Extra { phases: 1, supervises: Supervise::Nothing })
     }
 
     fn fails(parts: Vec<(&str, Box<dyn Strategy>)>) -> String {
@@ -309,20 +278,21 @@ mod tests {
     }
 
     #[test]
-    fn supervised_terms_count_once() -> Result<()> {
-        let both = of(vec![("parameter", Box::<Parameter>::default()), ("a", extra(1.0, 1)), ("b", extra(1.0, 1))])?;
-        let terms = both.terms(&Update::default(), &mut OneLoss)?;
-        let names: Vec<&str> = terms.iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names, ["class", "extra", "b.extra"]);
-        let unequal = of(vec![("a", extra(1.0, 1)), ("b", extra(0.5, 1))])?;
-        let e = unequal.terms(&Update::default(), &mut OneLoss).unwrap_err().to_string();
-        assert_eq!(e, "`a` and `b` weigh the term `class` differently");
+    fn terms_are_added_up_under_names_of_their_own() -> Result<()> {
+        let both = of(vec![("parameter", Box::<Parameter>::default()), ("a", extra(1)), ("b", extra(1))])?;
+        let terms = both.terms(&Update::default(), &mut NoStep)?;
+        assert_eq!(terms.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["extra", "b.extra"]);
+        assert_eq!(both.supervises(&Update::default()), Supervise::Labelled);
+        let without = of(vec![("a", extra(1)), ("b", alone())])?;
+        assert_eq!(without.supervises(&Update::default()), Supervise::Nothing);
+        let e = fails(vec![("a", alone()), ("b", alone())]);
+        assert!(e.contains("`a` and `b` both say which streams an update learns from"), "{e}");
         Ok(())
     }
 
     #[test]
     fn plans_merge_into_each_phase_of_the_one_that_owns_them() -> Result<()> {
-        let both = of(vec![("parameter", Box::<Parameter>::default()), ("gradual", extra(1.0, 3))])?;
+        let both = of(vec![("parameter", Box::<Parameter>::default()), ("gradual", extra(3))])?;
         let phases = both.phases(&model())?;
         assert_eq!(phases.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["p0", "p1", "p2"]);
         assert!(phases.iter().all(|p| p.plan.use_of("heads.class.weight") == Use::TRAINED && p.plan.uses.len() == 8));
@@ -355,7 +325,7 @@ mod tests {
         assert_eq!(e, "`structure` starts from fresh weights and `parameter` from loaded ones");
         let e = fails(vec![("parameter", parameter()), ("lora", Box::<Lora>::default())]);
         assert!(e.contains("`parameter` and `lora` disagree about the use of `backbone."), "{e}");
-        let e = fails(vec![("a", extra(1.0, 2)), ("b", extra(1.0, 3))]);
+        let e = fails(vec![("a", extra(2)), ("b", extra(3))]);
         assert!(e.contains("`a` and `b` both own the phases"), "{e}");
         let mixup = || -> Box<dyn Strategy> { Box::<Mixup>::default() };
         let e = fails(vec![("fitted", Box::new(AtOnce)), ("mixup", mixup())]);

@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Boundary, BuildCx, Component, Features, Field, HeadFit, Invalid, Load, ModelInfo, Needs, NormPolicy, Origin, Pass,
-    Phase, Plugins, Result, Role, Spec, Strategy, Until, Use,
+    Boundary, BuildCx, Component, Error, Features, Field, HeadFit, Invalid, Labels, Load, ModelInfo, Needs, NormPolicy,
+    Origin, Pass, Phase, Plugins, Result, Role, Spec, Strategy, Targets, Until, Use, join_rows,
 };
 
 use crate::weights::{is_head, norms, plan, trained};
@@ -105,8 +106,8 @@ impl Strategy for Feature {
 
     fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {
         let (Some(head), Boundary::PhaseStart(0)) = (&self.head, boundary) else { return Ok(()) };
-        let stream = self.needs().labelled_streams().remove(0);
-        let features = pass.features(&stream)?;
+        let labelled = pass.streams().into_iter().filter(|s| s.labels == Labels::Learned);
+        let features = labelled.map(|s| pass.features(&s.name)).collect::<Result<Vec<_>>>()?;
         let info = pass.info().clone();
         for (task, field) in &info.tasks {
             fit(head.as_ref(), task, field, &info, &features, pass)?;
@@ -115,13 +116,30 @@ impl Strategy for Feature {
     }
 }
 
+/// The rows of all streams whose target of this name is known, and its values there.
+///
+/// # Errors
+/// When no stream has such a target.
+fn known(streams: &[Features], target: &str) -> Result<(Features, Tensor)> {
+    let with = streams.iter().filter(|f| f.targets.contains_key(target));
+    let mut all = with.map(|f| f.known(target)).collect::<Result<Vec<_>>>()?;
+    if all.len() < 2 {
+        return all.pop().ok_or_else(|| Error::contract(format!("no stream has the target `{target}`")));
+    }
+    let join =
+        |of: fn(&(Features, Tensor)) -> &Tensor| join_rows(&all.iter().map(|a| of(a).clone()).collect::<Vec<_>>());
+    let (values, labels) = (join(|a| &a.0.values)?, join(|a| &a.1)?);
+    let rows = all.iter().flat_map(|(f, _)| f.rows.iter().copied()).collect();
+    Ok((Features { values, targets: Targets::new(), rows }, labels))
+}
+
 /// Fits the head of one task and puts it in the place of what stood there.
 fn fit(
     head: &dyn HeadFit,
     task: &str,
     field: &Field,
     info: &ModelInfo,
-    features: &Features,
+    streams: &[Features],
     pass: &mut dyn Pass,
 ) -> Result<()> {
     let Field::Class { names } = field else {
@@ -132,7 +150,7 @@ fn fit(
         .into());
     };
     let name = info.targets.get(task).map_or(task, String::as_str);
-    let (known, labels) = features.known(name)?;
+    let (known, labels) = known(streams, name)?;
     let prefix = format!("heads.{task}.");
     let own = |n: &str| info.kept_heads.iter().any(|t| t == task) && n.starts_with(&prefix);
     let prior = pass.params().snapshot(own)?;
@@ -151,10 +169,10 @@ fn fit(
 mod tests {
     use super::*;
     use crate::weights::tests::model;
-    use candle_core::{DType, Device, Tensor};
+    use candle_core::{DType, Device};
     use std::collections::BTreeMap;
     use std::path::Path;
-    use transplant_core::{Error, Module, Params, Schema, Scope, Seeds, Target};
+    use transplant_core::{Gradients, Module, Params, Schema, Scope, Seeds, StreamNeed, Target};
 
     /// Keeps how many rows it saw, and the prior's names.
     struct Count;
@@ -204,6 +222,12 @@ mod tests {
         }
         fn phases(&self) -> &[Phase] {
             &[]
+        }
+        fn streams(&self) -> Vec<StreamNeed> {
+            vec![StreamNeed::labelled("target"), StreamNeed::unlabelled("other")]
+        }
+        fn gradients(&mut self, _: &str, _: usize, _: &mut dyn FnMut(usize, Gradients) -> Result<()>) -> Result<()> {
+            Err(Error::contract("not in this test"))
         }
         fn features(&mut self, stream: &str) -> Result<Features> {
             assert_eq!(stream, "target");

@@ -77,15 +77,10 @@ impl Strategy for L2Sp {
     }
 
     fn terms(&self, _: &Update, step: &mut dyn Step) -> Result<Vec<Term>> {
-        let mut terms = Vec::new();
-        for stream in self.needs().labelled_streams() {
-            terms.extend(step.supervised(&stream)?);
-        }
         let (apart, size) = penalties(step.params())?;
         let penalty = |name: &str, strength: f64, value| Term { weight: strength / 2.0, ..Term::new(name, value) };
-        terms.extend(apart.map(|t| penalty("l2_sp", self.0.alpha, t)));
-        terms.extend(size.map(|t| penalty("l2_sp.fresh", self.0.beta, t)));
-        Ok(terms)
+        let apart = apart.map(|t| penalty("l2_sp", self.0.alpha, t));
+        Ok(apart.into_iter().chain(size.map(|t| penalty("l2_sp.fresh", self.0.beta, t))).collect())
     }
 
     fn at(&self, boundary: Boundary, pass: &mut dyn Pass) -> Result<()> {

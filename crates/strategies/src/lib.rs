@@ -19,7 +19,6 @@ mod l2_sp;
 mod lora;
 mod mixing;
 mod mixup;
-mod once;
 mod parameter;
 mod structure;
 mod weights;

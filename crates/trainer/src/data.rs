@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use transplant_core::{
-    Averaging, Fed, Invalid, Listener, Needs, Optimiser, Policy, Result, Schedule, Train, Unlabelled, Validation,
+    Averaging, Fed, Feed, Invalid, Labels, Listener, Needs, Optimiser, Policy, Result, Schedule, StreamNeed, Train,
+    Unlabelled, Validation,
 };
 use transplant_ops::Precision;
 
@@ -15,7 +16,7 @@ use crate::cache::Cache;
 /// How training goes, whatever the strategy.
 #[derive(Clone)]
 pub struct Recipe {
-    /// Passes over the first labelled stream, which the phases share: see [`epochs_of`](transplant_core::epochs_of).
+    /// Passes over the stream that counts the epochs, which the phases share: see [`epochs_of`](transplant_core::epochs_of).
     pub epochs: u64,
     /// The optimiser.
     pub optimiser: Arc<dyn Optimiser>,
@@ -58,20 +59,40 @@ impl Data {
         self
     }
 
-    /// The streams a strategy needs are all there, and each has a name of its own.
+    /// The streams that a strategy needs are all there, and each has a name of its own.
     pub(crate) fn check(&self, needs: &Needs) -> Result<()> {
-        needs.check_streams()?;
         if let Some(name) = self.unlabelled.keys().find(|n| self.labelled.contains_key(*n)) {
             return Err(Invalid::new(format!("there is a labelled and an unlabelled stream `{name}`")).into());
         }
-        let labelled = needs.labelled_streams().into_iter().map(|s| (self.labelled.contains_key(&s), "labelled", s));
-        let unlabelled = needs.unlabelled.iter().cloned().map(|s| (self.unlabelled.contains_key(&s), "unlabelled", s));
-        match labelled.chain(unlabelled).find(|(there, ..)| !there) {
-            None => Ok(()),
-            Some((_, kind, s)) => {
-                Err(Invalid::new(format!("the strategy needs a {kind} stream `{s}`, and none was given")).into())
+        for StreamNeed { name, labels } in &needs.streams {
+            let (kind, there, other) = match labels {
+                Labels::Learned => ("a labelled", self.labelled.contains_key(name), self.unlabelled.contains_key(name)),
+                Labels::None => ("an unlabelled", self.unlabelled.contains_key(name), self.labelled.contains_key(name)),
+            };
+            if !there {
+                let but = if other { "the one of this name is not" } else { "none was given" };
+                return Err(Invalid::new(format!("the strategy needs {kind} stream `{name}`, and {but}")).into());
             }
         }
+        self.main(needs).map(|_| ())
+    }
+
+    /// The stream whose batches count the epochs: the first that the strategy needs by name; without one, that of the
+    /// labelled streams with the most batches.
+    pub(crate) fn main(&self, needs: &Needs) -> Result<&dyn Feed> {
+        let by_name = |name: &str| {
+            let labelled = self.labelled.get(name).map(|f| &**f);
+            labelled.or_else(|| self.unlabelled.get(name).map(|f| &**f))
+        };
+        let longest = || self.labelled.values().rev().map(|f| &**f).max_by_key(|f| f.batches());
+        let found = needs.streams.first().map_or_else(longest, |s| by_name(&s.name));
+        found.ok_or_else(|| Invalid::new("the step has no labelled stream, and its strategy needs no other").into())
+    }
+
+    /// All streams, those with labels first, each kind in the order of names.
+    pub(crate) fn streams(&self) -> Vec<StreamNeed> {
+        let labelled = self.labelled.keys().map(|n| StreamNeed::labelled(n));
+        labelled.chain(self.unlabelled.keys().map(|n| StreamNeed::unlabelled(n))).collect()
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
 use transplant_core::{
-    Error, Event, Features, Feed, HIDDEN, ModelInfo, Params, Pass, Phase, Result, Seeds, Target, Targets,
-    rows_at_a_time,
+    Batch, Ctx, Error, Event, Features, Feed, Gradients, HIDDEN, Mode, ModelInfo, Params, Pass, Phase, Recording,
+    Result, Seeds, StreamNeed, Target, Targets, backward_last, join_rows, rows_at_a_time,
 };
 
 use crate::data::{Data, Io};
 use crate::keeper::keep_features;
-use crate::model::Model;
+use crate::model::{Model, Network, on_device};
+use crate::step::losses;
 
 /// A boundary between phases or epochs.
 pub(crate) struct BoundaryPass<'a, 'io> {
@@ -34,6 +34,28 @@ impl Pass for BoundaryPass<'_, '_> {
         self.model.phases()
     }
 
+    fn streams(&self) -> Vec<StreamNeed> {
+        self.data.streams()
+    }
+
+    fn gradients(
+        &mut self,
+        stream: &str,
+        rows: usize,
+        each: &mut dyn FnMut(usize, Gradients) -> Result<()>,
+    ) -> Result<()> {
+        let feed = self.data.labelled.get(stream);
+        let feed = feed.ok_or_else(|| Error::contract(format!("there is no labelled stream `{stream}`")))?;
+        let network = self.model.network(self.model.adapters.clone())?;
+        let learned = |name: &str| self.model.params().find(name).is_some_and(|p| p.role.learned());
+        let places = Gradients::new(self.model.params(), learned);
+        for rows in feed.rows().chunks(rows.max(1)) {
+            let batch = on_device(feed.plain(rows)?, self.model.params().device())?;
+            each(rows.len(), gradients(self.model, &network, stream, &batch, places.clone())?)?;
+        }
+        Ok(())
+    }
+
     fn features(&mut self, stream: &str) -> Result<Features> {
         if let Some(feed) = self.data.labelled.get(stream) {
             return features(self.model, stream, &**feed, self.io);
@@ -53,6 +75,18 @@ impl Pass for BoundaryPass<'_, '_> {
     }
 }
 
+/// The gradients of the mean supervised loss of some rows, in evaluation mode.
+fn gradients(model: &Model, network: &Network, stream: &str, batch: &Batch, mut g: Gradients) -> Result<Gradients> {
+    let _recording = Recording::start()?;
+    let mut cx = Ctx::new(Mode::Eval, stream, 0, &batch.rows, model.parts.seeds);
+    let forward = network.forward(batch.inputs.clone(), 0, batch.select.as_ref(), &mut cx)?;
+    let terms = losses(model.tasks(), &forward, &batch.targets)?;
+    let sum = terms.into_iter().map(|t| Ok(t.value)).reduce(|a: Result<_>, b| Ok((a? + b?)?));
+    let sum = sum.ok_or_else(|| Error::contract(format!("stream `{stream}` has no target that a task learns")))?;
+    backward_last(&sum?, &mut g)?;
+    Ok(g)
+}
+
 fn features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Result<Features> {
     let kept = keep_features(model, stream, feed, io)?;
     let (mut values, mut targets) = (Vec::new(), BTreeMap::<String, Vec<Target>>::new());
@@ -65,30 +99,5 @@ fn features(model: &Model, stream: &str, feed: &dyn Feed, io: &mut Io<'_>) -> Re
     }
     let joined = |(name, parts): (String, Vec<Target>)| Ok((name, Target::joined(&parts)?));
     let targets = targets.into_iter().map(joined).collect::<Result<Targets>>()?;
-    Ok(Features { values: stacked(&values)?, targets, rows: feed.rows().to_vec() })
-}
-
-/// Features of rows, one after another; texts, each batch as wide as its longest, are filled up with zeros.
-fn stacked(parts: &[Tensor]) -> Result<Tensor> {
-    if !parts.iter().all(|t| t.dtype() == DType::U8 && t.rank() == 2) {
-        return Ok(Tensor::cat(parts, 0)?);
-    }
-    let width = parts.iter().map(|t| t.dims()[1]).max().unwrap_or_default();
-    let filled = parts.iter().map(|t| t.pad_with_zeros(1, 0, width - t.dims()[1]));
-    Ok(Tensor::cat(&filled.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-
-    #[test]
-    fn texts_of_several_batches_are_filled_up_to_the_longest_and_numbers_are_not() -> Result<()> {
-        let texts = [Tensor::new(&[*b"ab"], &Device::Cpu)?, Tensor::new(&[*b"cdef", *b"g\0\0\0"], &Device::Cpu)?];
-        assert_eq!(stacked(&texts)?.to_vec2::<u8>()?, [*b"ab\0\0", *b"cdef", *b"g\0\0\0"]);
-        let numbers = [Tensor::new(&[[1f32]], &Device::Cpu)?, Tensor::new(&[[2f32, 3.0]], &Device::Cpu)?];
-        assert!(stacked(&numbers).is_err());
-        Ok(())
-    }
+    Ok(Features { values: join_rows(&values)?, targets, rows: feed.rows().to_vec() })
 }

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use transplant_core::{
-    Error, Event, Feed, Gradients, Mode, Phase, Progress, Recording, Result, Step, Strategy, Task, Term, Update, Use,
-    backward, backward_last, scalar,
+    Ascent, CombineCx, Error, Event, Feed, Gradients, Mode, Params, Phase, Progress, Recording, Result, Step, Strategy,
+    Supervise, Task, Term, TermInfo, Update, Use, Weighting, backward, backward_last, scalar,
 };
 
 use crate::ahead::Ahead;
+use crate::average::put;
 use crate::checkpoint::Position;
 use crate::fetched::{Fetched, Stream, streams};
 use crate::fit::{Run, count};
@@ -32,7 +34,7 @@ pub(crate) struct PhaseRun<'s> {
     /// Batches of the streams, by name, where nothing was kept of them.
     pub(crate) ahead: BTreeMap<String, Ahead>,
     taps: BTreeSet<String>,
-    /// Batches in an epoch of the first labelled stream.
+    /// Batches in an epoch of the stream that counts them.
     batches: u64,
     pub(crate) steps_per_epoch: u64,
     pub(crate) epochs: u64,
@@ -50,7 +52,7 @@ impl<'s> PhaseRun<'s> {
         epochs: u64,
     ) -> Result<Self> {
         let needs = strategy.needs();
-        let main = run.data.labelled.get(&needs.labelled_streams()[0]).map(|f| f.batches()).unwrap_or_default();
+        let main = run.data.main(&needs)?.batches();
         let network = run.model.network(phase.plan.clone())?;
         let prefix = frozen_stages(run.model, &phase.plan, &needs.taps);
         let at = &run.at;
@@ -100,7 +102,6 @@ impl<'r> Run<'r, '_> {
             Progress { step, steps: phase.steps_per_epoch * phase.epochs, steps_per_epoch: phase.steps_per_epoch };
         let first = self.at.step_in_epoch * self.recipe.accumulate.max(1);
         let micro = first..(first + self.recipe.accumulate.max(1)).min(phase.batches);
-        let share = 1.0 / (micro.end - micro.start).max(1) as f64;
         let fetched = micro.map(|i| self.fetch(phase, i)).collect::<Result<Vec<_>>>()?;
         let rows = known_shares(&fetched, self.model.tasks())?;
         // A file may be damaged while it is trained from.
@@ -113,16 +114,20 @@ impl<'r> Run<'r, '_> {
                 mine && phase.phase.plan.use_of(n) != Use::Frozen
                     && self.model.params().find(n).is_some_and(|p| p.role.learned())
             };
-            let mut sum = Gradients::new(self.model.params(), wanted);
-            for (streams, rows) in fetched.iter().zip(&rows) {
-                let (loss, g) = self.gradients(phase, update, (streams, rows), progress, &sum.empty_like())?;
-                sum.add_scaled(&g, share)?;
-                total += loss * share;
+            let places = Gradients::new(self.model.params(), wanted);
+            let batches = Batches { fetched: &fetched, shares: &rows, progress };
+            let (loss, mut sum) = self.gradients(phase, update, &batches, &places, true)?;
+            total += loss;
+            let optimiser = update.optimiser.as_deref().unwrap_or(&*self.recipe.optimiser);
+            if let Some(ascent) = optimiser.ascent() {
+                let before = climb(self.model.params(), &sum, ascent)?;
+                let there = self.gradients(phase, update, &batches, &places, false);
+                put(self.model.params(), &before)?;
+                sum = there?.1;
             }
             if let Some(limit) = self.recipe.clip_norm {
                 clip(&mut sum, limit)?;
             }
-            let optimiser = update.optimiser.as_deref().unwrap_or(&*self.recipe.optimiser);
             let (params, plan, lr) = (self.model.params(), &phase.phase.plan, optimiser.lr() * factor);
             Applied { params, plan, optimiser, update: &update.name, lr }.apply(&sum, &mut self.optimiser)?;
         }
@@ -135,57 +140,102 @@ impl<'r> Run<'r, '_> {
         Ok(total)
     }
 
-    /// The gradients of one update over one batch of every stream.
+    /// The loss and the gradients of one update, averaged over the batches that the step accumulates.
     fn gradients(
         &self,
         phase: &PhaseRun<'_>,
         update: &Update,
-        (streams, shares): (&BTreeMap<String, Fetched<'_>>, &Shares),
-        progress: Progress,
+        batches: &Batches<'_>,
         places: &Gradients,
+        first_pass: bool,
     ) -> Result<(f64, Gradients)> {
-        let _recording = Recording::start()?;
-        let mut cx = TrainStep {
-            network: &phase.network,
-            strategy: phase.strategy,
-            tasks: self.model.tasks(),
-            params: self.model.params(),
-            streams,
-            shares,
-            prefix: phase.prefix,
-            taps: &phase.taps,
-            progress,
-            step: self.at.total_steps,
-            seeds: self.model.parts.seeds,
-            done: BTreeMap::new(),
-        };
-        let terms = phase.strategy.terms(update, &mut cx)?;
-        let mut total = None;
-        let mut apart = Vec::new();
-        for Term { name, weight, value } in &terms {
-            let weighted = (value * *weight)?;
-            let number = scalar(&weighted)?;
-            if !number.is_finite() {
-                return Err(Error::diverged(format!("the loss `{name}`"), number));
-            }
-            if phase.strategy.combines() {
+        let weighting = phase.strategy.weighting();
+        let combines = weighting.as_ref().is_some_and(|w| w.combines());
+        let share = 1.0 / batches.fetched.len().max(1) as f64;
+        let (mut total, mut sum, mut apart) = (0.0, places.clone(), Vec::<(TermInfo, Gradients)>::new());
+        for (streams, shares) in batches.fetched.iter().zip(batches.shares) {
+            let _recording = Recording::start()?;
+            let mut cx = TrainStep {
+                network: &phase.network,
+                strategy: phase.strategy,
+                tasks: self.model.tasks(),
+                params: self.model.params(),
+                streams,
+                shares,
+                prefix: phase.prefix,
+                taps: &phase.taps,
+                progress: batches.progress,
+                step: self.at.total_steps,
+                seeds: self.model.parts.seeds,
+                first_pass,
+                done: BTreeMap::new(),
+            };
+            let terms = self.terms(phase, update, weighting.as_deref(), &mut cx)?;
+            let mut loss = None;
+            for term in &terms {
+                let weighted = (&term.value * term.weight)?;
+                let number = scalar(&weighted)?;
+                if !number.is_finite() {
+                    return Err(Error::diverged(format!("the loss `{}`", term.name), number));
+                }
+                total += number * share;
+                if !combines {
+                    loss = Some(loss.map_or_else(|| Ok(weighted.clone()), |sum: Tensor| sum + &weighted)?);
+                    continue;
+                }
                 let mut g = places.clone();
                 backward(&weighted, &mut g)?;
-                apart.push(g);
+                let known = apart.iter_mut().find(|(info, _)| info.name == term.name && info.stream == term.stream);
+                if let Some((info, all)) = known {
+                    info.loss += number * share;
+                    all.add_scaled(&g, share)?;
+                } else {
+                    let (name, task, stream) = (term.name.clone(), term.task.clone(), term.stream.clone());
+                    g.scale(share)?;
+                    apart.push((TermInfo { name, task, stream, loss: number * share }, g));
+                }
             }
-            total = Some(match total {
-                None => (number, weighted),
-                Some((n, t)) => (n + number, (t + weighted)?),
-            });
+            if let Some(loss) = loss {
+                let mut g = places.clone();
+                backward_last(&loss, &mut g)?;
+                sum.add_scaled(&g, share)?;
+            }
         }
-        let (number, loss) =
-            total.ok_or_else(|| Error::contract(format!("update `{}` has no loss term", update.name)))?;
-        if phase.strategy.combines() {
-            return Ok((number, phase.strategy.combine(apart, &cx as &dyn Step)?));
+        match weighting.filter(|_| combines) {
+            None => Ok((total, sum)),
+            Some(weighting) => {
+                let seeds = self.model.parts.seeds.child(&format!("step/{}", self.at.total_steps));
+                let cx = CombineCx { params: self.model.params(), progress: batches.progress, seeds };
+                Ok((total, weighting.combine(apart, &cx)?))
+            }
         }
-        let mut g = places.clone();
-        backward_last(&loss, &mut g)?;
-        Ok((number, g))
+    }
+
+    /// The terms of the loss of one batch: the supervised ones, then those of the strategy, weighed.
+    fn terms(
+        &self,
+        phase: &PhaseRun<'_>,
+        update: &Update,
+        weighting: Option<&dyn Weighting>,
+        cx: &mut TrainStep<'_>,
+    ) -> Result<Vec<Term>> {
+        let streams = match phase.strategy.supervises(update) {
+            Supervise::Labelled => self.data.labelled.keys().cloned().collect(),
+            Supervise::Streams(names) => names,
+            Supervise::Nothing => Vec::new(),
+        };
+        let mut terms = Vec::new();
+        for stream in streams {
+            terms.extend(cx.supervised(&stream)?);
+        }
+        terms.extend(phase.strategy.terms(update, cx)?);
+        if terms.is_empty() {
+            return Err(Error::contract(format!("update `{}` has no loss term", update.name)));
+        }
+        if let Some(weighting) = weighting {
+            weighting.weigh(&mut terms, cx)?;
+        }
+        Ok(terms)
     }
 
     /// The batch of every stream that belongs to batch `index` of the main stream's epoch; shorter streams go round.
@@ -201,6 +251,33 @@ impl<'r> Run<'r, '_> {
         };
         streams(self.data).map(fetched).collect()
     }
+}
+
+/// The batches that one optimiser step accumulates.
+struct Batches<'a> {
+    /// Of every stream, by name.
+    fetched: &'a [BTreeMap<String, Fetched<'a>>],
+    shares: &'a [Shares],
+    progress: Progress,
+}
+
+/// Moves the weights uphill along their gradients; returns them as they were. Foret et al. 2021, "Sharpness-Aware
+/// Minimization"; with [`Ascent::adaptive`] each weight by its own size, Kwon et al. 2021, "ASAM".
+fn climb(params: &Params, gradients: &Gradients, ascent: Ascent) -> Result<BTreeMap<String, Tensor>> {
+    let mut directions = Gradients::default();
+    for (name, g) in gradients.iter() {
+        directions.set(name, if ascent.adaptive { (g * params.get(name)?.view().abs()?)? } else { g.clone() });
+    }
+    // PyTorch implementations add 1e-12 so that gradients of 0 stay where they are.
+    let factor = ascent.rho / (directions.norm()? + 1e-12);
+    let mut before = BTreeMap::new();
+    for (name, direction) in directions.iter() {
+        let value = params.get(name)?.view().copy()?;
+        let direction = if ascent.adaptive { (direction * value.abs()?)? } else { direction.clone() };
+        params.set(name, &(&value + (direction * factor)?)?)?;
+        before.insert(name.to_owned(), value);
+    }
+    Ok(before)
 }
 
 /// Where a stream stands when the main one, of `batches` an epoch, has shown so many batches of this phase: its epoch

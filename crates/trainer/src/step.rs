@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use transplant_core::{
@@ -19,7 +20,7 @@ pub(crate) type Shares = BTreeMap<(String, String), f64>;
 pub(crate) struct TrainStep<'a> {
     pub(crate) network: &'a Network,
     pub(crate) strategy: &'a dyn Strategy,
-    pub(crate) tasks: &'a BTreeMap<String, std::sync::Arc<dyn Task>>,
+    pub(crate) tasks: &'a BTreeMap<String, Arc<dyn Task>>,
     pub(crate) params: &'a Params,
     pub(crate) streams: &'a BTreeMap<String, Fetched<'a>>,
     pub(crate) shares: &'a Shares,
@@ -29,6 +30,8 @@ pub(crate) struct TrainStep<'a> {
     /// Steps over all phases.
     pub(crate) step: u64,
     pub(crate) seeds: Seeds,
+    /// Whether the batches are gone through for the first time in this step.
+    pub(crate) first_pass: bool,
     pub(crate) done: BTreeMap<String, Rc<Forward>>,
 }
 
@@ -40,6 +43,7 @@ impl TrainStep<'_> {
     fn context(&self, stream: &str, rows: &[u64]) -> Ctx {
         let mut cx = Ctx::new(Mode::Train, stream, self.step, rows, self.seeds);
         cx.taps.clone_from(self.taps);
+        cx.updates_statistics = self.first_pass;
         cx
     }
 
@@ -105,6 +109,7 @@ impl Step for TrainStep<'_> {
             return Err(Error::contract(format!("stream `{stream}` has no target that a task learns")));
         }
         for term in &mut terms {
+            term.stream = Some(stream.to_owned());
             let share = self.shares.get(&(stream.to_owned(), term.name.clone())).copied().unwrap_or(1.0);
             if share != 1.0 {
                 term.value = (&term.value * share)?;
@@ -114,14 +119,7 @@ impl Step for TrainStep<'_> {
     }
 
     fn losses(&self, forward: &Forward, targets: &Targets) -> Result<Vec<Term>> {
-        let mut terms = Vec::new();
-        for (name, task) in self.tasks {
-            let (Some(target), Some(outputs)) = (targets.get(task.target()), forward.outputs.get(name)) else {
-                continue;
-            };
-            terms.push(Term::new(name, mean_over_known(&task.loss(outputs, target)?, target)?));
-        }
-        Ok(terms)
+        losses(self.tasks, forward, targets)
     }
 
     fn params(&self) -> &Params {
@@ -139,6 +137,22 @@ impl Step for TrainStep<'_> {
     fn ctx(&self) -> Ctx {
         self.context("", &[])
     }
+}
+
+/// The supervised loss of every task whose target is there, a term each.
+pub(crate) fn losses(
+    tasks: &BTreeMap<String, Arc<dyn Task>>,
+    forward: &Forward,
+    targets: &Targets,
+) -> Result<Vec<Term>> {
+    let mut terms = Vec::new();
+    for (name, task) in tasks {
+        let (Some(target), Some(outputs)) = (targets.get(task.target()), forward.outputs.get(name)) else {
+            continue;
+        };
+        terms.push(Term::of_task(name, mean_over_known(&task.loss(outputs, target)?, target)?));
+    }
+    Ok(terms)
 }
 
 /// The mean of a loss over the rows whose target is known; 0 when none is.

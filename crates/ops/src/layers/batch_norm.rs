@@ -72,6 +72,9 @@ impl BatchNorm2d {
             return Ok(crate::batch_norm_frozen(x, &self.weight, &self.bias, &mean, &var, self.eps, after)?);
         }
         let (y, batch) = crate::batch_norm(x, &self.weight, &self.bias, self.eps, after)?;
+        if !cx.updates_statistics {
+            return Ok(y);
+        }
         for (running, new) in [(&self.mean, &batch.mean), (&self.var, &batch.var)] {
             running.set(&((running.get() * (1.0 - self.momentum))? + (new * self.momentum)?)?)?;
         }

@@ -193,11 +193,11 @@ impl Session<'_> {
         let parts = &ready.parts;
         let mut data = Data::target(Loader::train(&parts.train, self.loader(ready))?);
         data.validation = parts.validation.as_ref().map(|v| Loader::validation(v, self.loader(ready))).transpose()?;
-        for stream in ready.components.strategy.needs().unlabelled {
+        for stream in ready.components.strategy.needs().unlabelled() {
             // Streams with as many rows as another are not shuffled alike. The labelled one has the seeds of the cell.
             let seeds = seeds(&ready.cell).child(&format!("stream/{stream}"));
             let options = LoaderOptions { seeds, ..self.loader(ready) };
-            data.unlabelled.insert(stream, Loader::unlabelled(&parts.unlabelled, options)?);
+            data.unlabelled.insert(stream.to_owned(), Loader::unlabelled(&parts.unlabelled, options)?);
         }
         Ok(data)
     }
@@ -284,7 +284,7 @@ impl Session<'_> {
         let folder = self.folder.cell(&cell.id);
         let measures = &ready.components.measures;
         let validation = parts.validation_rows().len();
-        let unlabelled = !ready.components.strategy.needs().unlabelled.is_empty();
+        let unlabelled = ready.components.strategy.needs().unlabelled().next().is_some();
         let rows = [
             ("pool", parts.train.dataset().roles().pool.len()),
             ("train", parts.train.rows().len()),

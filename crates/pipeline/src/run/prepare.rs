@@ -391,7 +391,7 @@ fn check_merged(upstream: &Ready, shape: &Shape) -> Result<()> {
 /// There are rows for the streams without labels that a strategy needs.
 fn check_unlabelled(cell: &Cell, components: &Components, parts: &Parts) -> Result<()> {
     let needs = components.strategy.needs();
-    match needs.unlabelled.first().filter(|_| parts.unlabelled.rows().is_empty()) {
+    match needs.unlabelled().next().filter(|_| parts.unlabelled.rows().is_empty()) {
         Some(stream) => {
             let message = format!("needs rows without labels for the stream `{stream}`, and there are none");
             let help =

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Field, HIDDEN, HeadFit, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy,
-    Until, Use, epochs_of,
+    Field, HIDDEN, HeadFit, Invalid, Labels, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds,
+    Strategy, Until, Use, epochs_of,
 };
 use transplant_trainer::{Model, Parts, frozen_stages};
 
@@ -149,14 +149,22 @@ fn phase_shape(model: &Model, phase: &Phase, needs: &Needs) -> PhaseShape {
 /// The streams of a step in words: its labelled rows are one, `target`, and each unlabelled stream is its rows without
 /// labels.
 fn streams(needs: &Needs) -> Result<Vec<String>, Invalid> {
-    needs.check_streams()?;
-    let labelled = needs.labelled_streams();
-    if let Some(other) = labelled.iter().find(|s| *s != TARGET) {
-        let e = Invalid::new(format!("needs a labelled stream `{other}`, and a step has one, `{TARGET}`"));
-        return Err(e.help("streams without labels may have any other name"));
+    let mut all = vec![format!("{TARGET} (labelled)")];
+    for stream in &needs.streams {
+        match (stream.labels, stream.name.as_str()) {
+            (Labels::Learned, TARGET) => {}
+            (Labels::Learned, other) => {
+                let e = Invalid::new(format!("needs a labelled stream `{other}`, and a step has one, `{TARGET}`"));
+                return Err(e.help("streams without labels may have any other name"));
+            }
+            (Labels::None, TARGET) => {
+                let e = Invalid::new(format!("needs the stream `{TARGET}` without labels, and it has them"));
+                return Err(e.help("give the unlabelled stream a name of its own"));
+            }
+            (Labels::None, other) => all.push(format!("{other} (unlabelled)")),
+        }
     }
-    let labelled = labelled.iter().map(|s| format!("{s} (labelled)"));
-    Ok(labelled.chain(needs.unlabelled.iter().map(|s| format!("{s} (unlabelled)"))).collect())
+    Ok(all)
 }
 
 /// What a model is made of.
