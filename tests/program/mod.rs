@@ -17,6 +17,7 @@ mod resume;
 mod run;
 mod run_folder;
 mod same_bytes;
+mod sources;
 mod streams;
 mod test_rows;
 mod weights;

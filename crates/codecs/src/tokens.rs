@@ -51,6 +51,21 @@ impl Tokenizer {
         !self.empty.contains(&token)
     }
 
+    /// The pieces with their numbers, by number.
+    pub fn pieces(&self) -> Vec<(u32, String)> {
+        let mut all: Vec<_> = self.whole.get_vocab(true).into_iter().map(|(piece, number)| (number, piece)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// All rules as JSON in one form, whatever form the file had: where texts are cut off is not among them.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn rules(&self) -> Result<String, String> {
+        self.whole.to_string(false).map_err(|e| format!("its rules cannot be written: {e}"))
+    }
+
     /// How many tokens all of a text has, those that mark start and end included.
     ///
     /// # Errors

@@ -59,6 +59,18 @@ impl Columns {
         }
     }
 
+    /// What each value of a vector is: `age`, `age is missing`, `colour = red`. Empty for texts.
+    pub fn values(&self) -> Vec<String> {
+        let Self::Vector { numbers, categories, .. } = self else { return Vec::new() };
+        let number = |c: &NumberColumn| {
+            let missing = c.fill.map(|_| format!("{} is missing", c.name));
+            std::iter::once(c.name.clone()).chain(missing)
+        };
+        let category = |c: &CategoryColumn| c.levels.iter().map(|level| format!("{} = {level}", c.name)).collect();
+        let categories = categories.iter().map(category).collect::<Vec<Vec<String>>>().concat();
+        numbers.iter().flat_map(number).chain(categories).collect()
+    }
+
     /// The words of CSV and TSV that are missing values.
     pub fn missing(&self) -> &[String] {
         let (Self::Text { missing, .. } | Self::Vector { missing, .. }) = self;
@@ -74,5 +86,14 @@ mod tests {
     fn columns_are_named_in_order() {
         let read_by_training = Columns::Text { columns: vec!["title".into(), "text".into()], missing: vec!["".into()] };
         assert_eq!(read_by_training.names(), ["title", "text"]);
+    }
+
+    #[test]
+    fn each_value_has_a_name() {
+        let numbers = [("b", None), ("a", Some(0.0))].map(|(name, fill)| NumberColumn { name: name.into(), fill });
+        let levels = vec!["blue".into(), "red".into()];
+        let categories = vec![CategoryColumn { name: "c".into(), levels }];
+        let columns = Columns::Vector { numbers: numbers.into(), categories, missing: Vec::new() };
+        assert_eq!(columns.values(), ["b", "a", "a is missing", "c = blue", "c = red"]);
     }
 }

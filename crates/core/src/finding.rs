@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Something about a data set, its splits or a step that is probably not meant, or that leaves data out.
+/// Something about a data set, its splits, a step, or how its inputs differ from what the source of a step learned from,
+/// that is probably not meant, or that leaves data out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind of thing it is.
@@ -67,6 +68,20 @@ pub enum FindingKind {
     UnusedOptions,
     /// Texts of which the network is given no word that it knows.
     TextsWithoutWords,
+    /// The columns that the network a step starts from learned from, in another order.
+    OtherColumnOrder,
+    /// Other columns, or other levels of a category, where that network had its own.
+    OtherColumns,
+    /// Tokens whose numbers stand for other pieces than in that network's embedding.
+    OtherVocabulary,
+    /// The same pieces, which other rules make of a text.
+    OtherTokenRules,
+    /// Values on another scale than those that network learned from.
+    OtherScale,
+    /// Pixels as they are, for a network of which nobody says how its pixels were normalised.
+    UnknownScale,
+    /// Pictures of another size, or cut otherwise, than those that network learned from.
+    OtherFrame,
 }
 
 /// How much a finding matters.
@@ -97,7 +112,9 @@ impl FindingKind {
     /// How much findings of this kind matter.
     pub fn severity(self) -> Severity {
         match self {
-            Self::OneClass | Self::NothingLearnedIsTested => Severity::Error,
+            Self::OneClass | Self::NothingLearnedIsTested | Self::OtherColumnOrder | Self::OtherVocabulary => {
+                Severity::Error
+            }
             Self::MergedNumbers
             | Self::ClassWithoutTestRows
             | Self::UnusedClasses

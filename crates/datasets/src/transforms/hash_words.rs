@@ -6,8 +6,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use transplant_core::{
-    Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx, words,
+    Acts, BuildCx, Component, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx, Vocabulary, words,
 };
 
 use super::texts::{each_text, has_known_tokens, of_each_text, token_schema};
@@ -82,6 +83,13 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 impl Transform for HashWords {
     fn schema(&self, inputs: &Schema) -> Result<Schema> {
         token_schema(inputs, self.length(), self.0.buckets + 1)
+    }
+
+    fn vocabulary(&self) -> Result<Option<Vocabulary>> {
+        let (buckets, ngrams) = (self.0.buckets, self.0.ngrams);
+        let name = format!("`hash_words` with {buckets} buckets");
+        let hash = |text: &str| Sha256::digest(text.as_bytes()).into();
+        Ok(Some(Vocabulary { pieces: hash(&name), rules: hash(&format!("{ngrams} words")), name }))
     }
 
     fn limit(&self) -> Option<TextLimit> {
@@ -177,6 +185,16 @@ mod tests {
         let cx = TransformCx { rows: &[0, 1, 2, 3], epoch: 0, seeds: transplant_core::Seeds::new(1) };
         let made = t.apply(batch(&["a b c d", "\u{1f600}\u{1f600}", "", "?! x"]), &cx)?;
         assert_eq!(t.has_words(&made)?, [true, false, false, true]);
+        Ok(())
+    }
+
+    #[test]
+    fn buckets_make_the_vocabulary() -> Result<()> {
+        let of = |o| build::<HashWords>(o)?.vocabulary().map(Option::unwrap);
+        let first = of(json!({"buckets": 10}))?;
+        assert_eq!(of(json!({"buckets": 10, "max_words": 3}))?, first);
+        assert_ne!(of(json!({"buckets": 11}))?.pieces, first.pieces);
+        assert_ne!(of(json!({"buckets": 10, "ngrams": 2}))?.rules, first.rules);
         Ok(())
     }
 

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use transplant_assets::{Role, Store, find};
 use transplant_codecs::tokens::Tokenizer;
 use transplant_core::{
     Acts, BuildCx, Carried, Component, Error, Invalid, Plugins, Result, Schema, TextLimit, Transform, TransformCx,
+    Vocabulary,
 };
 
 use super::texts::{each_text, has_known_tokens, of_each_text, token_schema};
@@ -69,6 +71,14 @@ impl Transform for Tokenise {
     fn carried(&self) -> Option<Carried> {
         let name = "tokenizer.json".to_owned();
         Some(Carried { option: "path", name, content: self.content.clone() })
+    }
+
+    fn vocabulary(&self) -> Result<Option<Vocabulary>> {
+        let rules = self.rules.rules().map_err(Error::contract)?;
+        let pieces = self.rules.pieces();
+        let hash = |text: &str| Sha256::digest(text.as_bytes()).into();
+        let name = format!("{} pieces of a `tokenizer.json`", pieces.len());
+        Ok(Some(Vocabulary { name, pieces: hash(&format!("{pieces:?}")), rules: hash(&rules) }))
     }
 
     fn limit(&self) -> Option<TextLimit> {
@@ -186,6 +196,20 @@ mod tests {
             let t = build::<Tokenise>(json!({"path": own("tokenizer.json"), "max_tokens": max_tokens}))?;
             assert_eq!(t.lengths(&batch(&texts))?, whole, "cut off at {max_tokens}, counted whole");
         }
+        let first = build::<Tokenise>(json!({"path": own("tokenizer.json")}))?.vocabulary()?.unwrap();
+        assert!(first.name.ends_with("pieces of a `tokenizer.json`"), "{}", first.name);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.json");
+        let mut rules: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(own("tokenizer.json")).unwrap()).unwrap();
+        let mut changed = |edit: &dyn Fn(&mut serde_json::Value)| {
+            edit(&mut rules);
+            std::fs::write(&path, rules.to_string()).unwrap();
+            build::<Tokenise>(json!({"path": path, "max_tokens": 9})).unwrap().vocabulary().unwrap().unwrap()
+        };
+        assert_eq!(changed(&|r| r["padding"] = serde_json::Value::Null), first, "where it is cut off does not count");
+        let other = changed(&|r| r["normalizer"] = serde_json::Value::Null);
+        assert!(other.pieces == first.pieces && other.rules != first.rules);
         assert!(fault::<Tokenise>(json!({"path": own("expected.json")})).contains("no rules for tokens"));
         assert!(fault::<Tokenise>(json!({"asset": "efficientnet_lite0"})).contains("has no tokenizer"));
         assert!(fault::<Tokenise>(json!({"asset": "all_minilm"})).contains("asset: there is no asset"));

@@ -77,7 +77,8 @@ pub(crate) struct StepSection {
     /// step.
     #[schemars(with = "Option<Named<dyn Architecture>>")]
     pub(crate) backbone: Option<Spec<dyn Architecture>>,
-    /// Names of tasks; left out: those of the step in `from`, otherwise all.
+    /// Names of tasks; left out: those of the step in `from`, otherwise all, ordered by name. Rows are drawn by the
+    /// classes of the first, and the step is judged by its first metric.
     pub(crate) tasks: Option<Vec<String>>,
     /// How knowledge is moved: a name from `strategies`, a tag, a table with `type`, or a list of these, which compose.
     #[schemars(with = "NamedOrMany<dyn Strategy>")]

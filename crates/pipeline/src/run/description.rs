@@ -1,6 +1,6 @@
 //! What is known of weights beside their tensors: how inputs were prepared, the names of the classes, the network. An
-//! export of ours tells it in its file; a folder of timm or transformers, a repository and the catalogue tell it beside
-//! the file.
+//! export of ours tells it in its file, a run of ours in `model.json` beside it; a folder of timm or transformers, a
+//! repository and the catalogue tell it beside the file, too.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,10 @@ use crate::decimal;
 
 /// The entry of an export's metadata that holds its manifest.
 pub(super) const MANIFEST: &str = "manifest";
+/// The transform that brings pixels to the scale of weights.
+pub(super) const NORMALISE: &str = "normalise";
+/// The transform that makes the tokens of weights.
+pub(super) const TOKENISE: &str = "tokenise";
 
 /// How the pixels were brought to a scale that weights learned from.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +34,15 @@ pub(super) enum Pixels {
         /// What the rest is divided by.
         std: Vec<f64>,
     },
+}
+
+impl Pixels {
+    /// That of pixels which pass through these transforms.
+    pub(super) fn after(transforms: &[Spec<dyn Transform>]) -> Self {
+        let Some(normalise) = transforms.iter().find(|t| t.tag == NORMALISE) else { return Self::Plain };
+        let numbers = |key| normalise.options.get(key).and_then(numbers).unwrap_or_default();
+        Self::Normalised { mean: numbers("mean"), std: numbers("std") }
+    }
 }
 
 /// What is known of weights beside their tensors.
@@ -51,7 +64,7 @@ impl Description {
     /// Of weights of the catalogue.
     pub(super) fn of_asset(asset: &Asset) -> Self {
         let list = asset.classes.as_deref().and_then(classes).unwrap_or_default();
-        let tokenizer = asset.file(Role::Tokenizer).map(|_| Spec::new("tokenise").with("asset", asset.name.clone()));
+        let tokenizer = asset.file(Role::Tokenizer).map(|_| Spec::new(TOKENISE).with("asset", asset.name.clone()));
         Self {
             pixels: asset.image.as_ref().map(pixels).unwrap_or_default(),
             tokenizer,
@@ -62,15 +75,10 @@ impl Description {
 
     /// Of an export, by the manifest in its metadata; its tokenizer, if it has one, lies in `folder`.
     pub(super) fn of_manifest(manifest: Manifest, folder: &Path) -> Self {
-        let normalise = manifest.transforms.iter().find(|t| t.tag == "normalise");
-        let numbers = |key| normalise.and_then(|t| numbers(t.options.get(key)?)).unwrap_or_default();
-        let pixels = match normalise {
-            None => Pixels::Plain,
-            Some(_) => Pixels::Normalised { mean: numbers("mean"), std: numbers("std") },
-        };
+        let pixels = Pixels::after(&manifest.transforms);
         let rules = folder.join("tokenizer.json");
         let same = || manifest.files.get("tokenizer.json") == hash::of_file(&rules).ok().as_ref();
-        let tokenizer = manifest.transforms.iter().find(|t| t.tag == "tokenise").filter(|_| rules.is_file() && same());
+        let tokenizer = manifest.transforms.iter().find(|t| t.tag == TOKENISE).filter(|_| rules.is_file() && same());
         let tokenizer = tokenizer.map(|t| t.clone().with("path", rules.to_string_lossy().into_owned()));
         let target = manifest.targets.values().find_map(|f| match f {
             Field::Class { names } => Some(names.clone()),
@@ -94,7 +102,7 @@ impl Description {
         let heads = config.as_ref().and_then(|c| c["num_attention_heads"].as_u64().or(c["n_heads"].as_u64()));
         Self {
             pixels: image.unwrap_or_default(),
-            tokenizer: rules.map(|path| Spec::new("tokenise").with("path", path)),
+            tokenizer: rules.map(|path| Spec::new(TOKENISE).with("path", path)),
             classes: config.as_ref().and_then(class_names).unwrap_or_default(),
             manifest: None,
             attention_heads: heads,
@@ -164,7 +172,7 @@ pub(super) fn normalise(mean: &[f64], std: &[f64], channels: usize) -> Spec<dyn 
         true => v.to_vec(),
         false => vec![decimal((v.iter().sum::<f64>() / v.len() as f64) as f32)],
     };
-    Spec::new("normalise").with("mean", json!(of_channels(mean))).with("std", json!(of_channels(std)))
+    Spec::new(NORMALISE).with("mean", json!(of_channels(mean))).with("std", json!(of_channels(std)))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use form::{Form, Library};
 /// The file of the weights in a folder.
 pub(super) const WEIGHTS: &str = super::file_names::MODEL_WEIGHTS;
 /// All files that a folder can have beside the weights.
-const BESIDE: [&str; 6] =
+pub(super) const BESIDE: [&str; 6] =
     ["config.json", "README.md", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "transplant_text.py"];
 
 /// What was written.

@@ -26,6 +26,7 @@ mod layout;
 mod leaks;
 mod ledger;
 mod lock;
+mod meaning;
 mod overview;
 mod parts;
 mod predict;

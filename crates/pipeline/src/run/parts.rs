@@ -25,7 +25,8 @@ pub struct Components {
     pub recipe: Recipe,
     /// All metrics by the name they have in the summary.
     pub measures: BTreeMap<String, Measure>,
-    /// The metric by which the cell is judged: the first of its first task.
+    /// The metric by which the cell is judged: the first of the task that the step names first, or of the next that has
+    /// one.
     pub main_metric: Option<String>,
 }
 
@@ -83,6 +84,16 @@ fn strategy(cell: &Cell, cx: &BuildCx<'_>) -> Result<Arc<dyn Strategy>> {
     Ok(transplant_strategies::compose(all).map_err(at("strategy"))?.into())
 }
 
+/// Tasks with their names, that which the step names first before the others: it decides by what the step is judged.
+pub(super) fn in_order<'t, T>(
+    cell: &Cell,
+    tasks: &'t BTreeMap<String, T>,
+) -> impl Iterator<Item = (&'t String, &'t T)> {
+    let first = cell.first_task.as_ref().and_then(|name| tasks.get_key_value(name));
+    let is_first = move |name: &String| first.is_some_and(|(first, _)| first == name);
+    first.into_iter().chain(tasks.iter().filter(move |(name, _)| !is_first(name)))
+}
+
 type Measures = (BTreeMap<String, Measure>, Option<String>);
 
 fn measures(
@@ -98,7 +109,7 @@ fn measures(
         main.get_or_insert_with(|| name.clone());
         out.insert(name, Measure { task: task.clone(), metric });
     };
-    for (name, task) in tasks {
+    for (name, task) in in_order(cell, tasks) {
         task.metrics().into_iter().for_each(|m| add(name, m));
     }
     for (i, spec) in cell.metrics.iter().enumerate() {

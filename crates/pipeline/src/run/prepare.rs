@@ -9,8 +9,8 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde_json::json;
 use transplant_core::{
-    BuildCx, Error, FindingKind, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec, StreamNeed,
-    Transform,
+    BuildCx, Error, Finding, FindingKind, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec,
+    StreamNeed, Transform,
 };
 use transplant_datasets::Parts;
 
@@ -20,6 +20,7 @@ use super::device;
 use super::findings::{self, PipelineFinding, Subject};
 use super::folder::Folder;
 use super::hash;
+use super::meaning::Meaning;
 use super::overview::fields;
 use super::parts::{self, Components};
 use super::predictions::Datasets;
@@ -137,6 +138,7 @@ pub fn prepare<'a>(
             let section = format!("datasets.{}", stream.dataset());
             prepared.find(&ready, stream, &mut known).map_err(|e| locate(e.under(&section)))?;
         }
+        prepared.compare_with_source(&ready, &mut known).map_err(|e| pipeline.locate_in(cell, e))?;
         prepared.cells.push(ready);
     }
     let cells: Vec<_> = prepared.cells.iter().map(|ready| (&ready.cell, &prepared.shapes[ready.shape])).collect();
@@ -165,6 +167,8 @@ struct Known {
     looked_through: BTreeSet<String>,
     /// The same with the rows that are learned from: those whose scales were compared.
     scales_compared: BTreeSet<String>,
+    /// Data sets whose inputs were compared with those of a source, with all that decides what they stand for.
+    compared: BTreeSet<String>,
 }
 
 impl Ready {
@@ -461,12 +465,49 @@ impl Prepared<'_> {
             if finding.severity() == Severity::Error && ready.components.tasks.len() == 1 {
                 return Err(Invalid::new(finding.message).into());
             }
-            let found = PipelineFinding::new(Subject::Dataset(name.to_owned()), finding);
-            if !self.findings.contains(&found) {
-                self.findings.push(found);
-            }
+            self.tell(name, finding);
         }
         Ok(())
+    }
+
+    /// Adds what there is to tell of a cell's inputs beside those that its source learned from, once.
+    ///
+    /// # Errors
+    /// When what the network takes from the source is of no use to these inputs.
+    fn compare_with_source(&mut self, ready: &Ready, known: &mut Known) -> Result<()> {
+        let takes_nothing = self.shapes[ready.shape].stages.iter().all(|(_, numbers)| *numbers == 0);
+        let weights = ready.cell.weights.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
+        if takes_nothing || !ready.takes_weights() || (ready.from.is_none() && weights.is_none()) {
+            return Ok(());
+        }
+        let inputs = |r: &Ready| json!([r.cell.dataset(), r.spec().transforms, r.open().fitted_to]);
+        let upstream = ready.from.map(|i| &self.cells[i]);
+        let pair = json!([upstream.map(|u| (&u.cell.step, inputs(u))), ready.cell.weights, inputs(ready)]);
+        if !known.compared.insert(pair.to_string()) {
+            return Ok(());
+        }
+        let (source, theirs) = match (upstream, weights) {
+            (Some(u), _) => (format!("step `{}`", u.cell.step), Meaning::of_data(u.spec(), u.open())?),
+            (None, Some((name, weights))) => (format!("`{name}`"), weights.meaning(self.plugins)),
+            (None, None) => return Ok(()),
+        };
+        let ours = Meaning::of_data(ready.spec(), ready.open())?;
+        for finding in ours.beside(&ready.open().inputs, &source, &theirs) {
+            if finding.severity() == Severity::Error {
+                let message = format!("data set `{}`: {}", ready.cell.dataset(), finding.message);
+                return Err(Invalid::key("from", message).into());
+            }
+            self.tell(ready.cell.dataset(), finding);
+        }
+        Ok(())
+    }
+
+    /// Adds a finding about a data set, once.
+    fn tell(&mut self, dataset: &str, finding: Finding) {
+        let found = PipelineFinding::new(Subject::Dataset(dataset.to_owned()), finding);
+        if !self.findings.contains(&found) {
+            self.findings.push(found);
+        }
     }
 
     /// What was found about a data set.
@@ -490,11 +531,11 @@ impl Prepared<'_> {
         ready.from.map(|i| &self.cells[i].cell.step).or(ready.cell.weights.as_ref()).map(String::as_str)
     }
 
-    /// What to tell of the pretrained weights that a cell starts from.
+    /// What to tell of the network of the pretrained weights that a cell starts from.
     pub(crate) fn warnings_of(&self, ready: &Ready) -> Vec<String> {
         let weights = ready.root.as_ref().and_then(|name| Some((name, self.weights.get(name)?)));
-        let data = (ready.cell.dataset(), ready.spec(), &**ready.open());
-        weights.map_or_else(Vec::new, |(name, w)| w.warnings(name, &ready.cell.backbone, data))
+        let weights = weights.filter(|_| ready.takes_weights());
+        weights.map_or_else(Vec::new, |(name, w)| w.other_network(name, &ready.cell.backbone).into_iter().collect())
     }
 
     fn key(&self, cell: &Cell, streams: &[ReadyStream], tests: &[ReadyTest], upstream: Option<&str>) -> Result<String> {
@@ -590,7 +631,10 @@ fn check_tested(tests: &[ReadyTest]) -> Result<()> {
     if let Some(test) = tests.iter().find(|t| t.rows.rows().is_empty()) {
         let key = if test.name == TEST { "test".to_owned() } else { format!("tests.{}", test.name) };
         let e = Invalid::key(&key, format!("data set `{}` has no test part of its own", test.dataset));
-        let help = format!("set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`", test.dataset);
+        let help = format!(
+            "set `datasets.{0}.test` to a share of the rows, or `datasets.{0}.folds`; `test = false` in the step tests nothing",
+            test.dataset
+        );
         return Err(e.help(help).into());
     }
     Ok(())

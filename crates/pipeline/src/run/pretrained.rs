@@ -75,10 +75,13 @@ pub fn pretrained(name: &str, plugins: &Plugins, device: &Device) -> Result<Arte
 /// Loads an export, a file or a folder; `None` when it is none.
 ///
 /// # Errors
-/// When it is damaged, or its tokenizer is missing.
+/// When it is no file of safetensors, is damaged, or its tokenizer is missing.
 pub(super) fn exported(what: &Path, plugins: &Plugins, device: &Device) -> Result<Option<Artefact>> {
     let path = if what.is_dir() { what.join(WEIGHTS) } else { what.to_owned() };
-    let metadata = read_metadata(&path).unwrap_or_default();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let metadata = read_metadata(&path)?;
     let Some(text) = metadata.get(MANIFEST) else { return Ok(None) };
     let manifest: Manifest = serde_json::from_str(text).map_err(|e| Error::data(&path, None, e.to_string()))?;
     if manifest.schema > SCHEMA {

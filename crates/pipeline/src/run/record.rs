@@ -78,7 +78,8 @@ pub struct Record {
     /// The policies that chose on the validation part (early stopping, the best checkpoint or the like); empty where no
     /// step of training was made.
     pub chosen_by: Vec<String>,
-    /// The metric by which the cell is judged: the first of its first task.
+    /// The metric by which the cell is judged: the first of the task that its step names first, or of the next that has
+    /// one.
     pub main_metric: Option<String>,
     /// Test rows that the network has learned from.
     #[serde(default)]

@@ -137,6 +137,11 @@ fn card(done: &[Done<'_>]) -> String {
     let transduction = |r: &Record| {
         if r.unlabelled { "unlabelled rows of the pool, no test row".to_owned() } else { "none".to_owned() }
     };
+    let judged = |r: &Record| {
+        let metric = r.main_metric.clone().unwrap_or_else(|| "no metric".to_owned());
+        let first = r.cell.first_task.as_ref().filter(|_| r.cell.tasks.len() > 1);
+        first.map_or_else(|| metric.clone(), |task| format!("{metric}; `{task}` is the first of the step's tasks"))
+    };
     let tuned = "options are those of `pipeline.toml`, and no test row was used to choose anything here";
     let grouped = done.iter().any(|d| d.predictions.values().any(|p| !p.groups.is_empty()));
     let folds = first.dataset().and_then(|d| d.spec.folds);
@@ -168,6 +173,7 @@ fn card(done: &[Done<'_>]) -> String {
         }
     };
     let lines: Vec<(&str, String)> = vec![
+        ("judged by", set(&judged)),
         ("data set", set(&datasets)),
         ("labels", [Some(set(&budget)), before].into_iter().flatten().collect::<Vec<_>>().join("; ")),
         ("selection", by_strategy(done, &selection)),

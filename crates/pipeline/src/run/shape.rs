@@ -69,7 +69,7 @@ pub(crate) fn shape(
     let streams = streams(cell, &needs);
     c.architecture.features(inputs).map_err(at("backbone"))?;
     let parts = parts(c, inputs, targets, Params::blank(&Device::Cpu), Seeds::new(0));
-    let mut model = Model::new(parts).map_err(at("backbone"))?;
+    let mut model = Model::new(parts)?;
     // A network without weights is the same wherever it comes from.
     let blank = model.info().weights().all(|w| w.stage.is_none());
     if needs.source_required && source.is_none() && !blank {

@@ -5,26 +5,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde_json::{Value, json};
+use serde_json::json;
 use transplant_assets::{Asset, Clients, Role, Store, find};
 use transplant_backbones::weights::{self, WeightsFile};
 use transplant_core::{
-    Architecture, Error, Field, Frame, HIDDEN, Invalid, Load, Origin, Result, Schema, Spec, TEXT, Transform,
-    read_metadata,
+    Architecture, Error, Field, HIDDEN, Invalid, Load, Origin, Plugins, Result, Role as TensorRole, Schema, Spec, TEXT,
+    Transform, read_metadata,
 };
 use transplant_trainer::Model;
 
 use super::artefact::Manifest;
-use super::data::Opened;
-use super::description::{Description, MANIFEST, Pixels, normalise};
+use super::description::{Description, MANIFEST, NORMALISE, Pixels, normalise};
 use super::hash;
 use super::hub::OnHub;
+use super::layout::ModelLayout;
+use super::meaning::Meaning;
 use crate::at;
 use crate::resolved::{DatasetSpec, WeightsSpec};
 
 /// The beginning of the names of a model's backbone.
 pub(super) const BACKBONE: &str = "backbone.";
-const NORMALISE: &str = "normalise";
 
 /// Pretrained weights whose file has been read.
 pub struct OpenWeights {
@@ -57,7 +57,9 @@ impl OpenWeights {
         };
         let file = weights::read(&path, spec.key.as_deref()).map_err(at(key))?;
         let file = file.leave_out(spec.leave_out.as_deref().unwrap_or_default())?;
-        let about = match (asset, on_hub, exported(&path)) {
+        let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
+        let ours = exported(&path).map_or_else(|| of_run(&path, &hash), |about| Ok(Some(about))).map_err(at(key))?;
+        let about = match (asset, on_hub, ours) {
             (Some(asset), ..) => Description::of_asset(asset),
             (None, _, Some(about)) => about,
             (None, Some(on_hub), None) => on_hub.about,
@@ -65,7 +67,6 @@ impl OpenWeights {
         };
         let licence = asset.map(|a| a.licence.clone()).or_else(|| spec.licence.clone());
         let licence = licence.or_else(|| Some(about.manifest.as_ref()?.licences.join("; ")).filter(|l| !l.is_empty()));
-        let hash = known.map_or_else(|| hash::of_file(&path), Ok).map_err(at(key))?;
         if let Some(wanted) = spec.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&hash)) {
             let message = format!("{} has the SHA-256 {hash}, and {wanted} is wanted", path.display());
             return Err(Invalid::key("sha256", message).into());
@@ -82,10 +83,7 @@ impl OpenWeights {
 
     /// What decides of the weights what is learned from them: the file, and the names of classes that stand beside it.
     pub(crate) fn key(&self) -> Result<String> {
-        match self.about.manifest.is_some() || self.about.classes.is_empty() {
-            true => Ok(self.hash.clone()),
-            false => hash::of_value(&json!([self.hash, self.about.classes])),
-        }
+        hash::of_value(&json!([self.hash, self.about.classes]))
     }
 
     /// The transforms that bring the inputs of a data set to the form in which the weights know them, where the file
@@ -124,29 +122,15 @@ impl OpenWeights {
         }
     }
 
-    /// What to tell of the weights when a network of this description starts from them, on a data set.
-    pub(crate) fn warnings(
-        &self,
-        name: &str,
-        network: &Spec<dyn Architecture>,
-        (dataset, spec, open): (&str, &DatasetSpec, &Opened),
-    ) -> Vec<String> {
-        let mut out = self.other_network(name, network);
-        if matches!(open.inputs.get(HIDDEN), Some(Field::Image { .. })) {
-            out.extend(self.other_scale(name, dataset, spec));
-            let frames = self.about.manifest.as_ref().and_then(|m| m.frame.as_ref()).zip(open.dataset.frame());
-            if let Some((theirs, ours)) = frames.filter(|(a, b)| in_words(a) != in_words(b)) {
-                let (theirs, ours) = (in_words(theirs), in_words(&ours));
-                out.push(format!(
-                    "`{name}` learned from pictures of {theirs}; those of `datasets.{dataset}` are {ours}"
-                ));
-            }
-        }
-        out
+    /// What the inputs stood for that they learned from.
+    pub(super) fn meaning(&self, plugins: &Plugins) -> Meaning {
+        let folder = self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        Meaning::of_weights(&self.about, folder, plugins)
     }
 
-    /// What no shape of a tensor tells: options by which the network computes otherwise than the one of the weights.
-    fn other_network(&self, name: &str, network: &Spec<dyn Architecture>) -> Vec<String> {
+    /// What no shape of a tensor tells: options by which a network of this description computes otherwise than the one
+    /// of the weights.
+    pub(crate) fn other_network(&self, name: &str, network: &Spec<dyn Architecture>) -> Vec<String> {
         let known = match (&self.about.manifest, self.about.attention_heads) {
             (Some(manifest), _) if manifest.architecture.tag == network.tag => manifest.architecture.options.clone(),
             (None, Some(heads)) => [("heads".to_owned(), heads.into())].into_iter().collect(),
@@ -157,46 +141,6 @@ impl OpenWeights {
             Some(format!("`{name}` was trained with `{key} = {theirs}` of the network, and here it is {ours}"))
         };
         COMPUTES.iter().filter_map(tell).collect()
-    }
-
-    /// What to tell when the pixels of a data set are on another scale than those that the weights learned from.
-    fn other_scale(&self, name: &str, dataset: &str, spec: &DatasetSpec) -> Option<String> {
-        let mut normalised = spec.transforms.iter().filter(|t| t.tag == NORMALISE);
-        let (mean, std) = match &self.about.pixels {
-            Pixels::Normalised { mean, std } => (mean, std),
-            Pixels::Plain => {
-                let tell =
-                    || format!("`{name}` learned from pixels as they are, and `datasets.{dataset}` normalises them");
-                return normalised.next().map(|_| tell());
-            }
-            Pixels::Unknown => {
-                let tell = format!(
-                    "`{name}` does not say how pixels were normalised when it was trained, and `datasets.{dataset}` has no \
-                     `normalise`: most weights from ImageNet need `{{ type = \"normalise\", mean = [0.485, 0.456, 0.406], \
-                     std = [0.229, 0.224, 0.225] }}` among its `transforms`"
-                );
-                return normalised.next().is_none().then_some(tell);
-            }
-        };
-        let near = |given: &Value, known: &[f64]| {
-            let given = given.as_array()?;
-            let whole = known.iter().sum::<f64>() / known.len() as f64;
-            let known = |i: usize| if given.len() == known.len() { known[i] } else { whole };
-            Some((0..given.len()).all(|i| given[i].as_f64().is_some_and(|v| (v - known(i)).abs() < 0.02)))
-        };
-        let fits =
-            |t: &Spec<dyn Transform>| Some(near(t.options.get("mean")?, mean)? && near(t.options.get("std")?, std)?);
-        if normalised.any(|t| fits(t) == Some(true)) {
-            return None;
-        }
-        let shown = |v: &[f64]| {
-            let all_alike = v.windows(2).all(|w| w[0] == w[1]);
-            v[..if all_alike { 1 } else { v.len() }].iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
-        };
-        let (mean, std) = (shown(mean), shown(std));
-        Some(format!(
-            "`{name}` learned from pixels less {mean}, divided by {std}; `datasets.{dataset}` has no `normalise` like that"
-        ))
     }
 }
 
@@ -230,6 +174,27 @@ fn exported(path: &Path) -> Option<Description> {
         .map(|manifest| Description::of_manifest(manifest, folder))
 }
 
+/// What a run of ours says of the weights of a model, in the file that lies beside them.
+///
+/// # Errors
+/// When the file of the weights is not the one that the run left.
+fn of_run(path: &Path, sha256: &str) -> Result<Option<Description>> {
+    let folder = ModelLayout::new(path.parent().unwrap_or(Path::new("")));
+    let manifest = folder.manifest();
+    let Ok(text) = std::fs::read_to_string(&manifest) else { return Ok(None) };
+    // Others have files of this name, too.
+    let Ok(found) = serde_json::from_str::<Manifest>(&text) else { return Ok(None) };
+    if found.sha256 == sha256 {
+        return Ok(Some(Description::of_manifest(found, folder.root())));
+    }
+    if folder.weights() != path {
+        return Ok(None);
+    }
+    let message = format!("{} describes other weights: its SHA-256 is {}", manifest.display(), found.sha256);
+    let e = Invalid::new(format!("{message}, and that of {} is {sha256}", path.display()));
+    Err(e.help("put the weights of another model into a folder of their own").into())
+}
+
 /// What the files in a folder say of weights that have the name of their only ones.
 fn beside(path: &Path) -> Description {
     let folder = path.parent().filter(|_| weights::IN_FOLDER.iter().any(|name| path.ends_with(name)));
@@ -238,11 +203,22 @@ fn beside(path: &Path) -> Description {
     })
 }
 
-/// How pictures become rows.
-fn in_words(frame: &Frame) -> String {
-    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
-    let (fit, filter) = (word(json!(frame.fit)), word(json!(frame.filter)));
-    format!("{} × {} (`{fit}`, `{filter}`)", frame.height, frame.width)
+/// Takes the head out of the file of a model of ours: the parts of a linear layer, where it has one task of classes.
+///
+/// # Errors
+/// When adapters stand beside the weights.
+fn own_head(manifest: &Manifest, file: &mut WeightsFile) -> Result<BTreeMap<String, Tensor>> {
+    let adapter = manifest.tensors.iter().find(|(_, (role, _))| *role == TensorRole::Adapter);
+    if let Some((name, _)) = adapter {
+        let e = Invalid::new(format!("the model `{}` has adapters beside its weights (`{name}`)", manifest.cell));
+        return Err(e.help("have its step merge them into the weights, such as by `merge = true` of `lora`").into());
+    }
+    let Some(task) = manifest.tasks.keys().next().filter(|_| manifest.tasks.len() == 1) else {
+        return Ok(BTreeMap::new());
+    };
+    let part = |part: &str| Some((part.to_owned(), file.tensors.remove(&format!("heads.{task}.{part}"))?));
+    let head: BTreeMap<String, Tensor> = ["weight", "bias"].into_iter().filter_map(part).collect();
+    Ok(head)
 }
 
 /// The row of each of our classes among theirs, when they are the same.
@@ -318,7 +294,13 @@ impl<'a> Source<'a> {
             }
             Self::Weights { name, open, network } => (name, open, network),
         };
-        let fitted = weights::fit(open.file.clone(), &backbone_shapes(model))?;
+        let mut file = open.file.clone();
+        let own_head = match &open.about.manifest {
+            Some(manifest) => own_head(manifest, &mut file)?,
+            None => BTreeMap::new(),
+        };
+        let mut fitted = weights::fit(file, &backbone_shapes(model))?;
+        fitted.head.extend(own_head);
         let ours = |(name, t): (String, Tensor)| (format!("{BACKBONE}{name}"), t);
         let mut tensors: BTreeMap<String, Tensor> = fitted.tensors.into_iter().map(ours).collect();
         for name in &fitted.fresh {

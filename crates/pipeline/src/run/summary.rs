@@ -1,6 +1,8 @@
 //! `summary.json`: the stable interface for scripts.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,9 +10,10 @@ use transplant_core::{Error, Invalid, Result};
 use transplant_trainer::Stopped;
 
 use super::compare::Comparison;
+use super::export::{BESIDE, WEIGHTS};
 use super::findings::PipelineFinding;
 use super::folder::Folder;
-use super::layout::RunLayout;
+use super::layout::{CellLayout, ModelLayout, RunLayout};
 use super::record::{Metrics, Record, read_json, write_json};
 use crate::counted;
 
@@ -119,11 +122,7 @@ impl Summary {
     /// When the folder is not that of a run, or the summary is damaged or of a newer version.
     pub fn read(run: &RunLayout) -> Result<Self> {
         read_json(&run.summary(), SCHEMA).map_err(|e| match e {
-            Error::Io { path, source } => {
-                let root = run.root().display();
-                let message = format!("{root} is not the folder of a run: cannot read {}: {source}", path.display());
-                Invalid::new(message).into()
-            }
+            Error::Io { path, source } => no_summary(run, &path, &source).into(),
             other => other,
         })
     }
@@ -155,6 +154,32 @@ impl Summary {
     pub fn main_metrics(records: &[&Record]) -> BTreeMap<String, String> {
         records.iter().filter_map(|r| Some((r.cell.step.clone(), r.main_metric.clone()?))).collect()
     }
+}
+
+/// What a folder is that has no summary: of a run, a cell, a model or an export, something is missing.
+fn no_summary(run: &RunLayout, summary: &Path, e: &io::Error) -> Invalid {
+    let root = run.root();
+    let name = |path: PathBuf| path.file_name().unwrap_or_default().display().to_string();
+    let (cell, model) = (CellLayout::new(root), ModelLayout::new(root));
+    let (summary_name, resume) = (name(summary.to_owned()), "run its pipeline file again with `--resume`");
+    let (what, missing, help) = if run.events().is_file() || run.cells().is_dir() {
+        ("holds a run that did not end, or was not copied whole", summary_name, resume)
+    } else if cell.key().is_file() || cell.checkpoints().is_dir() || cell.record().is_file() {
+        let missing = format!("{}/{}", name(cell.model().root().to_owned()), name(model.manifest()));
+        ("holds a cell of a run that did not end, or was not copied whole", missing, resume)
+    } else if model.weights().is_file() {
+        let help = "predict with the folder of the run, or with an export";
+        ("holds weights that nothing describes", name(model.manifest()), help)
+    } else if BESIDE.iter().any(|file| root.join(file).is_file()) {
+        ("holds an export that did not end, or was not copied whole", WEIGHTS.to_owned(), "export the run again")
+    } else {
+        return Invalid::new(format!(
+            "{} is not the folder of a run: cannot read {}: {e}",
+            root.display(),
+            summary.display()
+        ));
+    };
+    Invalid::new(format!("{} {what}: `{missing}` is missing", root.display())).help(help)
 }
 
 impl StepSummary {

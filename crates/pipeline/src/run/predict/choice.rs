@@ -8,6 +8,7 @@ use transplant_core::{BuildCx, Invalid, Metric, Plugins, Result, Seeds, nearest}
 
 use super::super::cells::VALIDATION;
 use super::super::layout::{CellLayout, ModelLayout, PREDICTIONS, RunLayout};
+use super::super::parts::in_order;
 use super::super::predictions;
 use super::super::record::Record;
 use super::super::summary::Summary;
@@ -116,10 +117,10 @@ fn by_validation<'r>(
     Ok(Ok((records[best], why)))
 }
 
-/// The metric by which a cell is judged: the first of its first task that has one.
+/// The metric by which a cell is judged.
 fn main_metric(r: &Record, plugins: &Plugins) -> Result<Option<Arc<dyn Metric>>> {
     let cx = BuildCx { plugins, base: &r.base, seeds: Seeds::new(0) };
-    for task in r.cell.tasks.values() {
+    for (_, task) in in_order(&r.cell, &r.cell.tasks) {
         if let Some(metric) = cx.make(task)?.metrics().into_iter().next() {
             return Ok(Some(metric));
         }
