@@ -7,7 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use transplant_core::{Entry, Plugins};
 
-use crate::file::{FileSection, SharedSection, StepSection};
+use crate::file::{FileSection, SharedSection, StepSection, StreamTable, TestTable};
 use crate::resolved::{CacheSpec, TrainerSpec, WeightsSpec};
 
 fn generator() -> SchemaGenerator {
@@ -26,6 +26,8 @@ pub(super) fn sections() -> [(&'static str, Value); 6] {
         ("`datasets.NAME`, beside the options of its `type`", schema_of::<SharedSection>()),
         ("`weights.NAME`", schema_of::<WeightsSpec>()),
         ("`steps.NAME`", schema_of::<StepSection>()),
+        ("`steps.NAME.streams.NAME`", schema_of::<StreamTable>()),
+        ("`steps.NAME.tests.NAME`", schema_of::<TestTable>()),
         ("`steps.NAME.trainer`", schema_of::<TrainerSpec>()),
     ]
 }
