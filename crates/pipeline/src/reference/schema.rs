@@ -19,7 +19,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The sections of a pipeline file with their titles, for a page.
-pub(super) fn sections() -> [(&'static str, Value); 6] {
+pub(super) fn sections() -> [(&'static str, Value); 8] {
     [
         ("The whole file", schema_of::<FileSection>()),
         ("`cache`", schema_of::<CacheSpec>()),
