@@ -1,6 +1,6 @@
 use super::*;
-use crate::transforms::{Affine, Flip, Pad, affine, flip, pad};
 use crate::samplers::{ClassBalanced, ClassBalancedOptions};
+use crate::transforms::{Affine, Flip, Pad, affine, flip, pad};
 use crate::{Draw, Optdigits, Parts};
 use transplant_core::HIDDEN;
 
