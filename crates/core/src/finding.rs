@@ -82,6 +82,8 @@ pub enum FindingKind {
     UnknownScale,
     /// Pictures of another size, or cut otherwise, than those that network learned from.
     OtherFrame,
+    /// A domain that a step holds out, from which a step before it has learned.
+    HeldOutWasLearned,
 }
 
 /// How much a finding matters.
@@ -109,6 +111,24 @@ impl Finding {
 }
 
 impl FindingKind {
+    /// Whether it is about labels and classes, and so of no matter where no label is read.
+    pub fn is_about_classes(self) -> bool {
+        matches!(
+            self,
+            Self::OneClass
+                | Self::SimilarClassNames
+                | Self::MissingValueAsClass
+                | Self::SplitAsClass
+                | Self::NumbersAsClasses
+                | Self::MergedNumbers
+                | Self::SingleRowClass
+                | Self::ClassWithoutRows
+                | Self::ContradictingLabels
+                | Self::UnusedClasses
+                | Self::UnlabelledRows
+        )
+    }
+
     /// How much findings of this kind matter.
     pub fn severity(self) -> Severity {
         match self {

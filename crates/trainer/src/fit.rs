@@ -299,10 +299,14 @@ impl<'r, 'io> Run<'r, 'io> {
         Ok(())
     }
 
-    /// Numbers in weights that the last phase trained, adapters among them, and in what was fitted.
+    /// Numbers in weights that the last phase trained, adapters among them but for what the strategy removes at the end,
+    /// and in what was fitted.
     fn trainable(&self, last: Option<&Phase>) -> usize {
         let params = self.model.params();
-        let trained = |n: &str| last.is_some_and(|p| p.until != Until::Now && p.plan.use_of(n) != Use::Frozen);
+        let remove = self.model.strategy().finish().remove;
+        let stays = |n: &str| !remove.iter().any(|p| p.matches(n));
+        let trained =
+            |n: &str| stays(n) && last.is_some_and(|p| p.until != Until::Now && p.plan.use_of(n) != Use::Frozen);
         let fitted = params.all().into_iter().filter(|(_, p)| matches!(p.origin, Origin::Fitted { .. }));
         count(params, trained) + fitted.map(|(_, p)| p.var().elem_count()).sum::<usize>()
     }

@@ -237,7 +237,11 @@ impl Marks<'_> {
         };
         let classes = match self.labelling.classes {
             Some(classes) => ClassNames::fixed(classes, &labels),
-            None if labels.is_empty() => return Err(column("no row has a label".to_owned())),
+            None if labels.is_empty() => {
+                return Err(column(
+                    "no row has a label; where none is learned or tested, `classes` says which there are".to_owned(),
+                ));
+            }
             None => ClassNames::of_labels(&labels).map_err(column)?,
         };
         let class = |mark: &Mark| {

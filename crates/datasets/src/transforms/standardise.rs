@@ -13,7 +13,7 @@ use transplant_core::{
 
 /// Subtracts from each column its mean and divides it by its standard deviation.
 ///
-/// Both are those of the rows that a cell learns from, never of validation or test rows, and stay with the model. A
+/// Both are those of the rows that a cell learns from, of several streams those of the main one, never of validation or test rows, and stay with the model. A
 /// column that is the same in all of these rows is only shifted. Missing values (NaN) do not count, and stay missing.
 /// Rows must be vectors, as those of `table` are; columns of zeros and ones are columns like others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -61,15 +61,20 @@ pub(crate) struct StepSection {
     /// The name of a data set: short for `streams.target` and `tests.test` of this data set.
     pub(crate) dataset: Option<String>,
     /// What it learns from, by the names that strategies know: each a data set, or a table of `dataset` and which of its
-    /// rows.
+    /// rows. The first with labels, by name, is the main stream: what transforms such as `standardise`, means and levels
+    /// are fitted to, what baselines learn from, and what validation rows are taken of. An epoch ends when the stream that
+    /// the strategy names first is through, without such a strategy the longest with labels; shorter ones go round. Losses
+    /// of labelled streams are added up.
     #[serde(default)]
     pub(crate) streams: BTreeMap<String, StreamSection>,
     /// What the finished model is tested on, by names for tables: each a data set, or a table of `dataset` and which of
-    /// its rows. Left out: the test part of `dataset`.
+    /// its rows. The test named `test` judges the step, otherwise the first, by name, of the main stream's data set. Left
+    /// out: one, `test`, of the main stream's data set and domains.
     #[serde(default)]
     pub(crate) tests: BTreeMap<String, TestSection>,
-    /// The domain that is tested and not learned from, in every data set of the step that says which domain a row is
-    /// of. To leave out each in turn, it is swept.
+    /// The domain that is tested and not learned from: every data set of the step must say which domain a row is of, and
+    /// have this one. Where the data set has a test part, the domain's rows in it are tested, otherwise all rows of the
+    /// domain. To leave out each in turn, it is swept; steps before this one do not follow, and say it for themselves.
     pub(crate) held_out: Option<String>,
     /// The step whose network this one starts from, and whose backbone and tasks it takes over; or a name from `weights`.
     pub(crate) from: Option<String>,

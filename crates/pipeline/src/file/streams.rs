@@ -10,6 +10,9 @@ use super::section::{NameOr, OfDataset, StepSection, StreamTable, TestTable};
 use super::steps::spelled;
 use crate::resolved::{StreamSpec, TARGET, TestSpec};
 
+/// Names of rows that are not tested.
+const NOT_TESTS: [&str; 4] = ["validation", "train", "unlabelled", "pool"];
+
 /// What a step learns from; at least one stream.
 pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTreeMap<String, StreamSpec>, Invalid> {
     let mut out = BTreeMap::new();
@@ -72,6 +75,10 @@ pub(super) fn tests(
     }
     let test = |(name, NameOr(table)): (&String, &NameOr<TestTable>)| {
         fit_name(name).map_err(under(name))?;
+        if NOT_TESTS.contains(&name.as_str()) {
+            let message = format!("`{name}` is the name of other rows in predictions and tables");
+            return Err(under(name)(Invalid::new(message).help("give the test another name")));
+        }
         known_dataset(&table.dataset, sections).map_err(under("dataset")).map_err(under(name))?;
         let domains = table.domain.as_ref().map(|words| words.0.clone());
         Ok((name.clone(), TestSpec { dataset: table.dataset.clone(), domains }))

@@ -318,7 +318,11 @@ impl Session<'_> {
         let labelled = |of: &dyn Fn(&ReadyStream) -> usize| ready.labelled().map(of).sum::<usize>();
         let not_named = if ready.not_named().is_empty() { 0 } else { ready.parts().unlabelled.rows().len() };
         let unlabelled = not_named + ready.unlabelled().map(|s| s.parts.unlabelled.rows().len()).sum::<usize>();
-        let labels = labelled(&|s| s.parts.labelled_rows().len());
+        // A row that two streams have is one label.
+        let used = |s: &ReadyStream| {
+            s.parts.labelled_rows().into_iter().map(|row| (s.dataset().to_owned(), row)).collect::<Vec<_>>()
+        };
+        let labels = ready.labelled().flat_map(used).collect::<BTreeSet<_>>().len();
         let rows = [
             ("pool", ready.main().pool),
             ("train", labelled(&|s| s.parts.train.rows().len())),

@@ -199,32 +199,41 @@ pub(crate) fn compare(done: &[Done<'_>]) -> Result<Vec<Comparison>> {
     Ok(out)
 }
 
-/// What baselines without a network score on the test rows, by step and baseline: as for strategies, folds are taken
-/// together. Where a step is tested on several data sets, the baseline's name tells which.
+/// What baselines without a network score on the rows of the test that judges a step, by step and baseline: as for
+/// strategies, folds are taken together. Where a sweep changes what is learned from or tested on, the baseline's name
+/// tells the swept values.
 ///
 /// # Errors
 /// When a metric fails.
 pub(crate) fn baselines(done: &[Done<'_>]) -> Result<BTreeMap<String, BTreeMap<String, Metrics>>> {
     // Cells of other strategies have the same baselines; those on other data or with other tasks have their own.
-    let mut alike = BTreeMap::<_, BTreeMap<At, &Done<'_>>>::new();
+    let mut alike = BTreeMap::<(&str, String), Vec<&Done<'_>>>::new();
     for d in done {
-        let cell = &d.record.cell;
-        let of = (cell.step.as_str(), cell.dataset(), cell.tasks.keys().collect::<Vec<_>>());
-        alike.entry(of).or_default().entry(at(d)).or_insert(d);
+        let c = &d.record.cell;
+        let data = serde_json::json!([c.streams, c.tests, c.held_out, c.tasks]).to_string();
+        alike.entry((&c.step, data)).or_default().push(d);
     }
-    let mut datasets = BTreeMap::<&str, BTreeSet<&str>>::new();
-    alike.keys().for_each(|(step, dataset, _)| _ = datasets.entry(step).or_default().insert(dataset));
+    // The swept values that all cells on the same data have in common.
+    let common = |cells: &[&Done<'_>]| -> BTreeMap<String, Value> {
+        let mut all = cells.iter().map(|d| &d.record.cell.swept);
+        let first = all.next().cloned().unwrap_or_default();
+        first.into_iter().filter(|(k, v)| all.clone().all(|other| other.get(k) == Some(v))).collect()
+    };
     let mut sums = BTreeMap::<(&str, String, &str), (f64, f64)>::new();
-    for ((step, dataset, _), cells) in &alike {
-        let Some(first) = cells.values().next() else { continue };
+    for ((step, _), cells) in &alike {
+        let others = || alike.iter().filter(|((s, _), _)| s == step).map(|(_, cells)| common(cells));
+        let mut swept = common(cells);
+        swept.retain(|k, v| others().any(|other| other.get(k) != Some(v)));
+        let mut at_once = BTreeMap::<At, &Done<'_>>::new();
+        cells.iter().for_each(|d| _ = at_once.entry(at(d)).or_insert(d));
+        let Some(first) = at_once.values().next() else { continue };
         for (baseline, (name, m)) in first.baselines.keys().flat_map(|p| first.measures.iter().map(move |m| (p, m))) {
-            let of_baseline = cells.iter().filter_map(|(at, d)| OfCell::new(*at, d.baselines.get(baseline)?, &m.task));
+            let of_baseline =
+                at_once.iter().filter_map(|(at, d)| OfCell::new(*at, d.baselines.get(baseline)?, &m.task));
             for whole in whole(of_baseline)? {
                 let value = m.metric.compute(&whole.predictions)?;
                 if value.is_finite() {
-                    let several = datasets.get(step).is_some_and(|all| all.len() > 1);
-                    let baseline = if several { format!("{baseline}, dataset = {dataset}") } else { baseline.clone() };
-                    let sum = sums.entry((step, baseline, name)).or_default();
+                    let sum = sums.entry((step, label(baseline, &swept), name)).or_default();
                     *sum = (sum.0 + value, sum.1 + 1.0);
                 }
             }
@@ -369,7 +378,8 @@ impl Group<'_> {
     fn leaked(&self) -> usize {
         let mut sums = BTreeMap::<_, usize>::new();
         for d in &self.runs {
-            *sums.entry((d.record.cell.seed, d.record.cell.draw)).or_default() += d.record.leak.rows;
+            let rows = d.record.leak.by_test.get(&self.key.test).copied().unwrap_or_default();
+            *sums.entry((d.record.cell.seed, d.record.cell.draw)).or_default() += rows;
         }
         sums.into_values().max().unwrap_or_default()
     }

@@ -72,6 +72,21 @@ impl Opened {
         }))
     }
 
+    /// The same rows through the transforms of another, with what these were fitted to there.
+    pub(crate) fn with_transforms_of(&self, other: &Self) -> Result<Self> {
+        let inputs = Chain::new(other.transforms.clone(), Vec::new())?.schema(self.dataset.inputs())?;
+        Ok(Self {
+            dataset: self.dataset.clone(),
+            hash: self.hash.clone(),
+            transforms: other.transforms.clone(),
+            augment: self.augment.clone(),
+            identity: None,
+            random: self.random,
+            inputs,
+            fitted_to: other.fitted_to.clone(),
+        })
+    }
+
     /// How batches are made of it.
     pub fn loader(&self, batch_size: usize, seeds: Seeds) -> LoaderOptions {
         let (transforms, augment) = (self.transforms.clone(), self.augment.clone());

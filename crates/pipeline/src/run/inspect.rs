@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use transplant_codecs::picture::encode_png;
-use transplant_core::{Dataset, Error, Field, HIDDEN, Result, TEXT, write_atomically};
+use transplant_core::{Dataset, Error, Field, HIDDEN, Result, TEXT, Train, write_atomically};
 use transplant_datasets::{Chain, Loader, Prints, Twins};
 
+use super::data::Opened;
 use super::leaks::{self, Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
+use crate::resolved::TEST;
 
 /// A step's name, whether it is tested, and its leaks by fold.
 type StepLeaks<'a> = (&'a str, bool, Vec<(u64, Leak)>);
@@ -24,7 +26,7 @@ const NAMED: usize = 5;
 const TEXTS: usize = 3;
 const CHARACTERS: usize = 100;
 
-/// Describes the data of a prepared pipeline, once for each data set that a step names. Sheets of pictures go into
+/// Describes the data of a prepared pipeline, each data set once, as the first step that uses it sees it. Sheets of pictures go into
 /// `folder`.
 ///
 /// # Errors
@@ -33,10 +35,13 @@ pub fn inspect(run: &Prepared<'_>, folder: &Path) -> Result<String> {
     let mut out = String::new();
     let mut seen = Vec::new();
     for ready in &run.cells {
-        if !seen.contains(&ready.cell.dataset()) {
-            seen.push(ready.cell.dataset());
-            // Writing to a string cannot fail.
-            let _ = write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_cell(run, ready, folder)?);
+        for view in views(ready) {
+            if !seen.contains(&view.dataset) {
+                // Writing to a string cannot fail.
+                let _ =
+                    write!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, of_view(run, ready, &view, folder)?);
+                seen.push(view.dataset);
+            }
         }
     }
     out.push_str(&chains(run)?);
@@ -80,25 +85,53 @@ fn chains(run: &Prepared<'_>) -> Result<String> {
     Ok(out)
 }
 
-/// The parts that a step works with, by name.
-fn parts(ready: &Ready) -> Vec<(&'static str, &[u64])> {
-    let p = ready.parts();
-    let all = [
-        ("train", p.train.rows()),
-        ("validation", p.validation_rows()),
-        ("unlabelled", p.unlabelled.rows()),
-        ("test", p.test.rows()),
-    ];
-    all.into_iter().filter(|(_, rows)| !rows.is_empty()).collect()
+/// A data set as a step sees it.
+struct View<'r> {
+    dataset: &'r str,
+    open: &'r Opened,
+    /// Its rows by what they are for; none is empty.
+    parts: Vec<(String, &'r [u64])>,
 }
 
-fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
-    let (name, dataset) = (ready.cell.dataset(), &ready.open().dataset);
-    let parts = parts(ready);
+/// The data sets of a cell, each with all rows that its streams and tests have of it.
+fn views(ready: &Ready) -> Vec<View<'_>> {
+    let mut out = Vec::new();
+    for dataset in ready.cell.datasets() {
+        let streams: Vec<_> = ready.streams.iter().filter(|s| s.dataset() == dataset).collect();
+        let tests: Vec<_> = ready.tests.iter().filter(|t| t.dataset == dataset).collect();
+        let named = |stream: &str, part: &str| match ready.streams.len() {
+            1 => part.to_owned(),
+            _ => format!("{stream} {part}"),
+        };
+        let mut parts: Vec<(String, &[u64])> = Vec::new();
+        for s in &streams {
+            let p = &s.parts;
+            let all = [("train", p.train.rows()), ("validation", p.validation_rows())];
+            parts.extend(all.map(|(part, rows)| (named(&s.name, part), rows)));
+            if !s.stream.labels || ready.streams.len() == 1 {
+                parts.push((named(&s.name, "unlabelled"), p.unlabelled.rows()));
+            }
+        }
+        match tests.is_empty() {
+            true => parts.extend(streams.first().map(|s| ("test".to_owned(), s.parts.test.rows()))),
+            false => parts.extend(tests.iter().map(|t| match t.name == TEST {
+                true => ("test".to_owned(), t.rows.rows()),
+                false => (format!("test {}", t.name), t.rows.rows()),
+            })),
+        }
+        parts.retain(|(_, rows)| !rows.is_empty());
+        let open = streams.first().map(|s| &*s.open).or_else(|| tests.first().map(|t| &*t.open));
+        out.extend(open.map(|open| View { dataset, open, parts }));
+    }
+    out
+}
+
+fn of_view(run: &Prepared<'_>, ready: &Ready, view: &View<'_>, folder: &Path) -> Result<String> {
+    let (name, dataset, parts) = (view.dataset, &view.open.dataset, &view.parts);
     let all: Vec<u64> = parts.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
     let mut out = format!("data set {name}, as step {} sees it: {} rows\n", ready.cell.step, all.len());
     let line = |out: &mut String, text: String| out.push_str(&format!("  {text}\n"));
-    line(&mut out, format!("the network is given {}", super::overview::fields(&ready.open().inputs)));
+    line(&mut out, format!("the network is given {}", super::overview::fields(&view.open.inputs)));
     run.findings_of(name).for_each(|found| line(&mut out, found.line()));
     if let Some(groups) = dataset.groups() {
         let of =
@@ -108,19 +141,20 @@ fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
     }
     for (target, field) in dataset.targets() {
         if let Field::Class { names } = field {
-            out.push_str(&balance(target, names, &dataset.classes_of(target)?, &parts));
+            out.push_str(&balance(target, names, &dataset.classes_of(target)?, parts));
         }
     }
-    let prints = Prints::of(dataset.as_ref(), &all, &Chain::new(ready.open().transforms.clone(), Vec::new())?)?;
-    out.push_str(&twins(&prints, &parts, dataset.as_ref()));
-    match ready.open().inputs.get(HIDDEN) {
-        Some(Field::Image { .. }) => {
+    let prints = Prints::of(dataset.as_ref(), &all, &Chain::new(view.open.transforms.clone(), Vec::new())?)?;
+    out.push_str(&twins(&prints, parts, dataset.as_ref()));
+    let first = parts.first().map_or(&[][..], |(_, rows)| *rows);
+    match view.open.inputs.get(HIDDEN) {
+        Some(Field::Image { .. }) if !first.is_empty() => {
             let path = folder.join(format!("{name}.png"));
-            sheet(ready, &path)?;
+            sheet(ready, view, first, &path)?;
             line(&mut out, format!("training pictures as the network is given them: {}", path.display()));
         }
         _ if dataset.inputs().contains_key(TEXT) => {
-            for text in texts(ready)? {
+            for text in texts(dataset.as_ref(), first)? {
                 line(&mut out, format!("text: {text}"));
             }
         }
@@ -130,7 +164,7 @@ fn of_cell(run: &Prepared<'_>, ready: &Ready, folder: &Path) -> Result<String> {
 }
 
 /// A table of classes: how many rows of each there are in each part.
-fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&str, &[u64])]) -> String {
+fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(String, &[u64])]) -> String {
     let count = |rows: &[u64]| {
         let mut counts = vec![0usize; names.len() + 1];
         for row in rows {
@@ -166,7 +200,7 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(&st
 }
 
 /// Rows that are there twice: within parts they weigh double, across parts they may leak.
-fn twins(prints: &Prints, parts: &[(&str, &[u64])], dataset: &dyn Dataset) -> String {
+fn twins(prints: &Prints, parts: &[(String, &[u64])], dataset: &dyn Dataset) -> String {
     let mut out = String::new();
     let called = |row: u64| dataset.row_name(row).map_or_else(|| row.to_string(), |name| format!("{row} ({name})"));
     let named = |twins: &[Twins]| {
@@ -208,9 +242,9 @@ fn twins(prints: &Prints, parts: &[(&str, &[u64])], dataset: &dyn Dataset) -> St
 }
 
 /// The first training pictures of the first epoch, random transforms applied, side by side as a PNG.
-fn sheet(ready: &Ready, path: &Path) -> Result<()> {
-    let options = ready.open().loader(SHEET * SHEET, super::cells::seeds(&ready.cell));
-    let feed = Loader::train(&ready.parts().train, options)?;
+fn sheet(ready: &Ready, view: &View<'_>, rows: &[u64], path: &Path) -> Result<()> {
+    let options = view.open.loader(SHEET * SHEET, super::cells::seeds(&ready.cell));
+    let feed = Loader::train(&Train::new(view.open.dataset.clone(), rows.to_vec()), options)?;
     let images = feed.batch(0, 0)?.inputs.get(HIDDEN)?.to_dtype(DType::F32)?;
     let (n, channels, height, width) = images.dims4()?;
     let bytes = scaled(&images)?;
@@ -243,9 +277,8 @@ fn scaled(images: &Tensor) -> Result<Vec<u8>> {
 }
 
 /// The first training texts.
-fn texts(ready: &Ready) -> Result<Vec<String>> {
-    let rows = ready.parts().train.rows();
-    let batch = ready.parts().train.batch(&rows[..TEXTS.min(rows.len())])?;
+fn texts(dataset: &dyn Dataset, rows: &[u64]) -> Result<Vec<String>> {
+    let batch = dataset.batch(&rows[..TEXTS.min(rows.len())])?;
     let texts = batch.inputs.get(TEXT)?.to_vec2::<u8>()?;
     let shown = |bytes: Vec<u8>| {
         let text = String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\n', " ");

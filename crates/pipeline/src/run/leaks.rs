@@ -18,8 +18,14 @@ use crate::span;
 /// What was found when the test rows of a cell were looked for among those that its network has learned from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leak {
-    /// Test rows that the network has learned from.
+    /// Test rows that the network has learned from, of all tests.
     pub rows: usize,
+    /// The same by test; missing where there are none.
+    #[serde(default)]
+    pub by_test: BTreeMap<String, usize>,
+    /// Test rows that are among the rows without labels that the network was shown.
+    #[serde(default)]
+    pub shown: usize,
     /// Where they were found.
     #[serde(default)]
     pub found: Vec<Found>,
@@ -108,12 +114,34 @@ impl Leaks {
     pub(crate) fn of(&mut self, run: &Prepared<'_>, ready: &Ready) -> Result<Leak> {
         let mut leak = Leak::default();
         for test in &ready.tests {
-            leak.rows += self.of_test(run, ready, test, &mut leak.found)?;
+            let rows = self.of_test(run, ready, test, &mut leak.found)?;
+            leak.rows += rows;
+            if rows > 0 {
+                leak.by_test.insert(test.name.clone(), rows);
+            }
+            leak.shown += self.shown(ready, test)?;
         }
         if let (false, Some((_, earlier))) = (ready.tests.is_empty(), self.of_weights(run, ready)) {
             leak.not_looked.extend(earlier.not_looked.clone());
         }
         Ok(leak)
+    }
+
+    /// The number of rows of a test that are among rows without labels that the cell's network is shown.
+    fn shown(&mut self, ready: &Ready, test: &ReadyTest) -> Result<usize> {
+        let (mut found, mut rows) = (Vec::new(), BTreeSet::new());
+        let not_named = (!ready.not_named().is_empty()).then(|| ready.main());
+        for stream in ready.unlabelled().chain(not_named) {
+            let learned = Learned {
+                by: By::Itself,
+                key: stream.dataset().to_owned(),
+                dataset: &stream.open.dataset,
+                target: &stream.target,
+                rows: stream.parts.unlabelled.rows().to_vec(),
+            };
+            self.among(test, learned, &mut found, &mut rows)?;
+        }
+        Ok(rows.len())
     }
 
     /// What the weights that a chain begins with have learned from, by their name.

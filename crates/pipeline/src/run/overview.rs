@@ -136,6 +136,9 @@ fn one_stream(ready: &Ready, shape: &Shape, out: &mut String) -> std::fmt::Resul
         parts.unlabelled.rows().len(),
         shape.streams.join(", ")
     )?;
+    if let Some(domain) = &ready.cell.held_out {
+        writeln!(out, "  held out: {domain}")?;
+    }
     let budget = ready.spec().labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
     writeln!(out, "  label budget: {budget}, {} labels used", parts.labelled_rows().len())
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde_json::json;
 use transplant_core::{
-    BuildCx, Error, Finding, FindingKind, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec,
-    StreamNeed, Transform,
+    BuildCx, Columns, DOMAIN, Error, Finding, FindingKind, Invalid, Labels, Load, Plugins, Result, Schema, Seeds,
+    Severity, Spec, StreamNeed, Transform,
 };
 use transplant_datasets::{Loader, Parts};
 
@@ -138,6 +138,7 @@ pub fn prepare<'a>(
             let section = format!("datasets.{}", stream.dataset());
             prepared.find(&ready, stream, &mut known).map_err(|e| locate(e.under(&section)))?;
         }
+        prepared.find_held_out(&ready);
         prepared.compare_with_source(&ready, &mut known).map_err(|e| pipeline.locate_in(cell, e))?;
         prepared.cells.push(ready);
     }
@@ -151,6 +152,12 @@ pub fn prepare<'a>(
         FileError { class, ..FileError::new(place, text_at_key(e)) }
     })?;
     Ok(prepared)
+}
+
+/// A data set with all its transforms.
+struct CalledFor {
+    spec: DatasetSpec,
+    open: Arc<Opened>,
 }
 
 /// What cells have in common and is made once.
@@ -329,13 +336,8 @@ impl Prepared<'_> {
         Ok((spec, self.datasets.get(name).ok_or_else(missing)?))
     }
 
-    /// A data set with the transforms that the weights at the start of a chain call for, and these.
-    fn called_for(
-        &self,
-        name: &str,
-        root: Option<&str>,
-        cx: &BuildCx<'_>,
-    ) -> Result<(DatasetSpec, Arc<Opened>, Vec<Spec<dyn Transform>>), FileError> {
+    /// A data set with the transforms that the weights at the start of a chain call for.
+    fn called_for(&self, name: &str, root: Option<&str>, cx: &BuildCx<'_>) -> Result<CalledFor, FileError> {
         let in_section = |e: Error| self.pipeline.locate(e.under(&format!("datasets.{name}")));
         let (spec, open) = self.dataset(name).map_err(|e| in_section(e.into()))?;
         let weights = root.and_then(|name| self.weights.get(name));
@@ -347,11 +349,12 @@ impl Prepared<'_> {
             false => Arc::new(open.followed_by(&more, cx).map_err(in_section)?),
         };
         let mut spec = spec.clone();
-        spec.transforms.extend(more.clone());
-        Ok((spec, open, more))
+        spec.transforms.extend(more);
+        Ok(CalledFor { spec, open })
     }
 
-    /// The streams of a cell, the main one first. What data sets and transforms fit to rows is fitted once for each data set: to the rows that its first stream learns from.
+    /// The streams of a cell, the main one first. What data sets and transforms fit to rows is fitted to those that the
+    /// main stream learns from, and other data sets are prepared alike.
     fn streams(
         &self,
         cell: &Cell,
@@ -384,14 +387,20 @@ impl Prepared<'_> {
                 None => Arc::new(streams::draw(cell, stream, spec, plain, c).map_err(at_stream)?),
             };
             known.drawn.insert(rows.clone(), drawn.clone());
-            let (spec, called, more) = self.called_for(dataset, root, cx)?;
+            let CalledFor { spec, open: called } = self.called_for(dataset, root, cx)?;
             let open = match opened.get(dataset) {
                 Some(open) => open.clone(),
                 None => {
-                    let under = json!([rows, more]).to_string();
+                    let main = out.first();
+                    let of_main = main.map(|m: &ReadyStream| json!([m.spec.transforms, m.open.fitted_to]));
+                    let under = json!([rows, spec.transforms, of_main]).to_string();
                     let open = match known.fitted.get(&under) {
                         Some(fitted) => fitted.clone(),
-                        None => called.fitted(&drawn.parts).map_err(in_section)?.map_or(called, Arc::new),
+                        None => {
+                            let fitted = called.fitted(&drawn.parts).map_err(in_section)?.map_or(called, Arc::new);
+                            main.map_or_else(|| Ok(fitted.clone()), |m| streams::prepared_as(m, &spec, &fitted))
+                                .map_err(in_section)?
+                        }
                     };
                     known.fitted.insert(under, open.clone());
                     opened.entry(dataset).or_insert(open).clone()
@@ -437,7 +446,8 @@ impl Prepared<'_> {
             let (spec, open) = match of_stream {
                 Some(of_stream) => of_stream,
                 None => {
-                    let (spec, open, _) = self.called_for(&dataset, root, cx)?;
+                    let CalledFor { spec, open } = self.called_for(&dataset, root, cx)?;
+                    let open = streams::prepared_as(&streams[0], &spec, &open).map_err(in_section)?;
                     (spec, open)
                 }
             };
@@ -455,6 +465,9 @@ impl Prepared<'_> {
         let seen = json!([name, stream.spec.transforms]).to_string();
         // What was fitted to the rows of one cell may be wanting, and that of another not.
         let mut all = stream.open.dataset.findings();
+        // Labels that nobody reads may be missing.
+        let are_read = ready.labelled().any(|s| s.dataset() == name) || ready.tests.iter().any(|t| t.dataset == name);
+        all.retain(|f| are_read || !f.kind.is_about_classes());
         if known.looked_through.insert(seen.clone()) {
             all.extend(findings::of_transforms(&stream.open)?);
         }
@@ -503,6 +516,31 @@ impl Prepared<'_> {
             self.tell(ready.cell.dataset(), finding);
         }
         Ok(())
+    }
+
+    /// Adds a finding where a step before a cell has learned from the domain that the cell holds out.
+    fn find_held_out(&mut self, ready: &Ready) {
+        let Some(domain) = &ready.cell.held_out else { return };
+        let learned = |s: &&ReadyStream| {
+            let fact = s.open.dataset.fact(DOMAIN);
+            fact.is_some_and(|f| s.parts.train.rows().iter().any(|row| f.word(*row) == Some(domain)))
+        };
+        let before: Vec<String> = {
+            let chain = self.learned_from(ready);
+            let of = chain.iter().filter(|r| r.labelled().any(|s| learned(&s)));
+            of.map(|r| format!("`{}`", r.cell.step)).collect()
+        };
+        if !before.is_empty() {
+            let message = format!(
+                "holds the domain `{domain}` out, and its network has learned from rows of it in step {}: say `held_out` there, too",
+                before.join(", ")
+            );
+            let finding = Finding::new(FindingKind::HeldOutWasLearned, message);
+            let found = PipelineFinding::new(Subject::Step(ready.cell.step.clone()), finding);
+            if !self.findings.contains(&found) {
+                self.findings.push(found);
+            }
+        }
     }
 
     /// Adds a finding about a data set, once.
@@ -608,7 +646,18 @@ fn check_streams(cell: &Cell, components: &Components, streams: &[ReadyStream]) 
         };
         return Err(e.into());
     }
-    let learns = components.strategy.needs().streams.is_empty() && streams.iter().all(|s| !s.stream.labels);
+    let needs = components.strategy.needs();
+    let is_read = |s: &ReadyStream| s.stream.labels || needs.unlabelled().any(|name| name == s.name);
+    if let Some(s) = streams.iter().find(|s| !is_read(s)) {
+        let e = Invalid::key(&format!("streams.{}", s.name), "has no labels, and the strategy does not read it");
+        let read: Vec<String> = needs.unlabelled().map(|name| format!("`{name}`")).collect();
+        return Err(match read.is_empty() {
+            true => e.help("strategies such as `dann` read rows without labels"),
+            false => e.help(format!("it reads {} without labels", read.join(", "))),
+        }
+        .into());
+    }
+    let learns = needs.streams.is_empty() && streams.iter().all(|s| !s.stream.labels);
     match learns {
         true => Err(Invalid::key("streams", "none has labels, and the strategy learns from labels").into()),
         false => Ok(()),
@@ -624,18 +673,42 @@ fn check_sampler(cell: &Cell, stream: &ReadyStream, cx: &BuildCx<'_>) -> Result<
     }
 }
 
-/// All streams and tests of a cell give the network the same kind of inputs.
+/// All streams and tests of a cell give the network the same kind of inputs, which stand for the same.
 fn check_inputs(streams: &[ReadyStream], tests: &[ReadyTest]) -> Result<()> {
-    let of_streams = streams.iter().map(|s| (format!("streams.{}", s.name), s.dataset(), &s.open));
-    let of_tests = tests.iter().map(|t| (format!("tests.{}", t.name), t.dataset.as_str(), &t.open));
+    let of_streams = streams.iter().map(|s| (format!("streams.{}", s.name), s.dataset(), &s.spec, &s.open));
+    let of_tests = tests.iter().map(|t| (format!("tests.{}", t.name), t.dataset.as_str(), &t.spec, &t.open));
     let main = &streams[0];
-    for (key, dataset, open) in of_streams.chain(of_tests).filter(|(_, _, open)| open.inputs != main.open.inputs) {
-        let [theirs, ours] = [&open.inputs, &main.open.inputs].map(fields);
-        let message =
-            format!("data set `{dataset}` gives the network {theirs}, and `{}` gives it {ours}", main.dataset());
-        return Err(Invalid::key(&key, message).help("transforms such as `resize` bring them to one form").into());
+    let (name, meaning) = (main.dataset(), Meaning::of_data(&main.spec, &main.open)?);
+    for (key, dataset, spec, open) in of_streams.chain(of_tests).filter(|(_, dataset, ..)| *dataset != name) {
+        if open.inputs != main.open.inputs {
+            let [theirs, ours] = [&open.inputs, &main.open.inputs].map(fields);
+            let message = format!("data set `{dataset}` gives the network {theirs}, and `{name}` gives it {ours}");
+            return Err(Invalid::key(&key, message).help("transforms such as `resize` bring them to one form").into());
+        }
+        let source = format!("data set `{name}`");
+        let others = Meaning::of_data(spec, open)?.beside(&open.inputs, &source, &meaning);
+        // Pictures were brought to one size by then.
+        if let Some(other) = others.into_iter().find(|f| f.kind != FindingKind::OtherFrame) {
+            return Err(Invalid::key(&key, format!("data set `{dataset}`: {}", other.message)).into());
+        }
+        if let Some(column) = other_fill(main.open.dataset.columns(), open.dataset.columns()) {
+            let message =
+                format!("data set `{dataset}`: another mean stands for missing numbers of `{column}` than in `{name}`");
+            let help = "`fill = \"zero\"` is the same in both; or put both into one file, with a column for `domain`";
+            return Err(Invalid::key(&key, message).help(help).into());
+        }
     }
     Ok(())
+}
+
+/// A column for whose missing numbers another value stands.
+fn other_fill(ours: Option<Columns>, theirs: Option<Columns>) -> Option<String> {
+    let (Some(Columns::Vector { numbers: ours, .. }), Some(Columns::Vector { numbers: theirs, .. })) = (ours, theirs)
+    else {
+        return None;
+    };
+    let mut pairs = ours.into_iter().zip(theirs);
+    pairs.find(|(a, b)| a.name == b.name && a.fill != b.fill).map(|(a, _)| a.name)
 }
 
 /// A cell that is tested has test rows.

@@ -118,6 +118,7 @@ fn card(done: &[Done<'_>]) -> String {
     let per_class = |r: &Record| r.dataset().and_then(|d| d.spec.labels_per_class);
     let budget = |r: &Record| match per_class(r) {
         Some(k) => format!("{k} a class, {labels} in all"),
+        None if first.cell.streams.len() > 1 => format!("{labels} in all"),
         None => format!("all {labels} of the pool"),
     };
     let before = labels::in_words(&records.iter().map(|r| r.labels_before.as_slice()).collect::<Vec<_>>());
@@ -134,8 +135,15 @@ fn card(done: &[Done<'_>]) -> String {
             (_, by) => format!("{} on {validation} validation rows, which count as labels used", by.join(", ")),
         }
     };
-    let transduction = |r: &Record| {
-        if r.unlabelled { "unlabelled rows of the pool, no test row".to_owned() } else { "none".to_owned() }
+    let transduction = |r: &Record| match (r.unlabelled, r.leak.shown) {
+        (false, _) => "none".to_owned(),
+        (true, 0) => "rows without labels, no test row among them as far as records, files and inputs tell".to_owned(),
+        (true, n) => format!("rows without labels, {n} test rows among them"),
+    };
+    let fitted_on = |r: &Record| match r.cell.streams.values().filter(|s| s.labels).count() {
+        0 => "none: no stream has labels".to_owned(),
+        1 => "fitted to the labels that the strategies learn from".to_owned(),
+        _ => format!("fitted to the labels of the stream `{}` alone", r.cell.main()),
     };
     let judged = |r: &Record| {
         let metric = r.main_metric.clone().unwrap_or_else(|| "no metric".to_owned());
@@ -159,7 +167,9 @@ fn card(done: &[Done<'_>]) -> String {
     leaks
         .extend(leaks::not_looked(records.iter().map(|r| &r.leak)).into_iter().map(|t| format!("not looked for: {t}")));
     let datasets = |r: &Record| match (r.cell.streams.len(), r.cell.tests.contains_key(TEST)) {
-        (1, true) => r.cell.dataset().to_owned(),
+        (1, true) if r.cell.held_out.is_none() && r.cell.streams.values().all(|s| s.domains.is_none()) => {
+            r.cell.dataset().to_owned()
+        }
         _ => {
             let kind = |s: &StreamSpec| if s.labels { "" } else { ", without labels" };
             let streams = r.cell.streams.iter();
@@ -174,6 +184,7 @@ fn card(done: &[Done<'_>]) -> String {
     };
     let lines: Vec<(&str, String)> = vec![
         ("judged by", set(&judged)),
+        ("baselines", set(&fitted_on)),
         ("data set", set(&datasets)),
         ("labels", [Some(set(&budget)), before].into_iter().flatten().collect::<Vec<_>>().join("; ")),
         ("selection", by_strategy(done, &selection)),
@@ -249,7 +260,13 @@ fn cells(summary: &Summary) -> String {
     };
     let row = |s: &super::summary::StepSummary| {
         let (trained, all) = (s.trainable_parameters.to_string(), s.parameters.to_string());
-        vec![s.cell.clone(), trained, all, metrics(&s.metrics, VALIDATION), metrics(&s.metrics, TEST)]
+        let tests = s.metrics.keys().filter(|split| *split != VALIDATION);
+        let tested = tests.map(|test| match test == TEST {
+            true => metrics(&s.metrics, test),
+            false => format!("{test}: {}", metrics(&s.metrics, test)),
+        });
+        let tested = tested.collect::<Vec<_>>().join("; ");
+        vec![s.cell.clone(), trained, all, metrics(&s.metrics, VALIDATION), tested]
     };
     let rows = std::iter::once(head).chain(summary.steps.iter().map(row)).collect();
     format!("\n## Cells\n\n{}", Table { rows, ..Table::default() }.markdown())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
-    Field, HIDDEN, HeadFit, Invalid, ModelInfo, Needs, ParamInfo, Params, Phase, Result, Role, Schema, Seeds, Strategy,
-    Until, Use, epochs_of,
+    Field, HIDDEN, HeadFit, Invalid, ModelInfo, Needs, ParamInfo, Params, Pattern, Phase, Result, Role, Schema, Seeds,
+    Strategy, Until, Use, epochs_of,
 };
 use transplant_trainer::{Model, Parts, frozen_stages};
 
@@ -87,7 +87,7 @@ pub(crate) fn shape(
     let mut phases = Vec::new();
     for (i, phase) in model.phases().to_vec().iter().enumerate() {
         model.start_phase(i).map_err(at("strategy"))?;
-        phases.push(phase_shape(&model, phase, &needs));
+        phases.push(phase_shape(&model, phase, &needs, &c.strategy.finish().remove));
     }
     model.finish().map_err(at("strategy"))?;
     let info = model.info();
@@ -139,11 +139,12 @@ fn numbers(info: &ModelInfo, keep: &dyn Fn(&ParamInfo) -> bool) -> usize {
 }
 
 /// What a phase looks like that the model has just begun.
-fn phase_shape(model: &Model, phase: &Phase, needs: &Needs) -> PhaseShape {
+fn phase_shape(model: &Model, phase: &Phase, needs: &Needs, remove: &[Pattern]) -> PhaseShape {
+    let stays = |name: &str| !remove.iter().any(|p| p.matches(name));
     let (info, frozen) = (model.info(), frozen_stages(model, &phase.plan, &needs.taps));
     PhaseShape {
         name: phase.name.clone(),
-        trainable: numbers(&info, &|w| phase.plan.use_of(&w.name) != Use::Frozen),
+        trainable: numbers(&info, &|w| stays(&w.name) && phase.plan.use_of(&w.name) != Use::Frozen),
         frozen: info.stages[..frozen].iter().map(|s| s.name.clone()).collect(),
         frozen_weights: numbers(&info, &|w| w.stage.is_some_and(|s| s < frozen)),
         fitted: phase.until == Until::Now,

@@ -76,6 +76,9 @@ pub struct ReadyTest {
     pub rows: Test,
 }
 
+/// A data set as it is written and open.
+pub(crate) type Found<'a> = (&'a DatasetSpec, Arc<Opened>);
+
 /// Rows of a stream before data set and transforms are fitted.
 pub(crate) struct DrawnStream {
     pub(crate) parts: Parts,
@@ -202,6 +205,18 @@ fn differ(a: &Field, b: &Field) -> String {
     }
 }
 
+/// Another data set of a cell, prepared as that of its main stream is: where both list the same transforms, with what
+/// these were fitted to there.
+///
+/// # Errors
+/// When the transforms do not suit its rows.
+pub(crate) fn prepared_as(main: &ReadyStream, spec: &DatasetSpec, open: &Arc<Opened>) -> Result<Arc<Opened>> {
+    if main.open.fitted_to.is_none() || spec.transforms != main.spec.transforms {
+        return Ok(open.clone());
+    }
+    Ok(Arc::new(open.with_transforms_of(&main.open)?))
+}
+
 /// The streams and tests of a cell from open data sets that have all transforms already, nothing kept for other cells.
 /// `find` gives a data set by its name.
 ///
@@ -210,7 +225,7 @@ fn differ(a: &Field, b: &Field) -> String {
 pub(crate) fn of_cell<'a>(
     cell: &Cell,
     c: &Components,
-    find: &dyn Fn(&str) -> Result<(&'a DatasetSpec, Arc<Opened>)>,
+    find: &dyn Fn(&str) -> Result<Found<'a>>,
 ) -> Result<(Vec<ReadyStream>, Vec<ReadyTest>)> {
     let mut opened = BTreeMap::<&str, Arc<Opened>>::new();
     let mut streams = Vec::new();
@@ -220,7 +235,10 @@ pub(crate) fn of_cell<'a>(
         let drawn = draw(cell, stream, spec, &plain, c)?;
         let open = match opened.get(stream.dataset.as_str()) {
             Some(open) => open.clone(),
-            None => plain.fitted(&drawn.parts)?.map_or(plain, Arc::new),
+            None => {
+                let fitted = plain.fitted(&drawn.parts)?.map_or(plain, Arc::new);
+                streams.first().map_or_else(|| Ok(fitted.clone()), |main| prepared_as(main, spec, &fitted))?
+            }
         };
         opened.insert(&stream.dataset, open.clone());
         streams.push(ready(name, stream, spec.clone(), open, &drawn));
@@ -229,7 +247,10 @@ pub(crate) fn of_cell<'a>(
     for (name, test) in &cell.tests {
         let (spec, plain) = find(&test.dataset)?;
         let rows = tested(cell, test, spec, &plain, c)?;
-        let open = opened.get(test.dataset.as_str()).cloned().unwrap_or(plain);
+        let open = match opened.get(test.dataset.as_str()) {
+            Some(open) => open.clone(),
+            None => prepared_as(&streams[0], spec, &plain)?,
+        };
         tests.push(ready_test(cell, (name, test), spec.clone(), open, rows, c));
     }
     Ok((streams, tests))

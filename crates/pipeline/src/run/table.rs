@@ -1,6 +1,6 @@
 //! The tables at the end of a run, for the report and for the terminal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::{Comparison, label};
 use super::record::Metrics;
@@ -55,7 +55,12 @@ fn table(
     not_fitted: &[(&String, &String)],
 ) -> Table {
     let metric = lines.first().map(|c| c.metric_name()).unwrap_or_default();
-    let against = lines.iter().find_map(|c| c.paired.as_ref()).map(|p| p.against.clone());
+    let all: BTreeSet<&String> = lines.iter().filter_map(|c| c.paired.as_ref()).map(|p| &p.against).collect();
+    // Where swept values are compared among themselves, each line has its own.
+    let against = match all.len() {
+        0 | 1 => all.first().map(|a| (*a).clone()),
+        _ => Some("the reference of the row".to_owned()),
+    };
     let mut head = vec!["strategy".to_owned(), metric.clone(), "95 % interval".into(), "runs".into()];
     if let Some(against) = &against {
         head.extend([format!("difference to {against}"), "95 % interval".into(), "p (Holm)".into()]);
@@ -70,7 +75,8 @@ fn table(
     for (c, flags) in lines.iter().zip(flags) {
         let mut row = vec![label(&c.strategy, &c.swept), number(c.mean), interval(c.ci95), c.runs.to_string()];
         if let Some(p) = &c.paired {
-            row.extend([signed(p.difference), signed_interval(p.ci95), chance(p.p_holm)]);
+            let of = if all.len() > 1 { format!(" ({})", p.against) } else { String::new() };
+            row.extend([signed(p.difference) + &of, signed_interval(p.ci95), chance(p.p_holm)]);
         }
         row.resize(width, String::new());
         row.extend((columns > width).then_some(flags));
