@@ -1,5 +1,7 @@
 //! Streams and tests of several data sets in one step: what is prepared alike, what is refused, what is told.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::points;
@@ -46,13 +48,8 @@ fn all_data_sets_are_prepared_as_the_main_one() {
     ] {
         let bench = bench(NUMBERS, NUMBERS, step);
         let run = bench.run("run", &[]);
-        let mut predict = bench.command_of("predict", &[]);
-        predict = {
-            let program = predict.get_program().to_owned();
-            let mut c = std::process::Command::new(program);
-            c.current_dir(bench.file().parent().unwrap()).args(["predict", "run", "near.csv", "-o", "near.jsonl"]);
-            c
-        };
+        let mut predict = Command::new(bench.command_of("predict", &[]).get_program());
+        predict.current_dir(bench.file().parent().unwrap()).args(["predict", "run", "near.csv", "-o", "near.jsonl"]);
         succeeded(&predict.output().unwrap());
         let said = std::fs::read_to_string(bench.file().with_file_name("near.jsonl")).unwrap();
         let said: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -63,13 +60,8 @@ fn all_data_sets_are_prepared_as_the_main_one() {
         let mut right = 0;
         for line in table.lines().filter(|l| l.split(',').nth(3) == Some("near")) {
             let cells: Vec<&str> = line.split(',').collect();
-            let answer = said.iter().find(|a| a.to_string().contains(&format!("\"{}\"", cells[2]))).unwrap();
-            right += usize::from(
-                answer.to_string().contains(&format!("\"{}\"", cells[6])) && {
-                    let class = answer.get("class").or_else(|| answer.get("answer")).and_then(Value::as_str);
-                    class.is_none_or(|class| class == cells[6])
-                },
-            );
+            let answer = said.iter().find(|a| a["id"].as_str() == Some(cells[2])).unwrap();
+            right += usize::from(answer["class"].as_str() == Some(cells[6]));
         }
         assert!((right as f64 / tested as f64 - accuracy).abs() < 1e-9, "{right} of {tested}, {accuracy}: {}", said[0]);
     }
