@@ -189,8 +189,7 @@ fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx
         let why = format!("the network has no place for it; version {} of this program wrote the model", m.transplant);
         return Err(Error::param(name, why));
     }
-    let adapted = tensors.keys().any(adapter);
-    if adapted {
+    if tensors.keys().any(adapter) {
         model.plan(m.epochs)?;
     }
     params.remove_where(|n| !tensors.contains_key(n));
@@ -198,11 +197,7 @@ fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx
         let (role, origin) = m.tensors.get(name).cloned().unwrap_or((Role::Buffer, Origin::Fresh));
         params.insert(name, value, role, origin)?;
     }
-    if adapted {
-        model.attach_finished()?
-    } else {
-        model.rebuild()?
-    }
+    model.attach_finished()?;
     Ok(model)
 }
 
