@@ -42,7 +42,8 @@ impl Model {
         Ok(merged)
     }
 
-    /// Attaches the adapters with which a fit left a planned model whose tensors were put back since.
+    /// Brings a model whose tensors were put back to the state in which a fit left it; where adapters are among them, it
+    /// has to be planned before.
     ///
     /// # Errors
     /// When a parameter has the wrong shape.

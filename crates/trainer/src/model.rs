@@ -74,7 +74,7 @@ pub struct Model {
     phase: usize,
     /// The adapters that stand beside its layers now.
     pub(crate) adapters: Plan,
-    /// Tensors that its fit left out, which a network that is built again must not make again.
+    /// What the strategy has removed at the end of a fit, and so is not there.
     pub(crate) removed: Vec<Pattern>,
 }
 
@@ -91,8 +91,18 @@ impl Model {
         let root = Scope::new(&parts.params, Arc::default(), parts.seeds, DType::F32);
         network_at(&root, &parts, &info, &|key, e| e.under(key))?;
         let eval = network(&parts, &info, Arc::new(untracked(&parts.params, &Plan::default())))?;
-        let (kept_heads, phases, adapters, removed) = Default::default();
-        Ok(Self { parts, eval, kept_heads, has_source: false, epochs: 0, phases, phase: 0, adapters, removed })
+        let (kept_heads, phases, adapters) = Default::default();
+        Ok(Self {
+            parts,
+            eval,
+            kept_heads,
+            has_source: false,
+            epochs: 0,
+            phases,
+            phase: 0,
+            adapters,
+            removed: Vec::new(),
+        })
     }
 
     /// The store of all its tensors.
@@ -140,7 +150,8 @@ impl Model {
     pub fn plan(&mut self, epochs: u64) -> Result<()> {
         self.epochs = epochs;
         (self.phases, self.phase) = (self.parts.strategy.phases(&self.info())?, 0);
-        (self.adapters, self.removed) = Default::default();
+        self.removed.clear();
+        self.adapters = Plan::default();
         self.rebuild()
     }
 
@@ -258,6 +269,7 @@ impl Model {
     /// When a parameter has the wrong shape.
     pub fn rebuild(&mut self) -> Result<()> {
         self.eval = self.network(untracked(self.params(), &self.adapters))?;
+        // Building the network has made the strategy's modules again.
         self.params().remove_where(|n| self.removed.iter().any(|p| p.matches(n)));
         Ok(())
     }

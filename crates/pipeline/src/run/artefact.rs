@@ -189,7 +189,8 @@ fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx
         let why = format!("the network has no place for it; version {} of this program wrote the model", m.transplant);
         return Err(Error::param(name, why));
     }
-    if tensors.keys().any(adapter) {
+    let adapted = tensors.keys().any(adapter);
+    if adapted {
         model.plan(m.epochs)?;
     }
     params.remove_where(|n| !tensors.contains_key(n));
