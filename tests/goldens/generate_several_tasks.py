@@ -3,9 +3,10 @@
     pip install torch==2.15.0 numpy==2.4.6
     python tests/goldens/generate_several_tasks.py          # from the repository's root
 
-`uncertainty`: PyTorch's gradients of the forms in Kendall, Gal & Cipolla 2018. `pcgrad`: algorithm 1 of Yu et al. 2020 in
-NumPy, over the weights that two tasks or more reach, for all orders of three tasks. `gradnorm`: algorithm 1 of Chen et al.
-2018, whose weights learn by autograd of the distance of gradient norms from their aims; the network is two linear layers.
+`uncertainty`: PyTorch's gradients of the forms in Kendall, Gal & Cipolla 2018. `pcgrad`: algorithm 1 of Yu et al. 2020
+in NumPy, over the weights that two tasks or more reach, for all orders of three tasks. `gradnorm`: algorithm 1 of Chen
+et al. 2018, whose weights learn by autograd of the distance of gradient norms from their aims; the network is two
+linear layers.
 """
 
 import itertools

@@ -37,8 +37,8 @@ pub struct CombineCx<'a> {
     pub model: &'a ModelInfo,
     /// How far the phase has come.
     pub progress: Progress,
-    /// Whether the gradients only say where a step uphill goes ([`Optimiser::ascent`](crate::Optimiser::ascent)). They are
-    /// combined again at its end; what a weighting remembers must change there alone.
+    /// Whether the gradients only say where a step uphill goes ([`Optimiser::ascent`](crate::Optimiser::ascent)). They
+    /// are combined again at its end; what a weighting remembers must change there alone.
     pub uphill: bool,
     /// Streams of random numbers for this step.
     pub seeds: Seeds,

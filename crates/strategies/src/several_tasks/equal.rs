@@ -14,8 +14,8 @@ use super::one_phase;
 
 /// Equal weights: the sum of the tasks' losses, the baseline of every other weighting.
 ///
-/// Use it beside another strategy, `strategy = ["parameter", "equal"]`; alone it trains fresh weights. A step that names
-/// no weighting does the same.
+/// Use it beside another strategy, `strategy = ["parameter", "equal"]`; alone it trains fresh weights. A step that
+/// names no weighting does the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EqualOptions {}

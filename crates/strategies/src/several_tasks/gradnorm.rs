@@ -1,10 +1,10 @@
-//! GradNorm: Chen et al. 2018, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks",
-//! ICML.
+//! GradNorm: Chen et al. 2018, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask
+//! Networks", ICML.
 //!
-//! The weights of the tasks are moved after each step so that the weighted gradients of all tasks have one size where they
-//! last meet, larger for tasks that have learned less so far: `mean size * (relative inverse training rate)^alpha`. That
-//! rate is the loss as a share of its first value, divided by the mean of these shares. The weights sum to the number of
-//! tasks.
+//! The weights of the tasks are moved after each step so that the weighted gradients of all tasks have one size where
+//! they last meet, larger for tasks that have learned less so far: `mean size * (relative inverse training
+//! rate)^alpha`. That rate is the loss as a share of its first value, divided by the mean of these shares. The weights
+//! sum to the number of tasks.
 
 use std::sync::Arc;
 
@@ -25,15 +25,16 @@ const FIRST_LOSS: &str = "modules.gradnorm.first_loss";
 /// No weight becomes smaller, before all are brought to their sum.
 const SMALLEST: f64 = 1e-3;
 
-/// GradNorm: weights by which all tasks pull the network equally hard, and those that lag behind harder.
+/// GradNorm: weights that bring the gradients of all tasks to one size, larger for tasks that learn more slowly.
 ///
-/// Use it beside another strategy, `strategy = ["parameter", "gradnorm"]`, where some tasks learn much faster than others;
-/// alone it trains fresh weights. A step takes one pass backwards for each term, and a task without a label in it keeps
-/// its weight. Where the whole network is frozen all weights stay 1. Chen et al. 2018.
+/// Use it beside another strategy, `strategy = ["parameter", "gradnorm"]`, where some tasks learn much faster than
+/// others; alone it trains fresh weights. A step takes one pass backwards for each term, and a task without a label in
+/// it keeps its weight. Where the whole network is frozen all weights stay 1. Chen et al. 2018.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradNormOptions {
-    /// How much harder tasks that lag behind pull, at least 0: at 0 all pull alike. The more the tasks differ, the higher.
+    /// Exponent of the relative inverse training rate, at least 0: at 0 all gradients are brought to one size. Higher
+    /// values suit tasks that differ more.
     pub alpha: f64,
     /// Learning rate of the weights, above 0.
     pub lr: f64,
@@ -113,7 +114,7 @@ impl Weighting for GradNorm {
 }
 
 /// A task of a step in which it has labels.
-struct Pull<'a> {
+struct Measured<'a> {
     task: &'a str,
     weight: f64,
     /// The size of its weighted gradient.
@@ -128,7 +129,7 @@ impl GradNorm {
         // Without a label the loss is 0, as it is where there is nothing left to learn.
         let tasks: Vec<&OfTask> = tasks.iter().filter(|t| t.loss > 0.0).collect();
         let Some(stage) = last_shared(&tasks, cx.model) else { return Ok(()) };
-        let mut pulls = Vec::new();
+        let mut measured = Vec::new();
         for OfTask { task, loss, gradients } in tasks {
             let weight = known(cx.params, WEIGHT, task)?;
             let weight =
@@ -143,29 +144,29 @@ impl GradNorm {
             };
             let mut here = Gradients::default();
             stage.iter().filter_map(|n| Some((*n, gradients.get(n)?))).for_each(|(n, g)| here.set(n, g.clone()));
-            pulls.push(Pull { task, weight, size: here.norm()?, left: loss / first });
+            measured.push(Measured { task, weight, size: here.norm()?, left: loss / first });
         }
-        let moved = moved(&pulls, &self.0);
-        for (pull, weight) in pulls.iter().zip(moved) {
-            keep(cx.params, WEIGHT, pull.task, weight)?;
+        let moved = moved(&measured, &self.0);
+        for (of, weight) in measured.iter().zip(moved) {
+            keep(cx.params, WEIGHT, of.task, weight)?;
         }
         Ok(())
     }
 }
 
-/// The weights after a step down the gradient of the sum of distances between each size and its aim, which is held fast;
-/// their sum stays what it was.
-fn moved(pulls: &[Pull<'_>], o: &GradNormOptions) -> Vec<f64> {
-    let mean = |of: fn(&Pull<'_>) -> f64| pulls.iter().map(of).sum::<f64>() / pulls.len().max(1) as f64;
+/// The weights after a step down the gradient of the sum of distances between each size and its aim, which is held
+/// fast; their sum stays what it was.
+fn moved(measured: &[Measured<'_>], o: &GradNormOptions) -> Vec<f64> {
+    let mean = |of: fn(&Measured<'_>) -> f64| measured.iter().map(of).sum::<f64>() / measured.len().max(1) as f64;
     let (size, left) = (mean(|p| p.size), mean(|p| p.left));
-    let step = |p: &Pull<'_>| {
+    let step = |p: &Measured<'_>| {
         let apart = p.size - size * (p.left / left).powf(o.alpha);
         let sign = if apart == 0.0 { 0.0 } else { apart.signum() };
         // The size is the weight times that of the gradient without it.
         (p.weight - o.lr * sign * p.size / p.weight).max(SMALLEST)
     };
-    let weights: Vec<f64> = pulls.iter().map(step).collect();
-    let factor = pulls.iter().map(|p| p.weight).sum::<f64>() / weights.iter().sum::<f64>();
+    let weights: Vec<f64> = measured.iter().map(step).collect();
+    let factor = measured.iter().map(|p| p.weight).sum::<f64>() / weights.iter().sum::<f64>();
     weights.into_iter().map(|w| w * factor).collect()
 }
 
@@ -262,9 +263,9 @@ mod tests {
 
     #[test]
     fn a_weight_does_not_become_negative() {
-        let pull = |task, size| Pull { task, weight: 1.0, size, left: 1.0 };
+        let of = |task, size| Measured { task, weight: 1.0, size, left: 1.0 };
         let o = GradNormOptions { lr: 10.0, ..GradNormOptions::default() };
-        let weights = moved(&[pull("a", 4.0), pull("b", 1.0)], &o);
+        let weights = moved(&[of("a", 4.0), of("b", 1.0)], &o);
         assert!(weights.iter().all(|w| *w > 0.0) && (weights[0] + weights[1] - 2.0).abs() < 1e-9, "{weights:?}");
     }
 }

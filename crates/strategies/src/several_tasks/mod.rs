@@ -4,12 +4,12 @@
 //! |---|---|---|---|
 //! | [`Equal`] | | the sum of the losses: the baseline | one |
 //! | [`Uncertainty`] | Kendall, Gal & Cipolla 2018 | learns a log variance a task, by which its loss is divided | one |
-//! | [`GradNorm`] | Chen et al. 2018 | weights by which all tasks pull the network equally hard | one a term |
+//! | [`GradNorm`] | Chen et al. 2018 | weights that bring the gradients of all tasks to one size | one a term |
 //! | [`PcGrad`] | Yu et al. 2020 | removes from each task's gradient what works against another task | one a term |
 //!
-//! Each stands beside a strategy that says which weights are trained, `strategy = ["parameter", "uncertainty"]`, and alone
-//! trains fresh weights; of those beside each other at most one may weigh. The losses that one task has in several streams
-//! share a weight. Terms that are no task's, such as the penalty of `l2_sp`, keep theirs.
+//! Each stands beside a strategy that says which weights are trained, `strategy = ["parameter", "uncertainty"]`, and
+//! alone trains fresh weights; of those beside each other at most one may weigh. The losses that one task has in
+//! several streams share a weight. Terms that are no task's, such as the penalty of `l2_sp`, keep theirs.
 
 mod equal;
 mod gradnorm;

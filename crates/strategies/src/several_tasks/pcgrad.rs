@@ -18,8 +18,8 @@ use super::{OfTask, by_task, one_phase, sum};
 
 /// PCGrad: removes from each task's gradient what works against another task.
 ///
-/// Use it beside another strategy, `strategy = ["parameter", "pcgrad"]`, where tasks learned together are worse than each
-/// alone; alone it trains fresh weights. A step takes one pass backwards for each term. Yu et al. 2020.
+/// Use it beside another strategy, `strategy = ["parameter", "pcgrad"]`, where tasks learned together are worse than
+/// each alone; alone it trains fresh weights. A step takes one pass backwards for each term. Yu et al. 2020.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PcGradOptions {}

@@ -1,9 +1,9 @@
 //! Uncertainty weighting: Kendall, Gal & Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
 //! Geometry and Semantics", CVPR.
 //!
-//! Each task has a learned log variance `s` of its noise. A loss of numbers counts as `exp(-s) / 2 * loss + s / 2`, one of
-//! classes as `exp(-s) * loss + s / 2`, which are the paper's forms: noisy tasks are learned with less weight, and the
-//! second part keeps `s` from growing without end.
+//! Each task has a learned log variance `s` of its noise. A loss of numbers counts as `exp(-s) / 2 * loss + s / 2`, one
+//! of classes as `exp(-s) * loss + s / 2`, which are the paper's forms: noisy tasks are learned with less weight, and
+//! the second part keeps `s` from growing without end.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ const PENALTY: &str = "penalty";
 /// Uncertainty weighting: the weight of each task's loss is learned with the network.
 ///
 /// Use it beside another strategy, `strategy = ["parameter", "uncertainty"]`, where losses of several tasks are of very
-/// different sizes; alone it trains fresh weights. Batches without a label of a task leave its weight alone. Kendall, Gal
-/// and Cipolla 2018.
+/// different sizes; alone it trains fresh weights. Batches without a label of a task leave its weight alone. Kendall,
+/// Gal and Cipolla 2018.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UncertaintyOptions {

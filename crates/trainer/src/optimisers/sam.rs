@@ -1,9 +1,9 @@
-//! Sharpness-aware minimisation: Foret et al. 2021, "Sharpness-Aware Minimization for Efficiently Improving Generalization",
-//! ICLR. With `adaptive` it is ASAM: Kwon et al. 2021, ICML.
+//! Sharpness-aware minimisation: Foret et al. 2021, "Sharpness-Aware Minimization for Efficiently Improving
+//! Generalization", ICLR. With `adaptive` it is ASAM: Kwon et al. 2021, ICML.
 //!
-//! Each step takes its gradient not where the weights are but a short way uphill from there, where the loss is worst nearby:
-//! minima in flat valleys generalise better. The trainer goes that way ([`Optimiser::ascent`]); this file says how far, and
-//! which optimiser makes the step.
+//! Each step takes its gradient not where the weights are but a short way uphill from there, where the loss is worst
+//! nearby: minima in flat valleys generalise better. The trainer goes that way ([`Optimiser::ascent`]); this file says
+//! how far, and which optimiser makes the step.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -12,10 +12,11 @@ use transplant_core::{Ascent, BuildCx, Component, InPlace, Invalid, Optimiser, P
 
 use super::not_negative;
 
-/// Sharpness-aware minimisation: another optimiser, with gradients from a short way uphill.
+/// Sharpness-aware minimisation: another optimiser, given the gradients at weights perturbed uphill.
 ///
-/// Use it where fine-tuning overfits: each step takes twice the time. Learning rate and weight decay are those of `base`.
-/// Running statistics of batch normalisation are updated once a step. Foret et al. 2021; `adaptive`: Kwon et al. 2021.
+/// Use it where fine-tuning overfits: each step takes twice the time. Learning rate and weight decay are those of
+/// `base`. Running statistics of batch normalisation are updated once a step. Foret et al. 2021; `adaptive`: Kwon et
+/// al. 2021.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamOptions {
