@@ -27,14 +27,14 @@ fn data() -> Arc<Memory> {
     Arc::new(Memory::new(acts, inputs, labels, roles))
 }
 
-/// All weights after two epochs.
-fn weights(batch_size: usize, accumulate: u64) -> BTreeMap<String, Vec<f32>> {
+/// All weights after two epochs of a strategy.
+fn weights(tag: &str, batch_size: usize, accumulate: u64) -> BTreeMap<String, Vec<f32>> {
     let data = data();
     let net = Net::new(8).stage(Stage::new("mlp"), |s| {
         let layer = s.pp("fc").linear(3, 8)?;
         Ok(move |acts: Acts, _: &mut Ctx| Ok(Acts::hidden(relu(&layer.forward(acts.get(HIDDEN)?)?)?)))
     });
-    let strategy: Arc<dyn Strategy> = Arc::from(make(Spec::<dyn Strategy>::new("structure")));
+    let strategy: Arc<dyn Strategy> = Arc::from(make(Spec::<dyn Strategy>::new(tag)));
     let mut m = model(net, &data, &[("often", classify("often")), ("seldom", classify("seldom"))], strategy);
     let recipe = Recipe { accumulate, ..recipe(2, "sgd", 0.2) };
     let fitted = train(&mut m, &recipe, &Data::target(Loader::train(&data.train(), loader(batch_size)).unwrap()));
@@ -45,13 +45,15 @@ fn weights(batch_size: usize, accumulate: u64) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn accumulated_batches_equal_one_large_batch() {
-    let whole = weights(46, 1);
-    // Batches of 7 and 8 rows, of 15 and 16, and of which the last are fewer than may be accumulated.
-    for (batch_size, accumulate) in [(8, 6), (16, 3), (16, 5)] {
-        let parts = weights(batch_size, accumulate);
-        for (name, values) in &whole {
-            let apart = values.iter().zip(&parts[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(apart < 1e-6, "{name}: {apart} with {accumulate} batches of {batch_size}");
+    for tag in ["structure", "equal", "uncertainty", "gradnorm", "pcgrad"] {
+        let whole = weights(tag, 46, 1);
+        // Two batches, batches of 7 and 8 rows, of 15 and 16, and of which the last are fewer than may be accumulated.
+        for (batch_size, accumulate) in [(23, 2), (8, 6), (16, 3), (16, 5)] {
+            let parts = weights(tag, batch_size, accumulate);
+            for (name, values) in &whole {
+                let apart = values.iter().zip(&parts[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart < 1e-6, "{tag}, {name}: {apart} with {accumulate} batches of {batch_size}");
+            }
         }
     }
 }

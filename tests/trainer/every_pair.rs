@@ -30,18 +30,28 @@ struct Seen {
     loss: Mutex<f64>,
 }
 
-impl Weighting for Seen {
-    fn weigh(&self, terms: &mut Vec<Term>, _: &mut dyn Step) -> Result<()> {
+/// Looks at what the strategy's own weighting made, if it has one.
+struct Looks {
+    own: Option<Arc<dyn Weighting>>,
+    seen: Arc<Seen>,
+}
+
+impl Weighting for Looks {
+    fn weigh(&self, terms: &mut Vec<Term>, step: &mut dyn Step) -> Result<()> {
+        self.own.as_ref().map_or(Ok(()), |own| own.weigh(terms, step))?;
         let value = |t: &Term| Ok(t.weight * t.value.to_dtype(DType::F64)?.to_scalar::<f64>()?);
-        *self.loss.lock().unwrap() = terms.iter().map(value).sum::<Result<f64>>()?;
+        *self.seen.loss.lock().unwrap() = terms.iter().map(value).sum::<Result<f64>>()?;
         Ok(())
     }
     fn combines(&self) -> bool {
         true
     }
-    fn combine(&self, gradients: Vec<(TermInfo, Gradients)>, _: &CombineCx<'_>) -> Result<Gradients> {
-        let sum = sum_of(gradients)?;
-        *self.gradients.lock().unwrap() = Some(sum.clone());
+    fn combine(&self, gradients: Vec<(TermInfo, Gradients)>, cx: &CombineCx<'_>) -> Result<Gradients> {
+        let sum = match self.own.as_ref().filter(|own| own.combines()) {
+            Some(own) => own.combine(gradients, cx)?,
+            None => sum_of(gradients)?,
+        };
+        *self.seen.gradients.lock().unwrap() = Some(sum.clone());
         Ok(sum)
     }
 }
@@ -63,7 +73,7 @@ impl Strategy for Spy {
         self.inner.terms(u, s)
     }
     fn weighting(&self) -> Option<Arc<dyn Weighting>> {
-        Some(self.seen.clone())
+        Some(Arc::new(Looks { own: self.inner.weighting(), seen: self.seen.clone() }))
     }
     fn mixes(&self) -> bool {
         self.inner.mixes()

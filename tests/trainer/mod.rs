@@ -9,5 +9,7 @@ mod mixing;
 mod phases;
 mod prefix;
 mod resume;
+mod sam;
+mod several_tasks;
 mod streams;
 mod texts;

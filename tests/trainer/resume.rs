@@ -82,6 +82,7 @@ fn stopping_after_any_step_changes_nothing() {
         Recipe { averaging: averaging(Spec::new("swa").with("from", 0.5)), ..recipe(5, "adamw", 0.02) },
         Recipe { accumulate: 3, clip_norm: Some(0.5), ..recipe(5, "sgd", 0.1) },
         Recipe { averaging: averaging(Spec::new("ema")), ..recipe(5, "sgd", 0.1) },
+        Recipe { optimiser: Arc::from(make(Spec::new("sam"))), accumulate: 2, ..recipe(4, "sgd", 0.1) },
     ] {
         let dir = tempfile::tempdir().unwrap();
         let (whole, reference) = go(&data, &recipe, &Go { folder: dir.path(), resume: false, stop_after: None });

@@ -31,6 +31,10 @@ pub struct Term {
     pub stream: Option<String>,
     /// Its factor in the sum.
     pub weight: f64,
+    /// How much this batch counts for the task beside the others that one step accumulates: its known rows, divided by
+    /// the mean of those of all batches; 0 where no row is known. The mean over the batches is 1, and 0 in a step
+    /// without a label. The value of a supervised term is already times it; a strategy's own term has 1.
+    pub share: f64,
     /// A scalar.
     pub value: Tensor,
 }
@@ -38,7 +42,7 @@ pub struct Term {
 impl Term {
     /// A strategy's own term, of weight 1.
     pub fn new(name: &str, value: Tensor) -> Self {
-        Self { name: name.to_owned(), task: None, stream: None, weight: 1.0, value }
+        Self { name: name.to_owned(), task: None, stream: None, weight: 1.0, share: 1.0, value }
     }
 
     /// The supervised loss of a task, of weight 1.

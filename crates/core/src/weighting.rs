@@ -1,6 +1,6 @@
 //! [`Weighting`]: how the terms of a loss count against each other; [`Supervise`]: which of them a task brings.
 
-use crate::{Gradients, Params, Progress, Result, Seeds, Step, Term};
+use crate::{Gradients, ModelInfo, Params, Progress, Result, Seeds, Step, Term};
 
 /// Whose labels an update learns from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,8 +33,13 @@ pub struct CombineCx<'a> {
     /// The tensors of the model and of the strategy's modules. A weighting may set tensors of its own below
     /// `modules.<name>`, which are part of every checkpoint; it must not set others.
     pub params: &'a Params,
+    /// The model, as strategies know it.
+    pub model: &'a ModelInfo,
     /// How far the phase has come.
     pub progress: Progress,
+    /// Whether the gradients only say where a step uphill goes ([`Optimiser::ascent`](crate::Optimiser::ascent)). They
+    /// are combined again at its end; what a weighting remembers must change there alone.
+    pub uphill: bool,
     /// Streams of random numbers for this step.
     pub seeds: Seeds,
 }

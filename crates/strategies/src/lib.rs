@@ -8,6 +8,7 @@
 //! | [`L2Sp`] | fine-tuned, pulled to where it came from | trained | fine-tuning overfits |
 //! | [`Mixup`], [`Cutmix`] | as those beside it say | as those beside it say | more data would help, and there is none |
 //! | [`adapt`] | as those beside it say | as those beside it say | a target domain has rows and no labels |
+//! | [`several_tasks`] | as those beside it say | as those beside it say | one network learns several tasks |
 //! | [`Structure`] | fresh weights | fresh | to see what transfer is worth, and to pretrain |
 //!
 //! Several become one by [`compose`]. A strategy decides; the trainer acts: nothing here opens a file or owns a loop.
@@ -22,6 +23,7 @@ mod lora;
 mod mixing;
 mod mixup;
 mod parameter;
+pub mod several_tasks;
 mod structure;
 mod weights;
 
@@ -46,4 +48,5 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Strategy, Mixup>();
     p.add::<dyn Strategy, Cutmix>();
     adapt::plugin(p);
+    several_tasks::plugin(p);
 }

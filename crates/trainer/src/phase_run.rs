@@ -116,12 +116,14 @@ impl<'r> Run<'r, '_> {
             };
             let places = Gradients::new(self.model.params(), wanted);
             let batches = Batches { fetched: &fetched, shares: &rows, progress };
-            let (loss, mut sum) = self.gradients(phase, update, &batches, &places, true)?;
-            total += loss;
             let optimiser = update.optimiser.as_deref().unwrap_or(&*self.recipe.optimiser);
-            if let Some(ascent) = optimiser.ascent() {
+            let ascent = optimiser.ascent();
+            let first = if ascent.is_some() { Visit::Uphill } else { Visit::Only };
+            let (loss, mut sum) = self.gradients(phase, update, &batches, &places, first)?;
+            total += loss;
+            if let Some(ascent) = ascent {
                 let before = climb(self.model.params(), &sum, ascent)?;
-                let there = self.gradients(phase, update, &batches, &places, false);
+                let there = self.gradients(phase, update, &batches, &places, Visit::Top);
                 put(self.model.params(), &before)?;
                 sum = there?.1;
             }
@@ -147,7 +149,7 @@ impl<'r> Run<'r, '_> {
         update: &Update,
         batches: &Batches<'_>,
         places: &Gradients,
-        first_pass: bool,
+        visit: Visit,
     ) -> Result<(f64, Gradients)> {
         let weighting = phase.strategy.weighting();
         let combines = weighting.as_ref().is_some_and(|w| w.combines());
@@ -167,7 +169,7 @@ impl<'r> Run<'r, '_> {
                 progress: batches.progress,
                 step: self.at.total_steps,
                 seeds: self.model.parts.seeds,
-                first_pass,
+                first_pass: visit != Visit::Top,
                 done: BTreeMap::new(),
             };
             let terms = self.terms(phase, update, weighting.as_deref(), &mut cx)?;
@@ -205,7 +207,8 @@ impl<'r> Run<'r, '_> {
             None => Ok((total, sum)),
             Some(weighting) => {
                 let seeds = self.model.parts.seeds.child(&format!("step/{}", self.at.total_steps));
-                let cx = CombineCx { params: self.model.params(), progress: batches.progress, seeds };
+                let (params, model, uphill) = (self.model.params(), &self.model.info(), visit == Visit::Uphill);
+                let cx = CombineCx { params, model, progress: batches.progress, uphill, seeds };
                 Ok((total, weighting.combine(apart, &cx)?))
             }
         }
@@ -251,6 +254,17 @@ impl<'r> Run<'r, '_> {
         };
         streams(self.data).map(fetched).collect()
     }
+}
+
+/// How often the batches of a step are gone through for one update, and which time this is.
+#[derive(Clone, Copy, PartialEq)]
+enum Visit {
+    /// Once.
+    Only,
+    /// Twice, this time to find the way uphill.
+    Uphill,
+    /// Twice, this time at the end of that way.
+    Top,
 }
 
 /// The batches that one optimiser step accumulates.

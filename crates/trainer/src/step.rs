@@ -110,8 +110,8 @@ impl Step for TrainStep<'_> {
         }
         for term in &mut terms {
             term.stream = Some(stream.to_owned());
-            let share = self.shares.get(&(stream.to_owned(), term.name.clone())).copied().unwrap_or(1.0);
-            if share != 1.0 {
+            if let Some(share) = self.shares.get(&(stream.to_owned(), term.name.clone())).copied() {
+                term.share = share;
                 term.value = (&term.value * share)?;
             }
         }
@@ -150,16 +150,18 @@ pub(crate) fn losses(
         let (Some(target), Some(outputs)) = (targets.get(task.target()), forward.outputs.get(name)) else {
             continue;
         };
-        terms.push(Term::of_task(name, mean_over_known(&task.loss(outputs, target)?, target)?));
+        let (mean, share) = mean_over_known(&task.loss(outputs, target)?, target)?;
+        terms.push(Term { share, ..Term::of_task(name, mean) });
     }
     Ok(terms)
 }
 
-/// The mean of a loss over the rows whose target is known; 0 when none is.
-fn mean_over_known(rows: &Tensor, target: &Target) -> Result<Tensor> {
-    let Some(present) = &target.present else { return Ok(rows.mean_all()?) };
-    let known = known_rows(target, 0)?.max(1.0);
-    Ok(((rows * present.to_dtype(rows.dtype())?)?.sum_all()? / known)?)
+/// The mean of a loss over the rows whose target is known, and 1; both are 0 when none is.
+fn mean_over_known(rows: &Tensor, target: &Target) -> Result<(Tensor, f64)> {
+    let Some(present) = &target.present else { return Ok((rows.mean_all()?, 1.0)) };
+    let known = known_rows(target, 0)?;
+    let sum = (rows * present.to_dtype(rows.dtype())?)?.sum_all()?;
+    Ok(((sum / known.max(1.0))?, known.min(1.0)))
 }
 
 #[cfg(test)]
@@ -172,10 +174,14 @@ mod tests {
         let rows = Tensor::new(&[1f32, 5.0, 3.0], &Device::Cpu)?;
         let values = Tensor::zeros(3, DType::U32, &Device::Cpu)?;
         let some = Target { values: values.clone(), present: Some(Tensor::new(&[1f32, 0.0, 1.0], &Device::Cpu)?) };
-        assert_eq!(mean_over_known(&rows, &some)?.to_scalar::<f32>()?, 2.0);
+        let mean = |target: &Target| {
+            let (mean, share) = mean_over_known(&rows, target)?;
+            Ok::<_, Error>((mean.to_scalar::<f32>()?, share))
+        };
+        assert_eq!(mean(&some)?, (2.0, 1.0));
         let none = Target { values: values.clone(), present: Some(values.to_dtype(DType::F32)?) };
-        assert_eq!(mean_over_known(&rows, &none)?.to_scalar::<f32>()?, 0.0);
-        assert_eq!(mean_over_known(&rows, &Target::known(values))?.to_scalar::<f32>()?, 3.0);
+        assert_eq!(mean(&none)?, (0.0, 0.0));
+        assert_eq!(mean(&Target::known(values))?, (3.0, 1.0));
         Ok(())
     }
 }

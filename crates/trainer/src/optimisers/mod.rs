@@ -1,9 +1,11 @@
 //! Optimisers, one file each.
 
 mod adamw;
+mod sam;
 mod sgd;
 
 pub use adamw::{AdamW, AdamWOptions};
+pub use sam::{Sam, SamOptions};
 pub use sgd::{Sgd, SgdOptions};
 
 use transplant_core::{Invalid, Optimiser, Plugins};
@@ -11,6 +13,7 @@ use transplant_core::{Invalid, Optimiser, Plugins};
 pub(crate) fn plugin(p: &mut Plugins) {
     p.add::<dyn Optimiser, Sgd>();
     p.add::<dyn Optimiser, AdamW>();
+    p.add::<dyn Optimiser, Sam>();
 }
 
 /// `value` is a finite number of at least 0.
