@@ -21,5 +21,6 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn HeadFit, heads::LogisticRegression>();
     p.add::<dyn HeadFit, heads::Knn>();
     p.add::<dyn HeadFit, heads::NearestPrototype>();
+    p.add::<dyn HeadFit, heads::Ridge>();
     p.add::<dyn HeadFit, heads::TfidfLogisticRegression>();
 }
