@@ -1,5 +1,6 @@
 //! [`Task`]: what is to be predicted, from the head to the metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -43,6 +44,15 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// When an output is missing.
     fn decode(&self, out: &Acts, field: &Field) -> Result<Predictions>;
+
+    /// The linear layer, `weight [outputs, width]` and `bias [outputs]`, that says the same as the head of these tensors,
+    /// named as below `heads.<task>`; `None` where none does. By default the tensors are that layer.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    fn linear(&self, head: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+        Ok(Some(head.clone()))
+    }
 
     /// The metrics of this task. The first one chooses models and judges steps; an option of the
     /// task says which that is. Of several tasks it is the mean of their first metrics, negated where smaller is better.

@@ -3,6 +3,7 @@
 //! A linear head with the squared error. The head puts out a number of mean 0 and deviation 1 over the rows that are learned
 //! from, and brings it to the target's mean and deviation: learning rates suit it whatever the target's unit is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -96,14 +97,10 @@ impl Task for Regression {
     }
 
     fn fitted(&self, values: &[f32]) -> Result<Option<Arc<dyn Task>>> {
-        let n = values.len() as f64;
         if values.is_empty() {
             return Ok(None);
         }
-        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        let deviation = (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt();
-        // A target that does not vary, rounding aside, has no scale of its own.
-        let deviation = if deviation > 1e-6 * mean.abs() { deviation } else { 1.0 };
+        let (mean, deviation) = scale_of(values.iter().map(|v| f64::from(*v)));
         Ok(Some(Arc::new(Self { mean, deviation, ..self.clone() })))
     }
 
@@ -113,9 +110,33 @@ impl Task for Regression {
         Ok(Predictions::Number { labels: vec![None; values.len()], values })
     }
 
+    fn linear(&self, head: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+        in_target_s_unit(head)
+    }
+
     fn metrics(&self) -> Vec<Arc<dyn Metric>> {
         self.metrics.clone()
     }
+}
+
+/// Mean and deviation of one or more numbers.
+pub(crate) fn scale_of(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let deviation = (values.map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+    // Numbers that do not vary, rounding aside, have no scale of their own.
+    (mean, if deviation > 1e-6 * mean.abs() { deviation } else { 1.0 })
+}
+
+/// The linear layer that says the same as a head of `weight`, `bias`, `mean` and `deviation`.
+pub(crate) fn in_target_s_unit(head: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
+    let names = ["weight", "bias", "mean", "deviation"];
+    let [Some(weight), Some(bias), Some(mean), Some(deviation)] = names.map(|name| head.get(name)) else {
+        return Ok(None);
+    };
+    let weight = weight.broadcast_mul(deviation)?;
+    let bias = ((bias * deviation)? + mean)?;
+    Ok(Some(BTreeMap::from([("weight".to_owned(), weight), ("bias".to_owned(), bias)])))
 }
 
 /// A linear layer from `hidden` to one number of mean 0 and deviation 1, and that number in the target's unit.
@@ -165,6 +186,11 @@ mod tests {
         let target = Target::known(Tensor::new(&[3.0 - deviation, 3.0], &Device::Cpu)?);
         let loss = task.loss(&out, &target)?.to_vec1::<f32>()?;
         assert!(loss.iter().all(|l| (l - 1.0).abs() < 1e-5), "{loss:?}");
+        let tensors = [("weight", 1.0), ("bias", 0.5), ("mean", 3.0), ("deviation", 2.0)];
+        let tensors = tensors.map(|(name, v)| (name.to_owned(), Tensor::new(&[v as f32], &Device::Cpu).unwrap()));
+        let linear = task.linear(&BTreeMap::from(tensors))?.unwrap();
+        let values = ["weight", "bias"].map(|name| linear[name].to_vec1::<f32>().unwrap()[0]);
+        assert_eq!(values, [2.0, 4.0]);
         let alike = Regression::new(VALUE, Vec::new()).fitted(&[7.0, 7.0])?.unwrap();
         let out = head(alike.as_ref())?
             .forward(&Acts::hidden(Tensor::new(&[[2f32]], &Device::Cpu)?), &mut Ctx::eval(&[0]))?;

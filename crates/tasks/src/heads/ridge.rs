@@ -17,7 +17,8 @@ use transplant_core::{
 
 use super::scale::Scale;
 use super::{Rows, Scaling, numbered};
-use crate::regression::VALUE;
+use crate::classification::width;
+use crate::regression::{VALUE, in_target_s_unit, scale_of};
 
 /// A linear head of a number with an L2 penalty, fitted in closed form.
 ///
@@ -39,8 +40,9 @@ impl Default for RidgeOptions {
     }
 }
 
-/// Fits a linear head by ridge regression, that of scikit-learn's `Ridge(alpha)`. Keeps `weight [1, width]` and
-/// `bias [1]`; puts out the number under `value`, `[rows, 1]`.
+/// Fits a linear head by ridge regression, that of scikit-learn's `Ridge(alpha)`. Keeps what the head of
+/// `regression` does, so that a later step can train it on: `weight [1, width]` and `bias [1]` of a target of mean 0 and
+/// deviation 1, and its `mean [1]` and `deviation [1]`; puts out the number under `value`, `[rows, 1]`.
 #[derive(Debug, Clone, Default)]
 pub struct Ridge(RidgeOptions);
 
@@ -108,30 +110,39 @@ impl HeadFit for Ridge {
         }
         let (mut coefficients, intercept) = centred.solve(best.1)?;
         coefficients.push(intercept);
-        let (weight, bias) = scale.plain_head(&coefficients);
+        let (mut weight, mut bias) = scale.plain_head(&coefficients);
+        let (mean, deviation) = scale_of(y.iter().copied());
+        weight.iter_mut().for_each(|w| *w /= deviation);
+        bias.iter_mut().for_each(|b| *b = (*b - mean) / deviation);
         let tensor = |v: Vec<f64>, shape: &[usize]| Tensor::from_vec(v, shape, &Device::Cpu)?.to_dtype(DType::F32);
         Ok(BTreeMap::from([
             ("weight".to_owned(), tensor(weight, &[1, rows.width])?),
             ("bias".to_owned(), tensor(bias, &[1])?),
+            ("mean".to_owned(), tensor(vec![mean], &[1])?),
+            ("deviation".to_owned(), tensor(vec![deviation], &[1])?),
         ]))
     }
 
     fn build(&self, features: &Schema, _: &Field, scope: &Scope) -> Result<Box<dyn Module>> {
-        let width = crate::classification::width(features)?;
-        let fresh = |shape: &[usize]| Tensor::zeros(shape, DType::F32, scope.device());
-        let (weight, bias) = match (scope.find("weight"), scope.find("bias")) {
-            (Some(weight), Some(bias)) => (weight, bias),
-            _ => (fresh(&[1, width])?, fresh(&[1])?),
+        let there = ["weight", "bias", "mean", "deviation"].into_iter();
+        let there = there.filter_map(|name| Some((name.to_owned(), scope.find(name)?))).collect();
+        let linear = match in_target_s_unit(&there)? {
+            Some(linear) => linear,
+            None => {
+                let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, scope.device());
+                let (weight, bias) = (zeros(&[1, width(features)?])?, zeros(&[1])?);
+                BTreeMap::from([("weight".to_owned(), weight), ("bias".to_owned(), bias)])
+            }
         };
-        Ok(Box::new(Linear { weight, bias }))
+        Ok(Box::new(Linear { weight: linear["weight"].clone(), bias: linear["bias"].clone() }))
     }
 
     fn shapes(&self, width: usize, _: &Field) -> Vec<(&'static str, Vec<usize>)> {
-        vec![("weight", vec![1, width]), ("bias", vec![1])]
+        vec![("weight", vec![1, width]), ("bias", vec![1]), ("mean", vec![1]), ("deviation", vec![1])]
     }
 
     fn linear(&self, fitted: &BTreeMap<String, Tensor>) -> Result<Option<BTreeMap<String, Tensor>>> {
-        Ok(fitted.contains_key("weight").then(|| fitted.clone()))
+        in_target_s_unit(fitted)
     }
 }
 
