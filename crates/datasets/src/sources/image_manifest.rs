@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result};
 
 use super::damaged::Damaged;
+use super::domain_column::DomainColumn;
 use super::image_folder::{channels, memory_mb, white};
 use super::label_columns::LabelColumn;
 use super::labelling::Labelling;
@@ -51,9 +52,10 @@ pub struct Options {
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
-    /// The column of the domain: streams and tests take rows of the domains that they name.
+    /// The column of the domain, or a table of `column` and `cuts`, where a number is cut into ranges: `[36]` makes the domains
+    /// `below 36` and `36 and above`. Streams and tests take rows of the domains that they name.
     #[serde(default)]
-    pub domain: Option<String>,
+    pub domain: Option<DomainColumn>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -102,7 +104,7 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (group, domain) = (self.group.as_deref(), self.domain.as_ref());
         let (split, id) = (self.split.as_deref(), self.id.as_deref());
         let label = self.label.as_deref();
         Labelling { label, labels: &self.labels, classes: self.classes.as_deref(), group, domain, split, id }

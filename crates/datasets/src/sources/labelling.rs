@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use transplant_core::{DOMAIN, Error, Fact, Finding, Fingerprint, Invalid, Result, Roles, nearest};
 
 use super::class_names::ClassNames;
+use super::domain_column::DomainColumn;
 use super::image_rows::CLASS;
 use super::images::hex;
 use super::label_columns::{LabelColumn, LabelKind};
@@ -29,7 +30,7 @@ pub(crate) struct Labelling<'a> {
     /// The column of the group.
     pub(crate) group: Option<&'a str>,
     /// The column of the domain.
-    pub(crate) domain: Option<&'a str>,
+    pub(crate) domain: Option<&'a DomainColumn>,
     /// The column that says `train`, `validation` or `test`.
     pub(crate) split: Option<&'a str>,
     /// The column of the row's name.
@@ -63,6 +64,7 @@ impl<'a> Labelling<'a> {
     pub(crate) fn check(&self, inputs: (&str, &[String]), test_path: Option<&std::path::Path>) -> Result<(), Invalid> {
         let (key, inputs) = inputs;
         self.check_targets()?;
+        self.domain.map_or(Ok(()), DomainColumn::check)?;
         let is_target = |name: &str| self.targets().any(|t| t.column == name);
         if let Some(name) = inputs.iter().find(|name| is_target(name) || Some(name.as_str()) == self.split) {
             let message = format!("names `{name}`, which says what is to be found out or tested, and is no input");
@@ -129,7 +131,8 @@ impl<'a> Labelling<'a> {
 
     /// The columns that have to be read.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &'a str> {
-        let others = [self.group, self.domain, self.split, self.id].into_iter().flatten();
+        let domain = self.domain.map(|d| d.column.as_str());
+        let others = [self.group, domain, self.split, self.id].into_iter().flatten();
         self.targets().map(|t| t.column).chain(others)
     }
 
@@ -143,7 +146,8 @@ impl<'a> Labelling<'a> {
         for (t, table) in tables.iter().enumerate() {
             let column = |name: Option<&'a str>| name.map(|n| Ok::<_, Error>((n, table.column(n)?))).transpose();
             let (group, split) = (column(self.group)?, column(self.split)?);
-            let (domain, id) = (column(self.domain)?, column(self.id)?);
+            let id = column(self.id)?;
+            let domain = self.domain.map(|d| Ok::<_, Error>((d, table.column(&d.column)?))).transpose()?;
             for row in 0..table.rows() {
                 let needed = |(name, cells): (&str, &[Option<Cell>])| {
                     let missing = || table.fault(row, format!("column `{name}`: has no value"));
@@ -161,7 +165,12 @@ impl<'a> Labelling<'a> {
                 };
                 let labels = targets.iter().map(|t| label(table, row, t)).collect::<Result<_>>()?;
                 let (group, id) = (group.map(needed).transpose()?, id.map(needed).transpose()?);
-                let domain = domain.map(needed).transpose()?;
+                let domain = domain.map(|(d, cells): (&DomainColumn, &[Option<Cell>])| {
+                    let fault = |e: String| table.fault(row, format!("column `{}`: {e}", d.column));
+                    let cell = cells[row].as_ref().ok_or_else(|| fault("has no value".to_owned()))?;
+                    d.of(cell).map_err(fault)
+                });
+                let domain = domain.transpose()?;
                 marks.rows.push(Mark { table: t, row, labels, group, domain, part, id });
             }
         }
