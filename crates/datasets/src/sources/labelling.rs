@@ -286,7 +286,7 @@ impl<'a> Marks<'a> {
     /// Those of [`classes`](Self::classes), and [`Error::Data`] with file and row when a group stands in two parts.
     pub(crate) fn finish(self) -> Result<Labels> {
         let classes = self.classes()?;
-        let numbers = self.numbers()?;
+        let numbers = self.number_targets()?;
         let (mut groups, mut roles) = (Vec::new(), Roles::default());
         let mut seen: BTreeMap<&str, (u64, Part)> = BTreeMap::new();
         for (i, mark) in (0..).zip(&self.rows) {
@@ -399,7 +399,7 @@ impl<'a> Marks<'a> {
     }
 
     /// The targets of numbers, and the number of every row that is left.
-    fn numbers(&self) -> Result<Vec<(&'a str, Vec<Option<f32>>)>> {
+    fn number_targets(&self) -> Result<Vec<(&'a str, Vec<Option<f32>>)>> {
         let numbers = self.targets.iter().enumerate().filter(|(_, t)| t.kind == LabelKind::Number);
         let one = |(i, t): (usize, &TargetColumn<'a>)| {
             let of_row = |mark: &Mark| mark.labels[i].as_ref().and_then(Label::number);

@@ -410,7 +410,7 @@ mod tests {
         assert!(e.contains("row 0: line 2: column `text`: the text holds a zero byte"), "{e}");
         let e = said("title,text,y\n,,1\n", |o| o.drop_empty = true);
         assert!(e.contains("t.csv: has no row with a text"), "{e}");
-        assert!(said(REVIEWS, |o| o.label = "why".into()).contains("has no column `why`"));
+        assert!(said(REVIEWS, |o| o.label = Some("why".into())).contains("has no column `why`"));
         assert!(said(REVIEWS, |o| o.text.clear()).starts_with("text: must name"));
         assert!(said(REVIEWS, |o| o.text.push("y".into())).starts_with("text: names `y`"));
         assert!(said(REVIEWS, |o| o.path = None).starts_with("path: is missing"));
