@@ -58,7 +58,7 @@ trainer = { epochs = 3, batch_size = 10, optimiser = { type = "sgd", lr = 0.01 }
 "#;
 
 /// The binary, with nothing of the caller's environment that could change what it does.
-fn transplant() -> Command {
+pub(crate) fn transplant() -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_transplant-under-test"));
     for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("TRANSPLANT_")) {
         c.env_remove(key);

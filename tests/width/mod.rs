@@ -2,6 +2,7 @@
 
 mod adaptation;
 mod several;
+mod tasks;
 
 use std::fmt::Write as _;
 

@@ -300,7 +300,7 @@ mod tests {
             assert_eq!(features(file), ["parquet"], "{file}");
         }
         assert!(features("[datasets.a]\ntype = \"text_table\"\npath = \"parquet.csv\"").is_empty());
-        assert_eq!(parquet_assets(), ["womens_clothing_reviews"]);
+        assert_eq!(parquet_assets(), ["womens_clothing_reviews", "california_housing"]);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 
 use crate::{Acts, Error, Result};
 
 /// The known values of one target for the rows of a batch.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Values, first dimension = rows. Classes are `u32 [rows]`.
+    /// Values, first dimension = rows. Classes are `u32 [rows]`, numbers `f32 [rows]`.
     pub values: Tensor,
     /// 1 where the value is known, 0 where it is missing (`f32 [rows]`); `None` when all are known.
     pub present: Option<Tensor>,
@@ -26,9 +26,21 @@ impl Target {
     /// # Errors
     /// When the tensor cannot be made.
     pub fn classes(labels: &[Option<u32>]) -> Result<Self> {
+        Self::of(labels)
+    }
+
+    /// Numbers of rows, `None` where they are missing. On the CPU.
+    ///
+    /// # Errors
+    /// When the tensor cannot be made.
+    pub fn numbers(labels: &[Option<f32>]) -> Result<Self> {
+        Self::of(labels)
+    }
+
+    fn of<T: WithDType + Default>(labels: &[Option<T>]) -> Result<Self> {
         let values = labels.iter().map(|l| l.unwrap_or_default()).collect();
         let mut target = Self::known(Tensor::from_vec(values, labels.len(), &Device::Cpu)?);
-        if labels.contains(&None) {
+        if labels.iter().any(Option::is_none) {
             let present = labels.iter().map(|l| f32::from(u8::from(l.is_some()))).collect();
             target.present = Some(Tensor::from_vec(present, labels.len(), &Device::Cpu)?);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Columns, Finding, Frame, Result};
+use crate::{Batch, Columns, Finding, Frame, Invalid, Result};
 
 /// What a named tensor or target holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,17 @@ pub enum Field {
     },
     /// A target: one number a row, `f32 [rows]`.
     Number,
+}
+
+impl Field {
+    /// What a task predicts that learns it, in words: `one of 3 classes`, `a number`.
+    pub fn learned_as(&self) -> String {
+        match self {
+            Self::Class { names } => format!("one of {} classes", names.len()),
+            Self::Number => "a number".to_owned(),
+            _ => "something else".to_owned(),
+        }
+    }
 }
 
 /// A word that is known of every row without reading its inputs, and is no target: the domain it comes from, the part
@@ -120,6 +131,15 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// When the data set has no such target or it is not a class.
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>>;
+
+    /// The number of every row for a target that is a [`Field::Number`], `None` where it is missing; read without
+    /// decoding the inputs. Rows are drawn by it where no task learns classes. A wrapper forwards it.
+    ///
+    /// # Errors
+    /// When the data set has no such target or it is not a number.
+    fn numbers_of(&self, target: &str) -> Result<Vec<Option<f32>>> {
+        Err(Invalid::key("target", format!("the data set does not say the numbers of a target `{target}`")).into())
+    }
 
     /// For every row the group it belongs to; no group may cross a split. `None`: every row stands alone.
     fn groups(&self) -> Option<&[u64]> {

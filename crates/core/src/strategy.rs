@@ -271,20 +271,27 @@ pub trait HeadFit: Send + Sync {
     /// Its name, for the ledger.
     fn name(&self) -> &'static str;
 
-    /// Fits the head: tensors by name, to be kept as buffers below `heads.<task>`. `prior` holds the source's head when
-    /// its labels are the same.
+    /// Whether it can be fitted to a target of this field; by default to classes alone. Who fits it checks this before.
+    fn suits(&self, field: &Field) -> bool {
+        matches!(field, Field::Class { .. })
+    }
+
+    /// Fits the head: tensors by name, to be kept as buffers below `heads.<task>`. `target` has the known values of
+    /// `field`, one for each row of the features: classes `u32 [rows]`, numbers `f32 [rows]`. `prior` holds the source's
+    /// head when its labels are the same.
     ///
     /// # Errors
-    /// When the features do not suffice.
+    /// When the features do not suffice, or the field is none that it [`suits`](Self::suits).
     fn fit(
         &self,
         f: &Features,
         target: &Tensor,
-        classes: usize,
+        field: &Field,
         prior: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>>;
 
-    /// Builds the head on what was fitted; outputs logits, or log-probabilities, under `logits`.
+    /// Builds the head on what was fitted; outputs logits, or log-probabilities, `[rows, classes]` under `logits`, of a
+    /// number `[rows, 1]` under `value`.
     ///
     /// # Errors
     /// When a tensor is missing.
@@ -292,8 +299,8 @@ pub trait HeadFit: Send + Sync {
 
     /// Names and shapes of what [`fit`](Self::fit) returns for features of this width, where they do not depend on the
     /// rows; empty where they do. A step that starts from this one is planned by them before anything was fitted.
-    fn shapes(&self, width: usize, classes: usize) -> Vec<(&'static str, Vec<usize>)> {
-        let _ = (width, classes);
+    fn shapes(&self, width: usize, field: &Field) -> Vec<(&'static str, Vec<usize>)> {
+        let _ = (width, field);
         Vec::new()
     }
 

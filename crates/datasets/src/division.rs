@@ -275,6 +275,10 @@ impl Dataset for Divided {
         self.dataset.classes_of(target)
     }
 
+    fn numbers_of(&self, target: &str) -> Result<Vec<Option<f32>>> {
+        self.dataset.numbers_of(target)
+    }
+
     fn groups(&self) -> Option<&[u64]> {
         self.dataset.groups()
     }

@@ -73,10 +73,11 @@ pub use prints::{Equal, KnownAgain, Prints, Twins};
 pub use selection::Selection;
 pub use sources::{
     CLASS, Cifar10Binary, Cifar10BinaryOptions, Cifar100Binary, Cifar100BinaryOptions, Cifar100Target, Damaged,
-    Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder, ImageFolderOptions,
-    ImageManifest, ImageManifestOptions, Images, Layout, Mnist5k, Mnist5kOptions, MnistIdx, MnistIdxOptions, NewRow,
-    NewRows, Optdigits, OptdigitsOptions, Picture, PictureSet, Pictures, PicturesBelow, TextTable, TextTableOptions,
-    VectorTable, VectorTableOptions, is_picture_name, pictures_below,
+    DomainColumn, Dropped, Emoji, EmojiGroup, EmojiOptions, EmojiTarget, EmojiVendor, Fill, ImageFolder,
+    ImageFolderOptions, ImageManifest, ImageManifestOptions, Images, LabelColumn, LabelKind, Layout, Mnist5k,
+    Mnist5kOptions, MnistIdx, MnistIdxOptions, NewRow, NewRows, Optdigits, OptdigitsOptions, Picture, PictureSet,
+    Pictures, PicturesBelow, TextTable, TextTableOptions, VectorTable, VectorTableOptions, is_picture_name,
+    pictures_below,
 };
 pub use split::{Draw, LEAST_FOR_VALIDATION, Parts};
 pub use table::{Cell, Table};

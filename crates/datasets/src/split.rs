@@ -2,8 +2,8 @@
 //!
 //! The rules (those of the project's protocol): a label budget counts every label used, choosing included; below 5 labels a
 //! class nothing is set aside for choosing; the test part is the data set's own and the same for every draw and budget; no
-//! group stands on both sides of a split. Rows are drawn class by class, and a smaller budget's training rows are among a
-//! larger one's.
+//! group stands on both sides of a split. Rows are drawn class by class, or all alike where there are no classes or the
+//! budget is one of all rows, and a smaller budget's training rows are among a larger one's.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use transplant_core::{Dataset, Error, Field, Invalid, Result, Seeds, Test, Train
 
 use crate::sides::{Side, Sides};
 
-/// Labels a class from which on some may be set aside for validation.
+/// Labels of a class, or in all, from which on some may be set aside for validation.
 pub const LEAST_FOR_VALIDATION: usize = 5;
 
 /// How rows are drawn.
@@ -19,6 +19,8 @@ pub const LEAST_FOR_VALIDATION: usize = 5;
 pub struct Draw {
     /// Labels used of each class, validation included; `None`: all of the pool.
     pub labels_per_class: Option<usize>,
+    /// Rows whose labels are used, validation included, whatever their classes; `None`: all of the pool.
+    pub labels_in_all: Option<usize>,
     /// Share of each class's labels that is set aside for validation, 0 to below 1.
     pub validation: f64,
     /// Which draw: 0, 1, 2, … are independent of each other.
@@ -72,8 +74,14 @@ impl Draw {
     /// # Errors
     /// Names the key that is out of range.
     pub fn check(&self) -> Result<(), Invalid> {
-        if self.labels_per_class == Some(0) {
-            return Err(Invalid::key("labels_per_class", "must be at least 1"));
+        for (key, budget) in [("labels_per_class", self.labels_per_class), ("labels_in_all", self.labels_in_all)] {
+            if budget == Some(0) {
+                return Err(Invalid::key(key, "must be at least 1"));
+            }
+        }
+        if self.labels_per_class.is_some() && self.labels_in_all.is_some() {
+            let e = Invalid::key("labels_in_all", "says how many labels are used, and so does `labels_per_class`");
+            return Err(e.help("leave one of them out"));
         }
         if !(0. ..1.).contains(&self.validation) {
             let message = format!("must be at least 0 and below 1, not {}", self.validation);
@@ -82,46 +90,69 @@ impl Draw {
         Ok(())
     }
 
-    /// Draws the rows, balanced over the classes of `target`. They are a function of the data set, the draw and `seeds`.
+    /// [`parts_of`](Self::parts_of) one target.
+    ///
+    /// # Errors
+    /// Those of [`parts_of`](Self::parts_of).
+    pub fn parts(&self, dataset: &Arc<dyn Dataset>, target: &str, seeds: Seeds) -> Result<Parts> {
+        self.parts_of(dataset, &[target], seeds)
+    }
+
+    /// Draws the rows where one of these targets has a label, balanced over the classes of the first that has classes; rows
+    /// that lack that one are drawn as a class of their own, of at most a class's budget. Without classes, or with
+    /// `labels_in_all`, all rows are drawn alike. They are a function of the data set, the draw and `seeds`.
     ///
     /// With a budget, an official validation part stays unused: its labels would exceed the budget. Without one it is the
     /// validation part, and the whole pool is trained on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget, under
+    /// [`Error::Invalid`] under `labels_per_class` when a class of the pool has fewer rows than the budget or there are no
+    /// classes, under `labels_in_all` when the pool has fewer rows, under
     /// `validation` when its groups cannot be kept apart, or when a share is asked for beside an official validation
     /// part that is used; [`Error::Contract`] when a group of the data set crosses its own roles.
-    pub fn parts(&self, dataset: &Arc<dyn Dataset>, target: &str, seeds: Seeds) -> Result<Parts> {
+    pub fn parts_of(&self, dataset: &Arc<dyn Dataset>, targets: &[&str], seeds: Seeds) -> Result<Parts> {
         self.check()?;
-        let pool = Pool::new(dataset.as_ref(), target, seeds.child("draw"), self.draw)?;
-        let mut sides = Sides::new(dataset.as_ref(), pool.labels.len())?;
+        let pool = Pool::new(dataset.as_ref(), targets, self.labels_in_all.is_some(), seeds.child("draw"), self.draw)?;
+        if self.labels_per_class.is_some() && !pool.has_classes {
+            let message = format!("counts labels of classes, and {} has none", pool.targets());
+            return Err(Invalid::key("labels_per_class", message).help("`labels_in_all` counts rows").into());
+        }
+        let mut sides = Sides::new(dataset.as_ref(), pool.all)?;
         let official = &dataset.roles().validation;
-        let use_official = self.labels_per_class.is_none() && !official.is_empty();
+        let budget = self.labels_per_class.or(self.labels_in_all);
+        let use_official = budget.is_none() && !official.is_empty();
         if use_official && self.validation > 0. {
             let message = format!("the data set has a validation part of its own, of {} rows", official.len());
             return Err(Invalid::key("validation", message).help("leave this key out").into());
         }
-        match self.labels_per_class {
+        match budget {
             Some(budget) => draw_budget(&pool, &mut sides, budget, self.validation)?,
             None => draw_all(&pool, &mut sides, self.validation)?,
         }
         let [train, drawn] = [Side::Train, Side::Validation].map(|s| sides.rows(s));
         let unlabelled = sides.unused(&dataset.roles().pool);
         let validation = if use_official { official.clone() } else { drawn };
-        let note = match self.labels_per_class {
+        let each = if pool.has_classes { " a class" } else { "" };
+        let note = match budget {
             _ if self.validation == 0. || !validation.is_empty() => None,
             Some(k) if k < LEAST_FOR_VALIDATION => Some(format!(
-                "no validation part: with {k} labels a class (below {LEAST_FOR_VALIDATION}) all are trained on, by a fixed recipe"
+                "no validation part: with {k} labels{each} (below {LEAST_FOR_VALIDATION}) all are trained on, by a fixed recipe"
             )),
             _ => {
                 let own = if dataset.groups().is_some() { " in groups of its own" } else { "" };
-                Some(format!("no validation part: no class has {LEAST_FOR_VALIDATION} labels{own}"))
+                Some(match pool.has_classes {
+                    true => format!("no validation part: no class has {LEAST_FOR_VALIDATION} labels{own}"),
+                    false => format!("no validation part: there are no {LEAST_FOR_VALIDATION} labels{own}"),
+                })
             }
         };
-        let missing = dataset.roles().pool.len() - pool.rows.iter().map(Vec::len).sum::<usize>();
+        let missing = dataset.roles().pool.len() - pool.strata.iter().map(|s| s.rows.len()).sum::<usize>();
         let missing = (missing > 0).then(|| {
             let rows = dataset.roles().pool.len();
-            format!("{missing} of the {rows} rows that may be learned from have no label `{target}`, and are not learned from")
+            format!(
+                "{missing} of the {rows} rows that may be learned from have no label {}, and are not learned from",
+                pool.targets()
+            )
         });
         let unused = (self.labels_per_class.is_some() && !official.is_empty()).then(|| {
             let rows = official.len();
@@ -138,41 +169,88 @@ impl Draw {
     }
 }
 
-/// The labelled rows of the pool, by class.
-struct Pool {
-    labels: Vec<Option<u32>>,
-    names: Vec<String>,
-    rows: Vec<Vec<u64>>,
+/// The labelled rows of the pool, by class where there are classes.
+struct Pool<'a> {
+    targets: &'a [&'a str],
+    /// Number of rows of the data set.
+    all: usize,
+    has_classes: bool,
+    strata: Vec<Stratum>,
     seeds: Seeds,
     draw: u64,
 }
 
-impl Pool {
-    fn new(dataset: &dyn Dataset, target: &str, seeds: Seeds, draw: u64) -> Result<Self> {
-        let labels = dataset.classes_of(target)?;
-        let Some(Field::Class { names }) = dataset.targets().get(target) else {
-            return Err(Error::contract(format!("target `{target}` has classes of rows but is not a class")));
+/// Rows that are drawn alike.
+struct Stratum {
+    /// What they are, in words.
+    name: String,
+    rows: Vec<u64>,
+    /// Whether there may be fewer of them than the budget.
+    may_lack: bool,
+}
+
+impl<'a> Pool<'a> {
+    fn new(dataset: &dyn Dataset, targets: &'a [&'a str], alike: bool, seeds: Seeds, draw: u64) -> Result<Self> {
+        let classes = targets.iter().find_map(|target| match dataset.targets().get(*target) {
+            Some(Field::Class { names }) if !alike => Some((*target, names)),
+            _ => None,
+        });
+        let mut known = Vec::new();
+        for target in targets.iter().filter(|target| classes.is_none_or(|(by, _)| by != **target)) {
+            known.push(is_known(dataset, target)?);
+        }
+        let has_other = |row: &u64| known.iter().any(|known| known.get(*row as usize) == Some(&true));
+        let pool = &dataset.roles().pool;
+        let Some((target, names)) = classes else {
+            let all = known.first().map_or(0, Vec::len);
+            let rows = pool.iter().copied().filter(has_other).collect();
+            let strata = vec![Stratum { name: "the pool".to_owned(), rows, may_lack: false }];
+            return Ok(Self { targets, all, has_classes: false, strata, seeds, draw });
         };
-        let mut rows = vec![Vec::new(); names.len()];
-        for row in &dataset.roles().pool {
-            if let Some(class) = labels.get(*row as usize).copied().flatten() {
-                let of_class = rows.get_mut(class as usize);
-                of_class
-                    .ok_or_else(|| Error::contract(format!("row {row} has class {class} of {}", names.len())))?
-                    .push(*row);
+        let labels = dataset.classes_of(target)?;
+        let named = |name: &String| Stratum { name: format!("class `{name}`"), rows: Vec::new(), may_lack: false };
+        let mut strata: Vec<Stratum> = names.iter().map(named).collect();
+        let mut others = Vec::new();
+        for row in pool {
+            match labels.get(*row as usize).copied().flatten() {
+                Some(class) => {
+                    let of_class = strata.get_mut(class as usize);
+                    let missing = || Error::contract(format!("row {row} has class {class} of {}", names.len()));
+                    of_class.ok_or_else(missing)?.rows.push(*row);
+                }
+                None if has_other(row) => others.push(*row),
+                None => {}
             }
         }
-        Ok(Self { labels, names: names.clone(), rows, seeds, draw })
+        if !others.is_empty() {
+            strata.push(Stratum { name: format!("no label `{target}`"), rows: others, may_lack: true });
+        }
+        Ok(Self { targets, all: labels.len(), has_classes: true, strata, seeds, draw })
     }
 
-    /// Every class: its name, the rows of each of its groups in this draw's order, and their number.
-    fn classes<'a>(&'a self, sides: &Sides<'_>) -> Vec<(&'a str, Vec<Vec<u64>>, usize)> {
-        let class = |(i, rows): (usize, &Vec<u64>)| {
-            let mut stream = self.seeds.stream("class", &[self.draw, i as u64]);
-            (self.names[i].as_str(), sides.shuffled(rows, &mut stream), rows.len())
-        };
-        self.rows.iter().enumerate().map(class).collect()
+    /// The targets in words.
+    fn targets(&self) -> String {
+        let names: Vec<String> = self.targets.iter().map(|target| format!("`{target}`")).collect();
+        names.join(" or ")
     }
+
+    /// Every stratum, and the rows of each of its groups in this draw's order.
+    fn shuffled(&self, sides: &Sides<'_>) -> Vec<(&Stratum, Vec<Vec<u64>>)> {
+        let one = |(i, stratum): (usize, &'_ Stratum)| {
+            let mut stream = self.seeds.stream("class", &[self.draw, i as u64]);
+            sides.shuffled(&stratum.rows, &mut stream)
+        };
+        let shuffled = self.strata.iter().enumerate().map(one).collect::<Vec<_>>();
+        self.strata.iter().zip(shuffled).collect()
+    }
+}
+
+/// Whether each row has a label of a target.
+fn is_known(dataset: &dyn Dataset, target: &str) -> Result<Vec<bool>> {
+    Ok(match dataset.targets().get(target) {
+        Some(Field::Number) => dataset.numbers_of(target)?.iter().map(Option::is_some).collect(),
+        _ => dataset.classes_of(target)?.iter().map(Option::is_some).collect(),
+    })
 }
 
 /// How many of `n` labels are set aside.
@@ -180,28 +258,33 @@ fn set_aside(n: usize, share: f64) -> usize {
     if share > 0. && n >= LEAST_FOR_VALIDATION { ((n as f64 * share).round() as usize).clamp(1, n - 1) } else { 0 }
 }
 
-/// Takes `budget` labels of each class. Training rows come first, so that those of a smaller budget are among them.
-fn draw_budget(pool: &Pool, sides: &mut Sides<'_>, budget: usize, share: f64) -> Result<()> {
-    let classes = pool.classes(sides);
-    let none_is_there = classes.iter().all(|(_, _, there)| *there == 0);
-    for (name, groups, there) in classes {
+/// Takes `budget` labels of each class, or of all rows. Training rows come first, so that those of a smaller budget are
+/// among them.
+fn draw_budget(pool: &Pool<'_>, sides: &mut Sides<'_>, budget: usize, share: f64) -> Result<()> {
+    let key = if pool.has_classes { "labels_per_class" } else { "labels_in_all" };
+    let strata = pool.shuffled(sides);
+    let none_is_there = strata.iter().all(|(stratum, _)| stratum.rows.is_empty());
+    for (Stratum { name, rows, may_lack }, groups) in strata {
+        let there = rows.len();
         // A class that is only tested is told by the findings of the split.
         if there == 0 && !none_is_there {
             continue;
         }
-        if there < budget {
-            let message = format!("class `{name}` has {there} labelled rows in the pool, and {budget} are asked for");
-            let e = Invalid::key("labels_per_class", message);
+        if there < budget && !may_lack {
+            let in_pool = if pool.has_classes { " in the pool" } else { "" };
+            let message = format!("{name} has {there} labelled rows{in_pool}, and {budget} are asked for");
+            let e = Invalid::key(key, message);
             return Err(if there == 0 { e } else { e.help(format!("ask for at most {there}")) }.into());
         }
+        let budget = budget.min(there);
         let aside = set_aside(budget, share);
         for (side, wanted) in [(Side::Train, budget - aside), (Side::Validation, aside)] {
             let got = sides.take(side, groups.iter().flatten().copied(), wanted);
-            if got < wanted {
+            if got < wanted && !may_lack {
                 let message = format!(
-                    "class `{name}` gives {got} of {wanted} {side} rows: the groups of its other rows stand on the other side"
+                    "{name} gives {got} of {wanted} {side} rows: the groups of its other rows stand on the other side"
                 );
-                return Err(Invalid::key("labels_per_class", message).into());
+                return Err(Invalid::key(key, message).into());
             }
         }
     }
@@ -209,21 +292,24 @@ fn draw_budget(pool: &Pool, sides: &mut Sides<'_>, budget: usize, share: f64) ->
 }
 
 /// Takes every label of the pool; whole groups are set aside.
-fn draw_all(pool: &Pool, sides: &mut Sides<'_>, share: f64) -> Result<()> {
-    let classes = pool.classes(sides);
-    for (_, groups, there) in &classes {
-        sides.set_groups_aside(groups, set_aside(*there, share));
+fn draw_all(pool: &Pool<'_>, sides: &mut Sides<'_>, share: f64) -> Result<()> {
+    let strata = pool.shuffled(sides);
+    for (stratum, groups) in &strata {
+        sides.set_groups_aside(groups, set_aside(stratum.rows.len(), share));
     }
-    for (name, groups, there) in &classes {
-        let rows = || groups.iter().flatten().copied();
-        sides.take(Side::Validation, rows(), *there);
-        if sides.take(Side::Train, rows(), *there) == 0 && *there > 0 {
-            let message = format!("leaves class `{name}` no training row: its groups also hold validation rows");
+    for (Stratum { name, rows, may_lack }, groups) in &strata {
+        let in_order = || groups.iter().flatten().copied();
+        sides.take(Side::Validation, in_order(), rows.len());
+        if sides.take(Side::Train, in_order(), rows.len()) == 0 && !rows.is_empty() && !may_lack {
+            let message = format!("leaves {name} no training row: its groups also hold validation rows");
             return Err(Invalid::key("validation", message).into());
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod several;
 
 #[cfg(test)]
 mod tests {
@@ -254,7 +340,7 @@ mod tests {
 
     fn parts(images: &Images, k: Option<usize>, validation: f64, draw: u64) -> Result<Parts> {
         let dataset: Arc<dyn Dataset> = Arc::new(images.clone());
-        Draw { labels_per_class: k, validation, draw }.parts(&dataset, "class", Seeds::new(3))
+        Draw { labels_per_class: k, validation, draw, ..Draw::default() }.parts(&dataset, "class", Seeds::new(3))
     }
 
     fn count(images: &Images, rows: &[u64]) -> Vec<usize> {
@@ -317,7 +403,7 @@ mod tests {
         let (few, many): (Rows, Rows) = (rows(2, 1)?.into_iter().collect(), rows(9, 1)?.into_iter().collect());
         assert!(few.is_subset(&many));
         let dataset: Arc<dyn Dataset> = Arc::new(images.clone());
-        let other = Draw { labels_per_class: Some(5), validation: 0., draw: 1 };
+        let other = Draw { labels_per_class: Some(5), draw: 1, ..Draw::default() };
         assert_ne!(other.parts(&dataset, "class", Seeds::new(4))?.train.rows(), rows(5, 1)?);
         // Every row is drawn about as often as any other.
         let mut times = vec![0; 80];

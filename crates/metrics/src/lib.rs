@@ -3,7 +3,7 @@
 //! A metric maps [`Predictions`](transplant_core::Predictions) to a number; where scikit-learn has the metric, the value is
 //! scikit-learn's. Rows without a label do not count, and with no row at all every metric is NaN. The predicted class of a
 //! row is the one with the highest score, the first of them when several are equally high. A label that is no class, or a
-//! score that is not finite, is an error that names the row.
+//! score or number that is not finite, is an error that names the row. Classes and numbers have metrics of their own.
 //!
 //! [`bootstrap`] and [`paired_bootstrap`] give intervals over source seeds, draws and test rows or groups together,
 //! [`corrected_paired_t`] tests a difference over resampled runs, and [`holm`] corrects for several such tests.
@@ -33,8 +33,11 @@ mod balanced_accuracy;
 mod confusion;
 mod f1;
 mod log_loss;
+mod mae;
 mod matthews_corrcoef;
+mod r2;
 mod ranking;
+mod rmse;
 mod roc_auc;
 mod rows;
 mod stats;
@@ -46,7 +49,10 @@ pub use balanced_accuracy::{BalancedAccuracy, BalancedAccuracyOptions};
 pub use confusion::confusion;
 pub use f1::{Average, F1, Options as F1Options};
 pub use log_loss::{LogLoss, LogLossOptions};
+pub use mae::{Mae, MaeOptions};
 pub use matthews_corrcoef::{MatthewsCorrcoef, MatthewsCorrcoefOptions};
+pub use r2::{R2, R2Options};
+pub use rmse::{Rmse, RmseOptions};
 pub use roc_auc::{RocAuc, RocAucOptions};
 pub use stats::{
     Cell, FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, Interval, PairedT, bootstrap, corrected_paired_t, holm,
@@ -63,7 +69,10 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Metric, BalancedAccuracy>();
     p.add::<dyn Metric, F1>();
     p.add::<dyn Metric, LogLoss>();
+    p.add::<dyn Metric, Mae>();
     p.add::<dyn Metric, MatthewsCorrcoef>();
+    p.add::<dyn Metric, R2>();
+    p.add::<dyn Metric, Rmse>();
     p.add::<dyn Metric, RocAuc>();
     p.add::<dyn Metric, TopK>();
 }

@@ -30,6 +30,27 @@ pub(crate) fn labelled(p: &Predictions) -> Result<Vec<(usize, &[f32])>> {
     Ok(out)
 }
 
+/// Right and predicted number of each row that has a label, in order. All are finite.
+pub(crate) fn numbered(p: &Predictions) -> Result<Vec<(f64, f64)>> {
+    let Predictions::Number { labels, values } = p else {
+        return Err(Invalid::new("this metric is for numbers, the predictions are classes").into());
+    };
+    if values.len() != labels.len() {
+        return Err(Error::contract(format!("predictions: {} numbers for {} rows", values.len(), labels.len())));
+    }
+    let mut out = Vec::with_capacity(labels.len());
+    for (row, (label, value)) in labels.iter().zip(values).enumerate() {
+        let Some(label) = *label else { continue };
+        for (what, number) in [("label", label), ("number", *value)] {
+            if !number.is_finite() {
+                return Err(Error::diverged(format!("predictions, row {row}: the {what}"), number.into()));
+            }
+        }
+        out.push((f64::from(label), f64::from(*value)));
+    }
+    Ok(out)
+}
+
 /// The class with the highest score, the first of them when several are equally high, as `numpy.argmax` takes it.
 pub(crate) fn predicted(scores: &[f32]) -> usize {
     scores.iter().enumerate().fold(0, |best, (class, score)| if *score > scores[best] { class } else { best })
@@ -52,6 +73,10 @@ pub(crate) mod tests {
         Predictions::Class { names, labels: labels.to_vec(), scores }
     }
 
+    pub(crate) fn numbers(labels: &[Option<f32>], values: &[f32]) -> Predictions {
+        Predictions::Number { labels: labels.to_vec(), values: values.to_vec() }
+    }
+
     fn message(labels: Vec<Option<u32>>, scores: Vec<f32>) -> String {
         let names = vec!["cat".to_owned(), "dog".to_owned()];
         labelled(&Predictions::Class { names, labels, scores }).unwrap_err().to_string()
@@ -66,6 +91,12 @@ pub(crate) mod tests {
         assert!(not_finite.starts_with("predictions, row 1: the score of class `dog` is NaN; "), "{not_finite}");
         let numbers = Predictions::Number { labels: vec![], values: vec![] };
         assert!(labelled(&numbers).unwrap_err().to_string().contains("for classes"));
+        assert!(numbered(&certain(2, &[None], &[0])).unwrap_err().to_string().contains("for numbers"));
+        let of = |labels: &[Option<f32>], values: &[f32]| {
+            numbered(&Predictions::Number { labels: labels.to_vec(), values: values.to_vec() }).unwrap_err().to_string()
+        };
+        assert_eq!(of(&[None], &[]), "predictions: 0 numbers for 1 rows");
+        assert!(of(&[Some(1.0)], &[f32::NAN]).starts_with("predictions, row 0: the number is NaN; "));
     }
 
     #[test]

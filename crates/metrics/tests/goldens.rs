@@ -4,8 +4,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use transplant_core::{Metric, Predictions, Result};
 use transplant_metrics::{
-    Accuracy, Average, AveragePrecision, BalancedAccuracy, F1, LogLoss, MatthewsCorrcoef, RocAuc, TopK, confusion,
-    corrected_paired_t, holm,
+    Accuracy, Average, AveragePrecision, BalancedAccuracy, F1, LogLoss, Mae, MatthewsCorrcoef, R2, Rmse, RocAuc, TopK,
+    confusion, corrected_paired_t, holm,
 };
 
 #[derive(Deserialize)]
@@ -95,6 +95,39 @@ fn metrics_are_those_of_scikit_learn() -> Result<()> {
             }
         }
         assert_eq!(confusion(&p)?, case.confusion, "{}", case.name);
+    }
+    Ok(())
+}
+
+/// Values of `tests/goldens/generate_regression.py`.
+#[test]
+fn metrics_of_numbers_are_those_of_scikit_learn() -> Result<()> {
+    #[derive(Deserialize)]
+    struct Numbers {
+        cases: Vec<NumberCase>,
+    }
+    #[derive(Deserialize)]
+    struct NumberCase {
+        name: String,
+        labels: Vec<f32>,
+        values: Vec<f32>,
+        mae: f64,
+        rmse: f64,
+        r2: f64,
+    }
+    let numbers: Numbers = serde_json::from_str(include_str!("../goldens/numbers.json")).expect("it has these fields");
+    assert_eq!(numbers.cases.len(), 5);
+    for case in numbers.cases {
+        let mut labels: Vec<_> = case.labels.iter().map(|l| Some(*l)).collect();
+        let mut values = case.values;
+        // A row without a label, which must change nothing.
+        labels.insert(1, None);
+        values.insert(1, 100.0);
+        let p = Predictions::Number { labels, values };
+        let expected: [(&dyn Metric, f64); 3] = [(&Mae, case.mae), (&Rmse, case.rmse), (&R2, case.r2)];
+        for (metric, value) in expected {
+            near(&format!("{}, {}", case.name, metric.name()), metric.compute(&p)?, value);
+        }
     }
     Ok(())
 }

@@ -276,6 +276,7 @@ Options
         let file = &pages["pipeline_file.md"];
         for row in [
             "| `labels_per_class` | whole number | – |",
+            "| `labels_in_all` | whole number | – |",
             "| `epochs` | whole number | `10` |",
             "| `dataset` | text | – |",
         ] {

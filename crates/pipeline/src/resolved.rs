@@ -79,6 +79,9 @@ pub struct DatasetSpec {
     pub source: Spec<dyn Dataset>,
     /// Labels of each class that may be used, validation included; `None`: all.
     pub labels_per_class: Option<usize>,
+    /// Rows whose labels may be used, validation included, whatever their classes; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_in_all: Option<usize>,
     /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class.
     pub validation: f64,
     /// Share of the rows that is tested, where the source has no test part of its own.
@@ -268,12 +271,28 @@ pub struct StreamSpec {
     pub domains: Option<Vec<String>>,
     /// Whether labels are learned from.
     pub labels: bool,
+    /// Labels of each class that may be used, in the place of the data set's budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_per_class: Option<usize>,
+    /// Rows whose labels may be used, in the place of the data set's budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_in_all: Option<usize>,
     /// Rows in a batch; `None`: the trainer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
     /// Which rows an epoch shows; `None`: each once, or as `trainer.class_balance` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Spec<dyn Sampler>>,
+}
+
+impl StreamSpec {
+    /// Labels of each class, and rows in all, whose labels may be used: its own budget, otherwise that of its data set.
+    pub fn budget(&self, dataset: &DatasetSpec) -> (Option<usize>, Option<usize>) {
+        match (self.labels_per_class, self.labels_in_all) {
+            (None, None) => (dataset.labels_per_class, dataset.labels_in_all),
+            own => own,
+        }
+    }
 }
 
 /// What a finished model is tested on under one name.

@@ -93,9 +93,8 @@ impl Strategy for Feature {
         if !fitted {
             return Ok(vec![Phase::new("train the head", plan)]);
         }
-        if let Some((task, _)) = model.tasks.iter().find(|(_, f)| !matches!(f, Field::Class { .. })) {
-            let message = format!("a fitted head is for classes, and task `{task}` predicts something else");
-            return Err(Invalid::key("head", message).help(format!("`{LINEAR}` suits every task")).into());
+        if let Some(head) = &self.head {
+            model.tasks.iter().try_for_each(|(task, field)| check_suits(head.as_ref(), task, field))?;
         }
         Ok(vec![Phase { until: Until::Now, ..Phase::new("fit the head", plan) }])
     }
@@ -114,6 +113,15 @@ impl Strategy for Feature {
         }
         Ok(())
     }
+}
+
+/// Whether a head can be fitted to what a task predicts.
+fn check_suits(head: &dyn HeadFit, task: &str, field: &Field) -> Result<(), Invalid> {
+    if head.suits(field) {
+        return Ok(());
+    }
+    let message = format!("`{}` cannot be fitted to task `{task}`, which predicts {}", head.name(), field.learned_as());
+    Err(Invalid::key("head", message).help(format!("`{LINEAR}` suits every task")))
 }
 
 /// The rows of all streams whose target of this name is known, and its values there.
@@ -143,20 +151,14 @@ fn fit(
     streams: &[Features],
     pass: &mut dyn Pass,
 ) -> Result<()> {
-    let Field::Class { names } = field else {
-        return Err(Invalid::key(
-            "head",
-            format!("a fitted head is for classes, and task `{task}` predicts something else"),
-        )
-        .into());
-    };
+    check_suits(head, task, field)?;
     let name = info.targets.get(task).map_or(task, String::as_str);
     let (known, labels) = known(streams, name)?;
     let prefix = format!("heads.{task}.");
     let own = |n: &str| info.kept_heads.iter().any(|t| t == task) && n.starts_with(&prefix);
     let prior = pass.params().snapshot(own)?;
     let prior = prior.into_iter().map(|(n, t)| (n[prefix.len()..].to_owned(), t)).collect();
-    let fitted = head.fit(&known, &labels, names.len(), &prior)?;
+    let fitted = head.fit(&known, &labels, field, &prior)?;
     pass.params().remove_where(|n| n.starts_with(&prefix));
     for (n, t) in &fitted {
         let origin = Origin::Fitted { by: head.name().to_owned() };
@@ -186,7 +188,7 @@ mod tests {
             &self,
             f: &Features,
             y: &Tensor,
-            classes: usize,
+            field: &Field,
             prior: &BTreeMap<String, Tensor>,
         ) -> Result<BTreeMap<String, Tensor>> {
             assert_eq!(
@@ -194,7 +196,8 @@ mod tests {
                 ([2u32, 1].as_slice(), [10u64, 12].as_slice())
             );
             assert_eq!(f.values.to_vec2::<f32>()?, [[0.0], [2.0]]);
-            let n = [classes as f32, prior.len() as f32];
+            let Field::Class { names } = field else { return Err(Error::contract("not in this test")) };
+            let n = [names.len() as f32, prior.len() as f32];
             Ok([("seen".to_owned(), Tensor::new(&n, &Device::Cpu)?)].into())
         }
         fn build(&self, _: &Schema, _: &Field, _: &Scope) -> Result<Box<dyn Module>> {

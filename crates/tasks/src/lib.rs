@@ -1,7 +1,7 @@
 //! What is learned on top of a backbone.
 //!
 //! A [`Task`] owns a head, its loss per row, how outputs are read and by which metrics they are
-//! judged: [`Classification`], [`Regression`]. [`heads`] are fitted in closed form or to convergence on frozen features,
+//! judged: [`Classification`] of classes, [`Regression`] of numbers. [`heads`] are fitted in closed form or to convergence on frozen features,
 //! instead of being trained step by step.
 #![forbid(unsafe_code)]
 
@@ -21,5 +21,6 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn HeadFit, heads::LogisticRegression>();
     p.add::<dyn HeadFit, heads::Knn>();
     p.add::<dyn HeadFit, heads::NearestPrototype>();
+    p.add::<dyn HeadFit, heads::Ridge>();
     p.add::<dyn HeadFit, heads::TfidfLogisticRegression>();
 }

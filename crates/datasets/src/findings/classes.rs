@@ -4,6 +4,7 @@ use transplant_core::{Finding, FindingKind};
 
 use super::names::{similar, visible, with_rows};
 use super::{counted, listed, quoted};
+use crate::table::{Cell, Table};
 
 /// Where the names of classes come from, which decides what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ const SPLITS: [&str; 9] = ["train", "training", "validation", "valid", "val", "d
 const MANY_NUMBERS: usize = 10;
 
 /// Whether a word usually means that a value is missing.
-pub(crate) fn means_missing(word: &str) -> bool {
+fn means_missing(word: &str) -> bool {
     MISSING.contains(&word.trim().to_lowercase().as_str())
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn class_findings(names: &[String], labels: &[Option<u32>], naming: N
     let numbers = classes.numbers();
     let single = if numbers.is_none() { classes.single_rows() } else { None };
     let names = [classes.similar(), classes.missing(), classes.splits()];
-    let all = names.into_iter().chain([numbers, single, classes.without_rows(), classes.unlabelled(labels)]);
+    let all = names.into_iter().chain([numbers, single, classes.without_rows(), unlabelled_rows(labels)]);
     all.flatten().collect()
 }
 
@@ -165,7 +166,7 @@ impl Classes<'_> {
             if classes == labelled { "all different".to_owned() } else { format!("{classes} different ones") };
         let message = format!(
             "the labels of {} are numbers, {different}, and each is taken for a class: predicting numbers is regression; \
-             `label` should name a column of classes",
+             `labels` says so of a column with `as = \"number\"`",
             counted(labelled, "row")
         );
         Some(Finding::new(FindingKind::NumbersAsClasses, message))
@@ -196,16 +197,27 @@ impl Classes<'_> {
         let message = format!("{} of {of}, listed in `classes`, {verb} no row at all: {}", none.len(), listed(&names));
         (!none.is_empty()).then(|| Finding::new(FindingKind::ClassWithoutRows, message))
     }
+}
 
-    fn unlabelled(&self, labels: &[Option<u32>]) -> Option<Finding> {
-        let missing = labels.iter().filter(|label| label.is_none()).count();
-        let verb = if missing == 1 { "has" } else { "have" };
-        let message = format!(
-            "{missing} of {} {verb} no label: nothing is learned from them or measured on them",
-            counted(labels.len(), "row")
-        );
-        (missing > 0).then(|| Finding::new(FindingKind::UnlabelledRows, message))
-    }
+/// Tells of rows without a label.
+pub(crate) fn unlabelled_rows<T>(labels: &[Option<T>]) -> Option<Finding> {
+    let missing = labels.iter().filter(|label| label.is_none()).count();
+    let verb = if missing == 1 { "has" } else { "have" };
+    let message = format!(
+        "{missing} of {} {verb} no label: nothing is learned from them or measured on them",
+        counted(labels.len(), "row")
+    );
+    (missing > 0).then(|| Finding::new(FindingKind::UnlabelledRows, message))
+}
+
+/// What helps when a cell where a number belongs holds a word for one that is missing; empty where it does not.
+pub(crate) fn help_for_missing(cell: &Cell, table: &Table) -> String {
+    let Some(word) = cell.word().filter(|word| means_missing(word)) else { return String::new() };
+    let say = match table.has_words() {
+        true => format!("add {word:?} to `missing`"),
+        false => "write null instead".to_owned(),
+    };
+    format!("; if it means that the number is missing, {say}")
 }
 
 #[cfg(test)]

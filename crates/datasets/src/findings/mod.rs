@@ -6,7 +6,7 @@ mod equal_rows;
 mod names;
 mod split;
 
-pub(crate) use classes::{Naming, class_findings, means_missing};
+pub(crate) use classes::{Naming, class_findings, help_for_missing, unlabelled_rows};
 pub(crate) use equal_rows::contradictions;
 pub(crate) use names::{repeated_ids, similar_groups};
 pub use split::split_findings;

@@ -65,8 +65,8 @@ pub struct Loader {
     views: Option<u64>,
     identity: Option<String>,
     seeds: Seeds,
-    /// The class of every row, by target, once it was asked for.
-    labels: OnceLock<BTreeMap<String, Vec<Option<u32>>>>,
+    /// The labels of every row, by target, once they were asked for.
+    labels: OnceLock<BTreeMap<String, RowLabels>>,
     /// Which rows an epoch shows; `None`: each once.
     sampler: Option<Arc<dyn Sampler>>,
     /// The class of every row of the data set, where a sampler may go by it.
@@ -250,23 +250,47 @@ impl Feed for Loader {
             Some(Sha256::new_with_prefix(identity).chain_update(inputs).finalize().into())
         };
         let Some(fingerprints) = rows.iter().map(of_row).collect::<Option<Vec<Fingerprint>>>() else { return Ok(None) };
-        if self.targets.values().any(|field| !matches!(field, Field::Class { .. })) {
+        if self.targets.values().any(|field| !matches!(field, Field::Class { .. } | Field::Number)) {
             return Ok(None);
         }
         if self.labels.get().is_none() {
-            let of_target = |name: &String| Ok((name.clone(), self.dataset.classes_of(name)?));
-            let _ = self.labels.set(self.targets.keys().map(of_target).collect::<Result<_>>()?);
+            let mut labels = BTreeMap::new();
+            for (name, field) in &self.targets {
+                let of_target = match field {
+                    Field::Number => match self.dataset.numbers_of(name) {
+                        Ok(numbers) => RowLabels::Numbers(numbers),
+                        // Numbers that are known only by reading the rows.
+                        Err(_) => return Ok(None),
+                    },
+                    _ => RowLabels::Classes(self.dataset.classes_of(name)?),
+                };
+                labels.insert(name.clone(), of_target);
+            }
+            let _ = self.labels.set(labels);
         }
         let labels = self.labels.get().into_iter().flatten();
-        let target = |(name, labels): (&String, &Vec<Option<u32>>)| {
-            let labels: Vec<Option<u32>> = rows.iter().map(|row| labels[*row as usize]).collect();
-            Ok((name.clone(), Target::classes(&labels)?))
-        };
+        let target = |(name, labels): (&String, &RowLabels)| Ok((name.clone(), labels.of(rows)?));
         Ok(Some(Known { fingerprints, targets: labels.map(target).collect::<Result<_>>()? }))
     }
 
     fn views(&self) -> Option<u64> {
         self.views
+    }
+}
+
+/// The labels of all rows of a data set for one target.
+enum RowLabels {
+    Classes(Vec<Option<u32>>),
+    Numbers(Vec<Option<f32>>),
+}
+
+impl RowLabels {
+    fn of(&self, rows: &[u64]) -> Result<Target> {
+        let at = |row: &u64| *row as usize;
+        match self {
+            Self::Classes(all) => Target::classes(&rows.iter().map(|row| all[at(row)]).collect::<Vec<_>>()),
+            Self::Numbers(all) => Target::numbers(&rows.iter().map(|row| all[at(row)]).collect::<Vec<_>>()),
+        }
     }
 }
 

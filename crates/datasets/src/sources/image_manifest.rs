@@ -1,8 +1,9 @@
-//! `image_manifest`: pictures that a table lists, each brought to one size, with a class each.
+//! `image_manifest`: pictures that a table lists, each brought to one size, with classes or numbers as labels.
 //!
 //! The table is CSV, TSV, JSONL or Parquet. A picture is the path of a file, its bytes, or both as the Hugging Face `datasets`
 //! library writes them: a struct `{bytes, path}`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -11,7 +12,9 @@ use serde_json::{Value, json};
 use transplant_core::{BuildCx, Component, Dataset, Filter, Fit, Frame, Invalid, Plugins, Result};
 
 use super::damaged::Damaged;
+use super::domain_column::DomainColumn;
 use super::image_folder::{channels, memory_mb, white};
+use super::label_columns::LabelColumn;
 use super::labelling::Labelling;
 use super::pictures::{Picture, PictureSet, Pictures};
 use super::tables::{Origin, empty_is_missing};
@@ -35,18 +38,24 @@ pub struct Options {
     pub test_path: Option<PathBuf>,
     /// The column of the picture: a path that starts at the table's folder, bytes, or a struct of `bytes` and `path`.
     pub picture: String,
-    /// The column of the label, a text or a number.
-    pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// The column of the label, a text or a number: short for the target `class` alone.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Instead of `label` several targets by name, or one of numbers: each the name of its column, or a table of `column`,
+    /// `as` (`class` or `number`) and, for classes, `classes`. A cell that is missing is a label that is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, LabelColumn>,
+    /// Names and order of the classes of `label`; without it the labels that are there, numbers by size, others by text. A label that is the
     /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
-    /// The column of the domain: streams and tests take rows of the domains that they name.
+    /// The column of the domain, or a table of `column` and `cuts`, where a number is cut into ranges: `[36]` makes the domains
+    /// `below 36` and `36 and above`. Streams and tests take rows of the domains that they name.
     #[serde(default)]
-    pub domain: Option<String>,
+    pub domain: Option<DomainColumn>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -95,9 +104,10 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (group, domain) = (self.group.as_deref(), self.domain.as_ref());
         let (split, id) = (self.split.as_deref(), self.id.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, domain, split, id }
+        let label = self.label.as_deref();
+        Labelling { label, labels: &self.labels, classes: self.classes.as_deref(), group, domain, split, id }
     }
 
     fn frame(&self) -> Frame {
@@ -129,12 +139,12 @@ impl ImageManifest {
             Some(id) => picture.called(id),
             None => picture,
         };
-        let pictures = Pictures::open(PictureSet {
+        let set = PictureSet {
             name: o.origin().name(),
             frame: o.frame(),
             pictures: pictures.into_iter().zip(ids).map(called).collect(),
-            labels: labels.labels,
-            classes: labels.classes,
+            labels: Vec::new(),
+            classes: Vec::new(),
             roles: labels.roles,
             groups: labels.groups,
             group_names: labels.group_names,
@@ -142,8 +152,8 @@ impl ImageManifest {
             licence: o.origin().licence(),
             damaged: Some(o.damaged),
             memory_mb: o.memory_mb,
-        })?;
-        Ok(pictures.with_findings(labels.findings))
+        };
+        Ok(Pictures::with_targets(set, labels.targets)?.with_findings(labels.findings))
     }
 }
 

@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use transplant_core::{Acts, Batch, Error, Field, HIDDEN, Invalid, Result, Roles, Schema, Target};
+use transplant_core::{Acts, Batch, Error, Field, HIDDEN, Result, Roles, Schema};
 use transplant_kernels::parallel;
 
-/// The name of the target of every image source.
+use super::row_targets::RowTargets;
+
+/// The name of the target of a source that has only one, of classes.
 pub const CLASS: &str = "class";
 
 /// Rows that are brought to f32 by one thread at a time.
 const ROWS_PER_TASK: usize = 16;
 
-/// Rows that are images of one shape, each of a class.
+/// Rows that are images of one shape, with labels.
 #[derive(Debug, Clone)]
 pub(super) struct ImageRows {
     /// The data set's name, for errors.
@@ -21,43 +23,30 @@ pub(super) struct ImageRows {
     /// Channels, height, width.
     pub(super) shape: [usize; 3],
     pub(super) inputs: Schema,
-    pub(super) targets: Schema,
+    pub(super) targets: RowTargets,
     pub(super) roles: Roles,
-    pub(super) labels: Vec<Option<u32>>,
     pub(super) groups: Option<Vec<u64>>,
 }
 
 impl ImageRows {
     /// # Errors
     /// [`Error::Data`] when a label is out of range or a role names a row that does not exist.
-    pub(super) fn new(
-        name: String,
-        shape: [usize; 3],
-        classes: Vec<String>,
-        labels: Vec<Option<u32>>,
-        roles: Roles,
-    ) -> Result<Self> {
-        let (rows, count) = (labels.len() as u64, classes.len());
-        for (row, label) in (0..).zip(&labels) {
-            if let Some(label) = label.filter(|l| *l as usize >= count) {
-                let message = format!("label {label} is out of range: there are {count} classes");
-                return Err(Error::data(name, Some(row), message));
-            }
-        }
+    pub(super) fn new(name: String, shape: [usize; 3], targets: RowTargets, roles: Roles) -> Result<Self> {
+        targets.check(&name)?;
+        let rows = targets.rows() as u64;
         if let Some(row) = roles.pool.iter().chain(&roles.validation).chain(&roles.test).find(|r| **r >= rows) {
             return Err(Error::data(name, Some(*row), format!("a role names it, but there are {rows} rows")));
         }
         let [channels, height, width] = shape;
         let inputs = BTreeMap::from([(HIDDEN.to_owned(), Field::Image { channels, height, width })]);
-        let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes })]);
-        Ok(Self { name, shape, inputs, targets, roles, labels, groups: None })
+        Ok(Self { name, shape, inputs, targets, roles, groups: None })
     }
 
     /// # Errors
     /// [`Error::Data`] when there is not one group a row.
     pub(super) fn group(&mut self, groups: Vec<u64>) -> Result<()> {
-        if groups.len() != self.labels.len() {
-            let message = format!("{} groups for {} rows", groups.len(), self.labels.len());
+        if groups.len() != self.targets.rows() {
+            let message = format!("{} groups for {} rows", groups.len(), self.targets.rows());
             return Err(Error::data(&self.name, None, message));
         }
         self.groups = Some(groups);
@@ -65,19 +54,12 @@ impl ImageRows {
     }
 
     pub(super) fn rows(&self) -> u64 {
-        self.labels.len() as u64
+        self.targets.rows() as u64
     }
 
     /// Values of a row.
     pub(super) fn size(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    pub(super) fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        if target == CLASS {
-            return Ok(self.labels.clone());
-        }
-        Err(Invalid::key("target", format!("data set `{}` has no target `{target}`, only `{CLASS}`", self.name)).into())
     }
 
     /// # Errors
@@ -101,8 +83,6 @@ impl ImageRows {
             }
         });
         let images = Tensor::from_vec(values, (rows.len(), channels, height, width), &Device::Cpu)?;
-        let labels: Vec<_> = rows.iter().map(|r| self.labels[*r as usize]).collect();
-        let target = Target::classes(&labels)?;
-        Ok(Batch::new(Acts::hidden(images), BTreeMap::from([(CLASS.to_owned(), target)]), rows.to_vec()))
+        Ok(Batch::new(Acts::hidden(images), self.targets.of(&self.name, rows)?, rows.to_vec()))
     }
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use transplant_core::{Batch, Dataset, Error, Result, Roles, Schema};
 
 use super::image_rows::ImageRows;
+use super::row_targets::RowTargets;
 
 /// What the images of a data set look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl Images {
 
     fn with(layout: Layout, labels: Vec<Option<u32>>, pixels: Pixels, roles: Roles, hash: String) -> Result<Self> {
         let Layout { name, shape, highest, classes } = layout;
-        let rows = ImageRows::new(name, shape, classes, labels, roles)?;
+        let rows = ImageRows::new(name, shape, RowTargets::of_class(classes, labels), roles)?;
         Ok(Self { rows, highest, pixels, hash, licence: None })
     }
 
@@ -120,7 +121,7 @@ impl Images {
             return Ok(bytes.clone());
         }
         let bytes: Arc<[u8]> = (later.load)()?.into();
-        let wanted = self.rows.labels.len() * self.rows.size();
+        let wanted = self.rows.targets.rows() * self.rows.size();
         if bytes.len() != wanted {
             let message = format!("{} pixel bytes where {wanted} were announced; did the files change?", bytes.len());
             return Err(Error::data(&self.rows.name, None, message));
@@ -144,7 +145,7 @@ impl Dataset for Images {
     }
 
     fn targets(&self) -> &Schema {
-        &self.rows.targets
+        self.rows.targets.schema()
     }
 
     fn roles(&self) -> &Roles {
@@ -152,7 +153,7 @@ impl Dataset for Images {
     }
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        self.rows.classes_of(target)
+        self.rows.targets.classes_of(&self.rows.name, target)
     }
 
     fn groups(&self) -> Option<&[u64]> {

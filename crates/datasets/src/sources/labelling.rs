@@ -1,36 +1,49 @@
-//! What the sources that read a table share: label, group and part of each row.
+//! What the sources that read a table share: labels, group and part of each row.
 //!
 //! [`Labelling`] says in which columns they stand, [`Marks`] are their words, which rows may still leave, and [`Labels`]
-//! is what becomes of them: classes, roles and groups by number.
+//! is what becomes of them: targets, roles and groups by number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use transplant_core::{
-    DOMAIN, Error, Fact, Field, Finding, Fingerprint, Invalid, Result, Roles, Schema, Target, Targets, nearest,
-};
+use transplant_core::{DOMAIN, Error, Fact, Finding, Fingerprint, Invalid, Result, Roles, nearest};
 
 use super::class_names::ClassNames;
+use super::domain_column::DomainColumn;
 use super::image_rows::CLASS;
 use super::images::hex;
-use crate::findings::{Naming, class_findings, repeated_ids, similar_groups};
+use super::label_columns::{LabelColumn, LabelKind};
+use super::new_rows::number_of;
+use super::row_targets::RowTargets;
+use crate::findings::{Naming, class_findings, help_for_missing, repeated_ids, similar_groups, unlabelled_rows};
 use crate::table::{Cell, Table};
 
-/// The columns of label, group and part.
+/// The columns of labels, group and part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Labelling<'a> {
-    /// The column of the label.
-    pub(crate) label: &'a str,
-    /// Names and order of the classes; none: those that are there, sorted.
+    /// The column of the target [`CLASS`], where that is the only one.
+    pub(crate) label: Option<&'a str>,
+    /// Otherwise the columns of targets, by their names.
+    pub(crate) labels: &'a BTreeMap<String, LabelColumn>,
+    /// Names and order of the classes of `label`; none: those that are there, sorted.
     pub(crate) classes: Option<&'a [String]>,
     /// The column of the group.
     pub(crate) group: Option<&'a str>,
     /// The column of the domain.
-    pub(crate) domain: Option<&'a str>,
+    pub(crate) domain: Option<&'a DomainColumn>,
     /// The column that says `train`, `validation` or `test`.
     pub(crate) split: Option<&'a str>,
     /// The column of the row's name.
     pub(crate) id: Option<&'a str>,
+}
+
+/// A target and its column.
+#[derive(Debug, Clone, Copy)]
+struct TargetColumn<'a> {
+    target: &'a str,
+    column: &'a str,
+    kind: LabelKind,
+    classes: Option<&'a [String]>,
 }
 
 /// What a row is for. Of two that are the same, the later part is kept.
@@ -50,7 +63,10 @@ impl<'a> Labelling<'a> {
     /// Names the key that is wrong.
     pub(crate) fn check(&self, inputs: (&str, &[String]), test_path: Option<&std::path::Path>) -> Result<(), Invalid> {
         let (key, inputs) = inputs;
-        if let Some(name) = inputs.iter().find(|name| *name == self.label || Some(name.as_str()) == self.split) {
+        self.check_targets()?;
+        self.domain.map_or(Ok(()), DomainColumn::check)?;
+        let is_target = |name: &str| self.targets().any(|t| t.column == name);
+        if let Some(name) = inputs.iter().find(|name| is_target(name) || Some(name.as_str()) == self.split) {
             let message = format!("names `{name}`, which says what is to be found out or tested, and is no input");
             return Err(Invalid::key(key, message));
         }
@@ -60,19 +76,64 @@ impl<'a> Labelling<'a> {
         if self.split.is_some() && test_path.is_some() {
             return Err(Invalid::key("split", "is given beside `test_path`; one of them says what the test part is"));
         }
-        let Some(classes) = self.classes else { return Ok(()) };
-        if classes.is_empty() {
-            return Err(Invalid::key("classes", "must not be empty; leave it out to take those that are there"));
+        Ok(())
+    }
+
+    /// One of `label` and `labels` is given, and classes are listed where they belong.
+    fn check_targets(&self) -> Result<(), Invalid> {
+        match (self.label, self.labels.is_empty()) {
+            (Some(_), false) => {
+                let e = Invalid::key("labels", "is given beside `label`, which is short for the target `class`");
+                return Err(e.help("name that column in `labels`, too: `class = \"…\"`"));
+            }
+            (None, true) => {
+                let e = Invalid::key("label", "is missing: it is the column of the classes that are learned");
+                return Err(e.help("`labels` names the columns of several targets, or of numbers"));
+            }
+            _ => {}
         }
-        match classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
-            Some((_, name)) => Err(Invalid::key("classes", format!("names `{name}` twice"))),
-            None => Ok(()),
+        if self.label.is_none() && self.classes.is_some() {
+            let e = Invalid::key("classes", "belongs to `label`");
+            return Err(e.help("in `labels`, a target has `classes` of its own"));
         }
+        for t in self.targets() {
+            let under = |e: Invalid| match self.label {
+                Some(_) => e,
+                None => e.under(t.target).under("labels"),
+            };
+            let Some(classes) = t.classes else { continue };
+            if t.kind == LabelKind::Number {
+                return Err(under(Invalid::key("classes", "has no meaning for numbers")));
+            }
+            if classes.is_empty() {
+                let message = "must not be empty; leave it out to take those that are there";
+                return Err(under(Invalid::key("classes", message)));
+            }
+            if let Some((_, name)) = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
+                return Err(under(Invalid::key("classes", format!("names `{name}` twice"))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The targets, by name.
+    fn targets(&self) -> impl Iterator<Item = TargetColumn<'a>> {
+        let (classes, kind) = (self.classes, LabelKind::Class);
+        let one = self.label.map(|column| TargetColumn { target: CLASS, column, kind, classes });
+        let several = self.labels.iter().map(|(target, l)| TargetColumn {
+            target,
+            column: &l.column,
+            kind: l.kind,
+            classes: l.classes.as_deref(),
+        });
+        one.into_iter().chain(several)
     }
 
     /// The columns that have to be read.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &'a str> {
-        [Some(self.label), self.group, self.domain, self.split, self.id].into_iter().flatten()
+        let domain = self.domain.map(|d| d.column.as_str());
+        let others = [self.group, domain, self.split, self.id].into_iter().flatten();
+        self.targets().map(|t| t.column).chain(others)
     }
 
     /// Reads them: rows of the first table, then those of the second, which is the test part.
@@ -80,11 +141,13 @@ impl<'a> Labelling<'a> {
     /// # Errors
     /// [`Error::Data`] with file and row when a group or part is missing or a part unknown.
     pub(crate) fn read(self, tables: &'a [Table]) -> Result<Marks<'a>> {
-        let mut marks = Marks { labelling: self, tables, rows: Vec::new() };
+        let targets: Vec<TargetColumn<'a>> = self.targets().collect();
+        let mut marks = Marks { labelling: self, targets: targets.clone(), tables, rows: Vec::new() };
         for (t, table) in tables.iter().enumerate() {
             let column = |name: Option<&'a str>| name.map(|n| Ok::<_, Error>((n, table.column(n)?))).transpose();
-            let (label, group, split) = (table.column(self.label)?, column(self.group)?, column(self.split)?);
-            let (domain, id) = (column(self.domain)?, column(self.id)?);
+            let (group, split) = (column(self.group)?, column(self.split)?);
+            let id = column(self.id)?;
+            let domain = self.domain.map(|d| Ok::<_, Error>((d, table.column(&d.column)?))).transpose()?;
             for row in 0..table.rows() {
                 let needed = |(name, cells): (&str, &[Option<Cell>])| {
                     let missing = || table.fault(row, format!("column `{name}`: has no value"));
@@ -100,17 +163,35 @@ impl<'a> Labelling<'a> {
                         known.ok_or_else(|| table.fault(row, unknown()))?
                     }
                 };
-                let label = word(table, row, self.label, &label[row])?;
-                if label.as_deref() == Some("") {
-                    let message = format!("column `{}`: the label is an empty text, and is not missing", self.label);
-                    return Err(table.fault(row, message));
-                }
+                let labels = targets.iter().map(|t| label(table, row, t)).collect::<Result<_>>()?;
                 let (group, id) = (group.map(needed).transpose()?, id.map(needed).transpose()?);
-                let domain = domain.map(needed).transpose()?;
-                marks.rows.push(Mark { table: t, row, label, group, domain, part, id });
+                let domain = domain.map(|(d, cells): (&DomainColumn, &[Option<Cell>])| {
+                    let fault = |e: String| table.fault(row, format!("column `{}`: {e}", d.column));
+                    let cell = cells[row].as_ref().ok_or_else(|| fault("has no value".to_owned()))?;
+                    d.of(cell).map_err(fault)
+                });
+                let domain = domain.transpose()?;
+                marks.rows.push(Mark { table: t, row, labels, group, domain, part, id });
             }
         }
         Ok(marks)
+    }
+}
+
+/// The label of a row; `None`: it is missing.
+fn label(table: &Table, row: usize, t: &TargetColumn<'_>) -> Result<Option<Label>> {
+    let cell = &table.column(t.column)?[row];
+    let fault = |message: String| table.fault(row, format!("column `{}`: {message}", t.column));
+    match (t.kind, cell) {
+        (_, None) => Ok(None),
+        (LabelKind::Number, Some(cell)) => {
+            let number = number_of(cell).map_err(|e| fault(e + &help_for_missing(cell, table)));
+            Ok(Some(Label::Number(number? as f32)))
+        }
+        (LabelKind::Class, _) => match word(table, row, t.column, cell)? {
+            Some(word) if word.is_empty() => Err(fault("the label is an empty text, and is not missing".to_owned())),
+            word => Ok(word.map(Label::Word)),
+        },
     }
 }
 
@@ -123,11 +204,41 @@ fn word(table: &Table, row: usize, column: &str, cell: &Option<Cell>) -> Result<
     Ok(Some(word?.into_owned()))
 }
 
+/// What the cell of a label holds.
+enum Label {
+    Word(String),
+    Number(f32),
+}
+
+impl Label {
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            Self::Number(_) => None,
+        }
+    }
+
+    fn number(&self) -> Option<f32> {
+        match self {
+            Self::Word(_) => None,
+            Self::Number(number) => Some(*number),
+        }
+    }
+}
+
+/// A target of classes: which there are, and that of every row.
+pub(super) struct ClassTarget<'a> {
+    target: &'a str,
+    pub(super) classes: ClassNames,
+    pub(super) labels: Vec<Option<u32>>,
+}
+
 /// What is said of one row.
 pub(crate) struct Mark {
     table: usize,
     row: usize,
-    label: Option<String>,
+    /// Of each target, in their order.
+    labels: Vec<Option<Label>>,
     group: Option<String>,
     domain: Option<String>,
     part: Part,
@@ -137,11 +248,12 @@ pub(crate) struct Mark {
 /// What the columns say, row by row.
 pub(crate) struct Marks<'a> {
     labelling: Labelling<'a>,
+    targets: Vec<TargetColumn<'a>>,
     tables: &'a [Table],
     rows: Vec<Mark>,
 }
 
-impl Marks<'_> {
+impl<'a> Marks<'a> {
     /// How many rows are left.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
@@ -159,7 +271,7 @@ impl Marks<'_> {
 
     /// How much a row is worth keeping among equals: rows of the test part first, then labelled ones.
     pub(crate) fn worth(&self, row: usize) -> (Part, bool) {
-        (self.rows[row].part, self.rows[row].label.is_some())
+        (self.rows[row].part, self.rows[row].labels.iter().any(Option::is_some))
     }
 
     /// Drops the rows where `kept` is false.
@@ -168,12 +280,13 @@ impl Marks<'_> {
         self.rows.retain(|_| kept.next().copied().unwrap_or(true));
     }
 
-    /// Classes, roles and groups by number.
+    /// Targets, roles and groups by number.
     ///
     /// # Errors
     /// Those of [`classes`](Self::classes), and [`Error::Data`] with file and row when a group stands in two parts.
     pub(crate) fn finish(self) -> Result<Labels> {
-        let (classes, labels) = self.classes()?;
+        let classes = self.classes()?;
+        let numbers = self.number_targets()?;
         let (mut groups, mut roles) = (Vec::new(), Roles::default());
         let mut seen: BTreeMap<&str, (u64, Part)> = BTreeMap::new();
         for (i, mark) in (0..).zip(&self.rows) {
@@ -203,15 +316,31 @@ impl Marks<'_> {
             true => Naming::Words,
             false => Naming::Values,
         };
-        let mut findings: Vec<Finding> = classes.finding().into_iter().collect();
-        findings.extend(class_findings(&classes.names, &labels, naming));
+        let mut findings = Vec::new();
+        let mut targets = RowTargets::new(self.rows.len());
+        for t in classes {
+            let of_names = t.classes.finding().into_iter();
+            let found = of_names.chain(class_findings(&t.classes.names, &t.labels, naming));
+            findings.extend(found.map(|f| self.about(t.target, f)));
+            targets.add_classes(t.target, t.classes.names, t.labels);
+        }
+        for (target, numbers) in numbers {
+            findings.extend(unlabelled_rows(&numbers).map(|f| self.about(target, f)));
+            targets.add_numbers(target, numbers);
+        }
         findings.extend(groups.as_ref().and_then(|groups| similar_groups(&group_names, groups)));
         if let (Some(column), Some(ids)) = (self.labelling.id, &ids) {
             findings.extend(repeated_ids(column, ids, &|row| self.place(row)));
         }
-        let classes = classes.names;
-        let targets = BTreeMap::from([(CLASS.to_owned(), Field::Class { names: classes.clone() })]);
-        Ok(Labels { classes, labels, groups, group_names, domain, ids, roles, targets, findings })
+        Ok(Labels { targets, groups, group_names, domain, ids, roles, findings })
+    }
+
+    /// A finding about one target, which says so where there may be others.
+    pub(super) fn about(&self, target: &str, mut finding: Finding) -> Finding {
+        if self.labelling.label.is_none() {
+            finding.message = format!("target `{target}`: {}", finding.message);
+        }
+        finding
     }
 
     /// Where a row stands: its line, and of two files which.
@@ -224,46 +353,74 @@ impl Marks<'_> {
         }
     }
 
-    /// The classes, and that of every row that is left.
+    /// The targets of classes, and the class of every row that is left.
     ///
     /// # Errors
     /// [`Error::Data`] when a label is none of the classes, no row has one, or two are one number without being sure to be one
     /// class.
-    pub(super) fn classes(&self) -> Result<(ClassNames, Vec<Option<u32>>)> {
-        let labels: BTreeSet<&str> = self.rows.iter().filter_map(|mark| mark.label.as_deref()).collect();
-        let column = |message: String| {
-            let file = self.tables.first().map(Table::file).unwrap_or_else(|| "".as_ref());
-            Error::data(file, None, format!("column `{}`: {message}", self.labelling.label))
-        };
-        let classes = match self.labelling.classes {
+    pub(super) fn classes(&self) -> Result<Vec<ClassTarget<'a>>> {
+        let classes = self.targets.iter().enumerate().filter(|(_, t)| t.kind == LabelKind::Class);
+        classes.map(|(i, t)| self.classes_of(i, t)).collect()
+    }
+
+    /// Findings about each target of classes.
+    ///
+    /// # Errors
+    /// Those of [`classes`](Self::classes).
+    pub(super) fn find(&self, find: impl Fn(&[Option<u32>], &[String]) -> Option<Finding>) -> Result<Vec<Finding>> {
+        let all = self.classes()?.into_iter();
+        Ok(all.filter_map(|t| Some(self.about(t.target, find(&t.labels, &t.classes.names)?))).collect())
+    }
+
+    fn fault(&self, t: &TargetColumn<'_>, message: &str) -> Error {
+        let file = self.tables.first().map(Table::file).unwrap_or_else(|| "".as_ref());
+        Error::data(file, None, format!("column `{}`: {message}", t.column))
+    }
+
+    fn classes_of(&self, i: usize, t: &TargetColumn<'a>) -> Result<ClassTarget<'a>> {
+        let label = |mark: &'_ Mark| mark.labels[i].as_ref().and_then(Label::word).map(str::to_owned);
+        let words: Vec<Option<String>> = self.rows.iter().map(label).collect();
+        let labels: BTreeSet<&str> = words.iter().flatten().map(String::as_str).collect();
+        let classes = match t.classes {
             Some(classes) => ClassNames::fixed(classes, &labels),
             None if labels.is_empty() => {
-                return Err(column(
-                    "no row has a label; where none is learned or tested, `classes` says which there are".to_owned(),
-                ));
+                let message = "no row has a label; where none is learned or tested, `classes` says which there are";
+                return Err(self.fault(t, message));
             }
-            None => ClassNames::of_labels(&labels).map_err(column)?,
+            None => ClassNames::of_labels(&labels).map_err(|e| self.fault(t, &e))?,
         };
-        let class = |mark: &Mark| {
-            let Some(label) = &mark.label else { return Ok(None) };
+        let class = |(mark, label): (&Mark, &Option<String>)| {
+            let Some(label) = label else { return Ok(None) };
             classes.class(label).map(Some).ok_or_else(|| {
                 let near = nearest(label, classes.names.iter().map(String::as_str));
                 let help = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
                 self.tables[mark.table].fault(mark.row, format!("label `{label}` is none of `classes`{help}"))
             })
         };
-        let labels = self.rows.iter().map(class).collect::<Result<_>>()?;
-        Ok((classes, labels))
+        let labels = self.rows.iter().zip(&words).map(class).collect::<Result<_>>()?;
+        Ok(ClassTarget { target: t.target, classes, labels })
+    }
+
+    /// The targets of numbers, and the number of every row that is left.
+    fn number_targets(&self) -> Result<Vec<(&'a str, Vec<Option<f32>>)>> {
+        let numbers = self.targets.iter().enumerate().filter(|(_, t)| t.kind == LabelKind::Number);
+        let one = |(i, t): (usize, &TargetColumn<'a>)| {
+            let of_row = |mark: &Mark| mark.labels[i].as_ref().and_then(Label::number);
+            let numbers: Vec<Option<f32>> = self.rows.iter().map(of_row).collect();
+            match numbers.iter().any(Option::is_some) {
+                true => Ok((t.target, numbers)),
+                false => Err(self.fault(t, "no row has a number")),
+            }
+        };
+        numbers.map(one).collect()
     }
 }
 
-/// Classes, roles and groups of a data set's rows.
+/// Targets, roles and groups of a data set's rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
-    /// Their names.
-    pub(crate) classes: Vec<String>,
-    /// The class of every row.
-    pub(crate) labels: Vec<Option<u32>>,
+    /// The targets.
+    pub(crate) targets: RowTargets,
     /// The group of every row.
     pub(crate) groups: Option<Vec<u64>>,
     /// The names of the groups, by their numbers.
@@ -274,8 +431,6 @@ pub(crate) struct Labels {
     pub(crate) ids: Option<Vec<String>>,
     /// Rows by role.
     pub(crate) roles: Roles,
-    /// The target [`CLASS`].
-    pub(crate) targets: Schema,
     /// What there is to tell of classes, groups and names.
     pub(crate) findings: Vec<Finding>,
 }
@@ -283,7 +438,10 @@ pub(crate) struct Labels {
 impl Labels {
     /// Makes a hash cover them.
     pub(crate) fn add_to(&self, hash: &mut Sha256) {
-        hash.update(format!("{:?}", (&self.classes, &self.labels, &self.groups, &self.roles)));
+        hash.update(match self.targets.only_class() {
+            Some((names, labels)) => format!("{:?}", (names, labels, &self.groups, &self.roles)),
+            None => format!("{:?}", (self.targets.written(), &self.groups, &self.roles)),
+        });
         self.domain.iter().for_each(|fact| hash.update(format!("{fact:?}")));
     }
 
@@ -308,25 +466,6 @@ impl Labels {
             Some(ids) => ids.get(row as usize).cloned(),
             None => hash.map(|hash| hex(&hash[..8])),
         }
-    }
-
-    /// The class of every row.
-    pub(crate) fn classes_of(&self, dataset: &str, target: &str) -> Result<Vec<Option<u32>>> {
-        if target == CLASS {
-            return Ok(self.labels.clone());
-        }
-        Err(Invalid::key("target", format!("data set `{dataset}` has no target `{target}`, only `{CLASS}`")).into())
-    }
-
-    /// The targets of these rows, which must be there.
-    pub(crate) fn targets_of(&self, dataset: &str, rows: &[u64]) -> Result<Targets> {
-        let there = self.labels.len();
-        let label = |row: &u64| {
-            let label = usize::try_from(*row).ok().and_then(|row| self.labels.get(row));
-            label.copied().ok_or_else(|| Error::data(dataset, Some(*row), format!("no such row: there are {there}")))
-        };
-        let labels = rows.iter().map(label).collect::<Result<Vec<_>>>()?;
-        Ok(BTreeMap::from([(CLASS.to_owned(), Target::classes(&labels)?)]))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Batch, DOMAIN, Dataset, Error, Fact, Field, Finding, FindingKind, Fingerprint, Frame, Result, Roles, Schema,
+    Batch, DOMAIN, Dataset, Error, Fact, Finding, FindingKind, Fingerprint, Frame, Result, Roles, Schema,
 };
 use transplant_kernels::parallel;
 
@@ -18,6 +18,7 @@ use super::damaged::{Damaged, told, why_damaged};
 use super::image_rows::ImageRows;
 use super::images::hex;
 use super::joined::joined;
+use super::row_targets::RowTargets;
 use super::sixteen_bits::SixteenBits;
 use crate::findings::contradictions;
 use crate::picture::{decode, decode_with_highest};
@@ -138,15 +139,24 @@ impl Pictures {
     /// # Errors
     /// [`Error::Invalid`] when the frame is none; [`Error::Data`] when counts differ, a label is out of range, a role names a row
     /// that does not exist, or pictures are damaged and must not be.
-    pub fn open(set: PictureSet) -> Result<Self> {
+    pub fn open(mut set: PictureSet) -> Result<Self> {
+        let (classes, labels) = (std::mem::take(&mut set.classes), std::mem::take(&mut set.labels));
+        Self::with_targets(set, RowTargets::of_class(classes, labels))
+    }
+
+    /// The same with these targets in the place of the set's `classes` and `labels`.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(super) fn with_targets(set: PictureSet, targets: RowTargets) -> Result<Self> {
         set.frame.check()?;
         let (frame, pictures) = (set.frame, set.pictures);
-        if pictures.len() != set.labels.len() {
-            let message = format!("{} pictures, but {} labels", pictures.len(), set.labels.len());
+        if pictures.len() != targets.rows() {
+            let message = format!("{} pictures, but {} labels", pictures.len(), targets.rows());
             return Err(Error::data(set.name, None, message));
         }
         let shape = [frame.channels, frame.height, frame.width];
-        let mut rows = ImageRows::new(set.name, shape, set.classes, set.labels, set.roles)?;
+        let mut rows = ImageRows::new(set.name, shape, targets, set.roles)?;
         let grouped = set.groups.is_some();
         let key =
             |group: &u64| -> Option<Fingerprint> { Some(Sha256::digest(set.group_names.get(*group as usize)?).into()) };
@@ -174,10 +184,11 @@ impl Pictures {
             rows.groups = Some(groups);
         }
         let mut hash = Sha256::new();
-        hash.update(format!(
-            "{:?}",
-            (&frame, &rows.targets, &rows.labels, &rows.groups, &rows.roles, set.damaged.unwrap_or_default())
-        ));
+        let (schema, damaged) = (rows.targets.schema(), set.damaged.unwrap_or_default());
+        hash.update(match rows.targets.only_class() {
+            Some((_, labels)) => format!("{:?}", (&frame, schema, labels, &rows.groups, &rows.roles, damaged)),
+            None => format!("{:?}", (&frame, rows.targets.written(), &rows.groups, &rows.roles, damaged)),
+        });
         set.domain.iter().for_each(|fact| hash.update(format!("{fact:?}")));
         opened.iter().for_each(|(sum, _)| hash.update(sum));
         let file_hashes: Arc<[Fingerprint]> = opened.iter().map(|(sum, _)| *sum).collect();
@@ -218,7 +229,8 @@ impl Pictures {
             licence,
             findings,
         };
-        set.findings.extend(set.contradicting());
+        let contradicting = set.contradicting();
+        set.findings.extend(contradicting);
         Ok(set)
     }
 
@@ -230,12 +242,18 @@ impl Pictures {
     }
 
     /// Tells of pictures that are equal as they were decoded and have different labels.
-    fn contradicting(&self) -> Option<Finding> {
-        let keys = (0..self.rows()).map(|row| self.hash_of(row, &self.fingerprints));
-        let Some(Field::Class { names }) = self.rows.targets.get(super::CLASS) else { return None };
+    fn contradicting(&self) -> Vec<Finding> {
+        let keys = || (0..self.rows()).map(|row| self.hash_of(row, &self.fingerprints));
         let short =
             |name: &str| name.strip_prefix(&self.rows.name).unwrap_or(name).trim_start_matches(['/', '\\']).to_owned();
-        contradictions(keys, &self.rows.labels, names, &|row| short(&self.pictures[row].name))
+        let of = |(target, names, labels): (&str, &[String], &[Option<u32>])| {
+            let mut found = contradictions(keys(), labels, names, &|row| short(&self.pictures[row].name))?;
+            if target != super::CLASS {
+                found.message = format!("target `{target}`: {}", found.message);
+            }
+            Some(found)
+        };
+        self.rows.targets.classes().filter_map(of).collect()
     }
 
     /// The pictures that could not be decoded, by row and with the reason.
@@ -299,7 +317,7 @@ impl Dataset for Pictures {
     }
 
     fn targets(&self) -> &Schema {
-        &self.rows.targets
+        self.rows.targets.schema()
     }
 
     fn roles(&self) -> &Roles {
@@ -307,7 +325,11 @@ impl Dataset for Pictures {
     }
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        self.rows.classes_of(target)
+        self.rows.targets.classes_of(&self.rows.name, target)
+    }
+
+    fn numbers_of(&self, target: &str) -> Result<Vec<Option<f32>>> {
+        self.rows.targets.numbers_of(&self.rows.name, target)
     }
 
     fn fact(&self, name: &str) -> Option<&Fact> {

@@ -8,7 +8,7 @@ use super::labelling::{Labels, Marks};
 use super::new_rows::number_of;
 use super::table::Fill;
 use super::tables::Records;
-use crate::findings::{contradictions, means_missing};
+use crate::findings::{contradictions, help_for_missing};
 use crate::table::{Cell, Table};
 
 /// What was read, which nothing is fitted to.
@@ -70,28 +70,19 @@ pub(super) fn numbers(name: &str, fill: Option<Fill>, marks: &Marks<'_>) -> Resu
             read.push(None);
             continue;
         };
-        let number = number_of(cell).map_err(|e| fault(e + &help_for_missing(cell, table, fill)));
+        let number = number_of(cell).map_err(|e| {
+            let help = help_for_missing(cell, table);
+            let fill =
+                if help.is_empty() || fill.is_some() { "" } else { ", and `fill` says what stands for the number" };
+            fault(e + &help + fill)
+        });
         read.push(Some(number? as f32));
     }
     Ok(read)
 }
 
-/// What helps when a cell where a number belongs holds a word for one that is missing; empty where it does not.
-fn help_for_missing(cell: &Cell, table: &Table, fill: Option<Fill>) -> String {
-    let Some(word) = cell.word().filter(|word| means_missing(word)) else { return String::new() };
-    let say = match table.has_words() {
-        true => format!("add {word:?} to `missing`"),
-        false => "write null instead".to_owned(),
-    };
-    let fill = if fill.is_none() { ", and `fill` says what stands for the number" } else { "" };
-    format!("; if it means that the number is missing, {say}{fill}")
-}
-
 /// Tells of rows with the same cells and different labels.
-pub(super) fn contradicting(
-    (numbers, categories): (&[String], &[String]),
-    marks: &Marks<'_>,
-) -> Result<Option<Finding>> {
+pub(super) fn contradicting((numbers, categories): (&[String], &[String]), marks: &Marks<'_>) -> Result<Vec<Finding>> {
     let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
         let mut cells = Vec::new();
         for name in numbers {
@@ -104,8 +95,7 @@ pub(super) fn contradicting(
     };
     let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
     let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
-    let (classes, labels) = marks.classes()?;
-    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
+    marks.find(|labels, classes| contradictions(keys.iter().cloned(), labels, classes, &|row| names[row].clone()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `table`: numbers and categories from columns of a CSV, TSV, JSONL or Parquet file, with a class each.
+//! `table`: numbers and categories from columns of a CSV, TSV, JSONL or Parquet file, with classes or numbers as labels.
 //!
 //! Numbers stay as they are: `standardise` brings them to one scale. Columns that are not named are never read.
 
@@ -18,12 +18,14 @@ use transplant_core::{
 };
 
 use super::categories::Categories;
+use super::domain_column::DomainColumn;
 use super::images::hex;
+use super::label_columns::LabelColumn;
 use super::labelling::Labelling;
 use super::read_table::{Read, contradicting, numbers};
 use super::tables::{Origin, Records, empty_is_missing};
 
-/// Rows of numbers and categories with a class each, from a file of CSV, TSV, JSONL or Parquet.
+/// Rows of numbers and categories with labels, classes or numbers, from a file of CSV, TSV, JSONL or Parquet.
 ///
 /// A row is a vector: the `numbers` in their order, each followed by its indicator where `fill` is given, then for each
 /// of the `categories` a one among zeros for its level, sorted by text. Levels are those of the pool, from which draws
@@ -51,18 +53,24 @@ pub struct Options {
     /// What stands for a number that is missing; without it such a row is an error.
     #[serde(default)]
     pub fill: Option<Fill>,
-    /// The column of the label, a text or a number.
-    pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// The column of the label, a text or a number: short for the target `class` alone.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Instead of `label` several targets by name, or one of numbers: each the name of its column, or a table of `column`,
+    /// `as` (`class` or `number`) and, for classes, `classes`. A cell that is missing is a label that is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, LabelColumn>,
+    /// Names and order of the classes of `label`; without it the labels that are there, numbers by size, others by text. A label that is the
     /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
-    /// The column of the domain: streams and tests take rows of the domains that they name.
+    /// The column of the domain, or a table of `column` and `cuts`, where a number is cut into ranges: `[36]` makes the domains
+    /// `below 36` and `36 and above`. Streams and tests take rows of the domains that they name.
     #[serde(default)]
-    pub domain: Option<String>,
+    pub domain: Option<DomainColumn>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -98,7 +106,8 @@ impl Options {
             numbers: Vec::new(),
             categories: Vec::new(),
             fill: None,
-            label: label.to_owned(),
+            label: Some(label.to_owned()),
+            labels: BTreeMap::new(),
             classes: None,
             group: None,
             domain: None,
@@ -120,14 +129,15 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (group, domain) = (self.group.as_deref(), self.domain.as_ref());
         let (split, id) = (self.split.as_deref(), self.id.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, domain, split, id }
+        let label = self.label.as_deref();
+        Labelling { label, labels: &self.labels, classes: self.classes.as_deref(), group, domain, split, id }
     }
 }
 
-/// Rows of numbers and their classes. The input [`HIDDEN`] is `f32 [rows, width]`, the target [`CLASS`](crate::CLASS)
-/// `u32 [rows]`.
+/// Rows of numbers and their labels. The input [`HIDDEN`] is `f32 [rows, width]`, the targets are those of `labels`, with
+/// `label` [`CLASS`](crate::CLASS): classes `u32 [rows]`, numbers `f32 [rows]`.
 ///
 /// Means and levels are those of the pool until [`Dataset::fitted`] fits them to the rows of a cell.
 pub struct VectorTable {
@@ -169,7 +179,7 @@ impl VectorTable {
         let (fill, missing) = (o.fill, o.missing.clone());
         let hash_so_far = String::new();
         let mut read = Read { name, fill, numbers, categories, missing, labelled, records, hash: hash_so_far, licence };
-        (0..read.labelled.labels.len()).for_each(|row| read.add_to(row, &mut hash));
+        (0..read.labelled.targets.rows()).for_each(|row| read.add_to(row, &mut hash));
         read.hash = hex(&hash.finalize());
         let pool = read.labelled.roles.pool.clone();
         Self::of(Arc::new(read), &pool, &pool)
@@ -198,7 +208,7 @@ impl VectorTable {
 
     /// How many rows there are, all roles together.
     pub fn rows(&self) -> u64 {
-        self.read.labelled.labels.len() as u64
+        self.read.labelled.targets.rows() as u64
     }
 
     /// What each value of a row is: `age`, `age is missing`, `colour = red`.
@@ -261,7 +271,7 @@ impl Dataset for VectorTable {
     }
 
     fn targets(&self) -> &Schema {
-        &self.read.labelled.targets
+        self.read.labelled.targets.schema()
     }
 
     fn roles(&self) -> &Roles {
@@ -269,7 +279,11 @@ impl Dataset for VectorTable {
     }
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        self.read.labelled.classes_of(&self.read.name, target)
+        self.read.labelled.targets.classes_of(&self.read.name, target)
+    }
+
+    fn numbers_of(&self, target: &str) -> Result<Vec<Option<f32>>> {
+        self.read.labelled.targets.numbers_of(&self.read.name, target)
     }
 
     fn fact(&self, name: &str) -> Option<&Fact> {
@@ -281,7 +295,7 @@ impl Dataset for VectorTable {
     }
 
     fn batch(&self, rows: &[u64]) -> Result<Batch> {
-        let targets = self.read.labelled.targets_of(&self.read.name, rows)?;
+        let targets = self.read.labelled.targets.of(&self.read.name, rows)?;
         let width = self.columns.len();
         let mut values = Vec::with_capacity(rows.len() * width);
         rows.iter().for_each(|row| self.add(*row as usize, &mut values));

@@ -78,10 +78,14 @@ impl Origin<'_> {
     /// What tells the records from those of another table, whichever of their columns are inputs.
     pub(crate) fn rows_key(&self, labelling: Labelling<'_>, base: &Path) -> Value {
         let path = |p: Option<&Path>| p.map(|p| one_path(p, base));
-        json!({
+        let mut key = json!({
             "table": [path(self.path), self.asset, path(self.test_path)], "missing": self.missing,
             "label": [labelling.label, labelling.group, labelling.split], "classes": labelling.classes,
-        })
+        });
+        if !labelling.labels.is_empty() {
+            key["labels"] = json!(labelling.labels);
+        }
+        key
     }
 
     /// What the data set is called in errors.

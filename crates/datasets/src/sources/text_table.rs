@@ -1,4 +1,4 @@
-//! `text_table`: texts from one or more columns of a CSV, TSV, JSONL or Parquet file, with a class each.
+//! `text_table`: texts from one or more columns of a CSV, TSV, JSONL or Parquet file, with classes or numbers as labels.
 //!
 //! Columns that are not named are never read: what stands beside a text (the stars of a review) often gives its label away.
 
@@ -16,14 +16,16 @@ use transplant_core::{
     Result, Roles, Schema, TEXT,
 };
 
+use super::domain_column::DomainColumn;
 use super::dropped::{Dropped, first_of_each, retain};
 use super::images::hex;
+use super::label_columns::LabelColumn;
 use super::labelling::{Labelling, Labels};
 use super::tables::{Origin, Records, empty_is_missing};
 use crate::findings::contradictions;
 use crate::table::Table;
 
-/// Texts and their classes from a file of CSV, TSV, JSONL or Parquet.
+/// Texts and their labels, classes or numbers, from a file of CSV, TSV, JSONL or Parquet.
 ///
 /// The file is a `path` or an `asset` of the catalogue. Rows without a label are kept and unlabelled. The test part is the
 /// rows that `split` calls so, or the file `test_path`; without either there is none. Parquet needs the cargo feature
@@ -42,18 +44,24 @@ pub struct Options {
     pub test_path: Option<PathBuf>,
     /// The columns of the text, joined by a line break; one that is missing in a row is passed over.
     pub text: Vec<String>,
-    /// The column of the label, a text or a number.
-    pub label: String,
-    /// Names and order of the classes; without it the labels that are there, numbers by size, others by text. A label that is the
+    /// The column of the label, a text or a number: short for the target `class` alone.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Instead of `label` several targets by name, or one of numbers: each the name of its column, or a table of `column`,
+    /// `as` (`class` or `number`) and, for classes, `classes`. A cell that is missing is a label that is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, LabelColumn>,
+    /// Names and order of the classes of `label`; without it the labels that are there, numbers by size, others by text. A label that is the
     /// same number as one of them, `1.0` beside `1`, belongs to it. Of two classes the second is the one that is looked for.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
     /// The column of the group; no group stands on both sides of a split.
     #[serde(default)]
     pub group: Option<String>,
-    /// The column of the domain: streams and tests take rows of the domains that they name.
+    /// The column of the domain, or a table of `column` and `cuts`, where a number is cut into ranges: `[36]` makes the domains
+    /// `below 36` and `36 and above`. Streams and tests take rows of the domains that they name.
     #[serde(default)]
-    pub domain: Option<String>,
+    pub domain: Option<DomainColumn>,
     /// The column that says `train`, `validation` or `test`.
     #[serde(default)]
     pub split: Option<String>,
@@ -83,7 +91,8 @@ impl Options {
             asset: None,
             test_path: None,
             text: text.iter().map(|t| (*t).to_owned()).collect(),
-            label: label.to_owned(),
+            label: Some(label.to_owned()),
+            labels: BTreeMap::new(),
             classes: None,
             group: None,
             domain: None,
@@ -107,14 +116,15 @@ impl Options {
     }
 
     fn labelling(&self) -> Labelling<'_> {
-        let (group, domain) = (self.group.as_deref(), self.domain.as_deref());
+        let (group, domain) = (self.group.as_deref(), self.domain.as_ref());
         let (split, id) = (self.split.as_deref(), self.id.as_deref());
-        Labelling { label: &self.label, classes: self.classes.as_deref(), group, domain, split, id }
+        let label = self.label.as_deref();
+        Labelling { label, labels: &self.labels, classes: self.classes.as_deref(), group, domain, split, id }
     }
 }
 
 /// Texts and their classes. The input [`TEXT`] is `u8 [rows, bytes]`, UTF-8 filled up with zeros to the longest of the
-/// rows, the target [`CLASS`](crate::CLASS) `u32 [rows]`.
+/// rows, the targets are those of `labels`, with `label` [`CLASS`](crate::CLASS): classes `u32 [rows]`, numbers `f32 [rows]`.
 pub struct TextTable {
     name: String,
     texts: Vec<String>,
@@ -153,17 +163,18 @@ impl TextTable {
         if texts.is_empty() {
             return Err(Error::data(&name, None, "has no row with a text"));
         }
-        let (classes, labels) = marks.classes()?;
         let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
-        let keys = texts.iter().map(|text| Some(text.as_str()));
-        let mut contradicting = contradictions(keys, &labels, &classes.names, &|row| names[row].clone());
+        let mut contradicting = marks.find(|labels, classes| {
+            let keys = texts.iter().map(|text| Some(text.as_str()));
+            contradictions(keys, labels, classes, &|row| names[row].clone())
+        })?;
         if o.drop_duplicates {
             let kept = first_of_each(&texts, &marks);
             dropped.duplicates = retain(&mut texts, &mut marks, &kept);
         }
         let records = Records::new(&tables, &marks)?;
         let labelled = marks.finish()?;
-        if let Some(found) = contradicting.as_mut().filter(|_| o.drop_duplicates) {
+        for found in contradicting.iter_mut().filter(|_| o.drop_duplicates) {
             found.message += "; `drop_duplicates` keeps one of each, test rows before labelled ones before others, of those the first";
         }
         let findings = dropped.finding().into_iter().chain(contradicting).chain(labelled.findings.clone()).collect();
@@ -233,7 +244,7 @@ impl Dataset for TextTable {
     }
 
     fn targets(&self) -> &Schema {
-        &self.labelled.targets
+        self.labelled.targets.schema()
     }
 
     fn roles(&self) -> &Roles {
@@ -241,7 +252,11 @@ impl Dataset for TextTable {
     }
 
     fn classes_of(&self, target: &str) -> Result<Vec<Option<u32>>> {
-        self.labelled.classes_of(&self.name, target)
+        self.labelled.targets.classes_of(&self.name, target)
+    }
+
+    fn numbers_of(&self, target: &str) -> Result<Vec<Option<f32>>> {
+        self.labelled.targets.numbers_of(&self.name, target)
     }
 
     fn fact(&self, name: &str) -> Option<&Fact> {
@@ -253,7 +268,7 @@ impl Dataset for TextTable {
     }
 
     fn batch(&self, rows: &[u64]) -> Result<Batch> {
-        let targets = self.labelled.targets_of(&self.name, rows)?;
+        let targets = self.labelled.targets.of(&self.name, rows)?;
         let texts: Vec<&[u8]> = rows.iter().map(|row| self.texts[*row as usize].as_bytes()).collect();
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(1);
         let mut bytes = vec![0u8; rows.len() * longest];
@@ -395,7 +410,7 @@ mod tests {
         assert!(e.contains("row 0: line 2: column `text`: the text holds a zero byte"), "{e}");
         let e = said("title,text,y\n,,1\n", |o| o.drop_empty = true);
         assert!(e.contains("t.csv: has no row with a text"), "{e}");
-        assert!(said(REVIEWS, |o| o.label = "why".into()).contains("has no column `why`"));
+        assert!(said(REVIEWS, |o| o.label = Some("why".into())).contains("has no column `why`"));
         assert!(said(REVIEWS, |o| o.text.clear()).starts_with("text: must name"));
         assert!(said(REVIEWS, |o| o.text.push("y".into())).starts_with("text: names `y`"));
         assert!(said(REVIEWS, |o| o.path = None).starts_with("path: is missing"));

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use transplant_core::{
     Architecture, Dataset, Invalid, InvalidKind, Kind, Plugins, Spec, Strategy, Task, Transform, nearest, read_options,
 };
+use transplant_datasets::Draw;
 
 use super::section::{FileSection, SharedSection};
 use crate::resolved::{DatasetSpec, DeviceChoice, Divide, TrainerSpec, WeightsSpec};
@@ -150,9 +151,9 @@ fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, I
     let shared = |key: &str| SharedSection::KEYS.contains(&key);
     let (common, options): (Map<_, _>, Map<_, _>) = spec.options.clone().into_iter().partition(|(key, _)| shared(key));
     let common: SharedSection = read_options(Value::Object(common))?;
-    if common.labels_per_class == Some(0) {
-        return Err(Invalid::key("labels_per_class", "must be at least 1"));
-    }
+    let whole = |k: Option<u64>| k.map(|k| usize::try_from(k).unwrap_or(usize::MAX));
+    let (labels_per_class, labels_in_all) = (whole(common.labels_per_class), whole(common.labels_in_all));
+    Draw { labels_per_class, labels_in_all, ..Draw::default() }.check()?;
     if !(0.0..1.0).contains(&common.validation) {
         return Err(Invalid::key("validation", "must be from 0 to below 1"));
     }
@@ -174,7 +175,8 @@ fn dataset(spec: &Spec<dyn Dataset>, plugins: &Plugins) -> Result<DatasetSpec, I
     let source = component(plugins, &source, &[]).map_err(|e| offer_shared(e, &spec.tag, plugins))?;
     let spec = DatasetSpec {
         source,
-        labels_per_class: common.labels_per_class.map(|k| usize::try_from(k).unwrap_or(usize::MAX)),
+        labels_per_class,
+        labels_in_all,
         validation: common.validation,
         test: common.test,
         folds: common.folds,

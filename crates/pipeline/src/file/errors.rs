@@ -131,6 +131,12 @@ fn wrong_types_and_values() {
         "p.toml:4:20: datasets.d.labels_per_class: must be at least 1",
         "",
     );
+    wrong(
+        "[datasets.d]",
+        "[datasets.d]\nlabels_per_class = 2\nlabels_in_all = 9",
+        "p.toml:5:17: datasets.d.labels_in_all: says how many labels are used",
+        "leave one of them out",
+    );
     for validation in ["1.0", "-0.1", "1"] {
         let line = format!("[datasets.d]\nvalidation = {validation}");
         wrong("[datasets.d]", &line, "p.toml:4:14: datasets.d.validation: must be from 0 to below 1", "");

@@ -172,6 +172,7 @@ fn full(file: &FileSection, device: &str, sections: &Sections<'_>, steps: &[Step
     let datasets = sections.datasets.iter().map(|(name, d)| {
         let mut all = Map::from_iter([("type".to_owned(), d.source.tag.clone().into())]);
         all.insert("labels_per_class".to_owned(), d.labels_per_class.into());
+        all.insert("labels_in_all".to_owned(), d.labels_in_all.into());
         all.insert("validation".to_owned(), d.validation.into());
         all.insert("test".to_owned(), json!(d.test));
         all.insert("folds".to_owned(), json!(d.folds));

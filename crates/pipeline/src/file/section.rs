@@ -43,7 +43,7 @@ pub(crate) struct FileSection {
     /// Strategies by name. A step's `strategy` is looked for here first, then among the tags.
     #[serde(default)]
     pub(crate) strategies: BTreeMap<String, OneOrMany<dyn Strategy>>,
-    /// Tasks by name. Without any there is one, `class`: classification of the only class target.
+    /// Tasks by name. Without any there is one, `class`: classification of the target `class`.
     #[serde(default)]
     pub(crate) tasks: BTreeMap<String, Spec<dyn Task>>,
     /// Steps by name. They run in the order of `from`, then of the file.
@@ -83,7 +83,7 @@ pub(crate) struct StepSection {
     #[schemars(with = "Option<Named<dyn Architecture>>")]
     pub(crate) backbone: Option<Spec<dyn Architecture>>,
     /// Names of tasks; left out: those of the step in `from`, otherwise all, ordered by name. Rows are drawn by the
-    /// classes of the first, and the step is judged by its first metric.
+    /// classes of the first that has any, and the step is judged by its first metric.
     pub(crate) tasks: Option<Vec<String>>,
     /// How knowledge is moved: a name from `strategies`, a tag, a table with `type`, or a list of these, which compose.
     #[schemars(with = "NamedOrMany<dyn Strategy>")]
@@ -127,6 +127,10 @@ pub(crate) struct StreamTable {
     /// Whether labels are learned from. Without them, all rows are used, whatever the data set's `labels_per_class`.
     #[serde(default = "yes")]
     pub(crate) labels: bool,
+    /// Labels of each class that may be used, from 1, in the place of the data set's budget.
+    pub(crate) labels_per_class: Option<usize>,
+    /// Rows whose labels may be used, from 1, in the place of the data set's budget.
+    pub(crate) labels_in_all: Option<usize>,
     /// Rows in a batch, at least 1; left out: `trainer.batch_size`.
     pub(crate) batch_size: Option<usize>,
     /// Which rows an epoch shows; left out: each once, or as `trainer.class_balance` says.
@@ -159,7 +163,16 @@ pub(crate) trait OfDataset: Sized {
 
 impl OfDataset for StreamTable {
     fn of_dataset(name: &str) -> Self {
-        Self { dataset: name.to_owned(), part: None, domain: None, labels: true, batch_size: None, sampler: None }
+        Self {
+            dataset: name.to_owned(),
+            part: None,
+            domain: None,
+            labels: true,
+            labels_per_class: None,
+            labels_in_all: None,
+            batch_size: None,
+            sampler: None,
+        }
     }
 }
 
@@ -261,9 +274,13 @@ impl JsonSchema for Words {
 pub(crate) struct SharedSection {
     /// Labels of each class that may be used, validation included, from 1; left out: all.
     pub(crate) labels_per_class: Option<u64>,
+    /// Rows whose labels may be used, validation included, from 1, whatever their classes; left out: all. The budget of
+    /// numbers, which have no classes; not beside `labels_per_class`.
+    pub(crate) labels_in_all: Option<u64>,
     /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class. A
-    /// source with a validation part of its own is used with it, and refuses a share, unless `labels_per_class` is
-    /// given. Of streams other than the main one, the first with labels by name, all labels are learned from.
+    /// source with a validation part of its own is used with it, and refuses a share, unless `labels_per_class` or
+    /// `labels_in_all` is given. Of streams other than the main one, the first with labels by name, all labels are
+    /// learned from.
     pub(crate) validation: f64,
     /// Share of the rows that is tested, above 0 and below 1, for a source without a test part of its own. Which rows is the same for
     /// every seed, draw and budget.
@@ -287,8 +304,17 @@ pub(crate) struct SharedSection {
 
 impl SharedSection {
     /// The keys that do not belong to a source.
-    pub(crate) const KEYS: [&str; 8] =
-        ["labels_per_class", "validation", "test", "folds", "divide", "parts", "transforms", "augment"];
+    pub(crate) const KEYS: [&str; 9] = [
+        "labels_per_class",
+        "labels_in_all",
+        "validation",
+        "test",
+        "folds",
+        "divide",
+        "parts",
+        "transforms",
+        "augment",
+    ];
 }
 
 /// One component or a list of them.

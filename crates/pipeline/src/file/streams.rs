@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use transplant_core::{Invalid, Sampler, Spec};
+use transplant_datasets::Draw;
 
 use super::check::{Sections, component, fit_name, under, unknown};
 use super::section::{NameOr, OfDataset, StepSection, StreamTable, TestTable};
@@ -32,6 +33,13 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
         if table.batch_size == Some(0) {
             return Err(wrong("batch_size", Invalid::new("must be at least 1")));
         }
+        let (labels_per_class, labels_in_all) = (table.labels_per_class, table.labels_in_all);
+        let draw = Draw { labels_per_class, labels_in_all, ..Draw::default() };
+        draw.check().map_err(|e| under("streams")(under(name)(e)))?;
+        let budgets = [("labels_per_class", labels_per_class), ("labels_in_all", labels_in_all)];
+        if let Some((key, _)) = budgets.iter().find(|(_, budget)| budget.is_some() && !table.labels) {
+            return Err(wrong(key, Invalid::new("has no meaning for a stream without labels")));
+        }
         if table.part.is_some() && sections.datasets[&table.dataset].parts.is_none() {
             let e = Invalid::new(format!("data set `{}` has no `parts`", table.dataset));
             let help = format!(
@@ -55,6 +63,8 @@ fn stream(table: &StreamTable, sampler: Option<Spec<dyn Sampler>>) -> StreamSpec
         part: table.part.clone(),
         domains: table.domain.as_ref().map(|words| words.0.clone()),
         labels: table.labels,
+        labels_per_class: table.labels_per_class,
+        labels_in_all: table.labels_in_all,
         batch_size: table.batch_size,
         sampler,
     }
@@ -98,7 +108,8 @@ pub(super) fn streams_full(step: &StepSection, streams: &BTreeMap<String, Stream
     let written = streams.iter().filter(|(name, _)| step.streams.contains_key(*name));
     let full = |s: &StreamSpec| {
         json!({"dataset": s.dataset, "part": s.part, "domain": s.domains, "labels": s.labels,
-               "batch_size": s.batch_size, "sampler": s.sampler.as_ref().map(spelled)})
+               "labels_per_class": s.labels_per_class, "labels_in_all": s.labels_in_all, "batch_size": s.batch_size,
+               "sampler": s.sampler.as_ref().map(spelled)})
     };
     some_table(written.map(|(name, s)| (name.clone(), full(s))).collect())
 }

@@ -1,7 +1,7 @@
 //! What transfer has to beat: baselines without a network, trained on the same labels and tested on the same rows.
 //!
-//! The most frequent class, the nearest labelled input, and a logistic regression on the inputs. A strategy that loses
-//! to one of them is flagged in the table. One that cannot be fitted costs a run nothing: it is shown with the reason.
+//! Of classes the most frequent one, the nearest labelled input, and a logistic regression on the inputs; of numbers the
+//! mean, and a ridge regression on the inputs. A strategy that loses to one of them is flagged in the table. One that cannot be fitted costs a run nothing: it is shown with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +53,7 @@ pub(crate) fn baselines(
     let open = &**ready.open();
     let of = |tasks| SplitPredictions { rows: test.rows.clone(), groups: test.groups.clone(), tasks };
     out.take("majority class", majority(ready, test).map(of));
+    out.take("mean of labels", mean_of_labels(ready, test).map(of));
     let inputs = texts(ready, tested).transpose().or_else(|| vectors(ready, tested, seen).transpose());
     let inputs = match inputs {
         None => return out,
@@ -72,15 +73,21 @@ pub(crate) fn baselines(
                 format!("logistic regression on {}", inputs.what),
                 Spec::new("logistic_regression").with("c", vec![if inputs.coarse { 0.01 } else { 1.0 }]),
             ),
+            (
+                format!("ridge regression on {}", inputs.what),
+                Spec::new("ridge").with("alpha", vec![if inputs.coarse { 100.0 } else { 1.0 }]),
+            ),
         ],
     };
     for (name, spec) in fits {
-        let classes = test.tasks.iter().filter(|(_, p)| matches!(p, Predictions::Class { .. }));
         let predictions = cx.make(&spec).and_then(|head: Box<dyn HeadFit>| {
+            let targets = open.dataset.targets();
+            let field = |task: &String| targets.get(ready.components.tasks[task].target());
+            let suited = test.tasks.iter().filter(|(task, _)| field(task).is_some_and(|f| head.suits(f)));
             let one = |(task, labelled): (&String, &Predictions)| {
                 Ok((task.clone(), fitted(&*head, ready, open, task, labelled, &inputs)?))
             };
-            classes.map(one).collect::<Result<BTreeMap<_, _>>>()
+            suited.map(one).collect::<Result<BTreeMap<_, _>>>()
         });
         out.take(&name, predictions.map(of));
     }
@@ -102,10 +109,14 @@ impl Baselines {
     /// Takes a baseline with finite scores, or the reason why there is none.
     fn take(&mut self, name: &str, fitted: Result<SplitPredictions>) {
         let not_finite = |p: &&Predictions| match p {
-            Predictions::Class { scores, .. } => scores.iter().any(|s| !s.is_finite()),
+            Predictions::Class { scores: said, .. } | Predictions::Number { values: said, .. } => {
+                said.iter().any(|s| !s.is_finite())
+            }
             _ => false,
         };
         let why = match fitted {
+            // No task is one of this baseline's.
+            Ok(p) if p.tasks.is_empty() => return,
             Ok(p) if p.tasks.values().any(|p| not_finite(&p)) => "its scores are not finite numbers".to_owned(),
             Ok(p) => return drop(self.predictions.insert(name.to_owned(), p)),
             Err(e) => e.to_string(),
@@ -119,6 +130,9 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
     let mut said = BTreeMap::new();
     for (name, predictions) in &test.tasks {
         let Predictions::Class { names, labels, .. } = predictions else { continue };
+        if !ready.parts().train.dataset().targets().contains_key(ready.components.tasks[name].target()) {
+            continue;
+        }
         let classes = ready.parts().train.dataset().classes_of(ready.components.tasks[name].target())?;
         let mut counts = vec![0usize; names.len()];
         for row in ready.parts().train.rows() {
@@ -129,6 +143,24 @@ fn majority(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, P
         let most = counts.iter().enumerate().max_by_key(|(i, n)| (**n, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i);
         let one: Vec<f32> = (0..names.len()).map(|i| if i == most { 1.0 } else { 0.0 }).collect();
         let p = Predictions::Class { names: names.clone(), labels: labels.clone(), scores: one.repeat(labels.len()) };
+        said.insert(name.clone(), p);
+    }
+    Ok(said)
+}
+
+/// What always saying the mean of the training rows' numbers predicts.
+fn mean_of_labels(ready: &Ready, test: &SplitPredictions) -> Result<BTreeMap<String, Predictions>> {
+    let (mut said, train) = (BTreeMap::new(), &ready.parts().train);
+    for (name, predictions) in &test.tasks {
+        let Predictions::Number { labels, .. } = predictions else { continue };
+        let target = ready.components.tasks[name].target();
+        if !train.dataset().targets().contains_key(target) {
+            continue;
+        }
+        let numbers = train.dataset().numbers_of(target)?;
+        let known: Vec<f64> = train.rows().iter().filter_map(|row| numbers[*row as usize]).map(f64::from).collect();
+        let mean = (known.iter().sum::<f64>() / known.len() as f64) as f32;
+        let p = Predictions::Number { labels: labels.clone(), values: vec![mean; labels.len()] };
         said.insert(name.clone(), p);
     }
     Ok(said)
@@ -221,23 +253,31 @@ fn fitted(
 ) -> Result<Predictions> {
     let task = &ready.components.tasks[name];
     let field = &open.dataset.targets()[task.target()];
-    let Field::Class { names } = field else { return Ok(labelled.clone()) };
-    let classes = open.dataset.classes_of(task.target())?;
     let rows = ready.parts().train.rows();
-    let labels: Vec<Option<u32>> = rows.iter().map(|row| classes[*row as usize]).collect();
-    let targets = BTreeMap::from([(task.target().to_owned(), Target::classes(&labels)?)]);
+    let labels = match field {
+        Field::Number => Target::numbers(&picked(&open.dataset.numbers_of(task.target())?, rows))?,
+        _ => Target::classes(&picked(&open.dataset.classes_of(task.target())?, rows))?,
+    };
+    let targets = BTreeMap::from([(task.target().to_owned(), labels)]);
     let train = Features { values: inputs.train.clone(), outputs: BTreeMap::new(), targets, rows: rows.to_vec() };
     let (known, target) = train.known(task.target())?;
     let params = Params::new(inputs.test.device());
-    for (tensor, value) in head.fit(&known, &target, names.len(), &BTreeMap::new())? {
+    for (tensor, value) in head.fit(&known, &target, field, &BTreeMap::new())? {
         params.insert(&tensor, &value, transplant_core::Role::Buffer, transplant_core::Origin::Fresh)?;
     }
     let schema = Schema::from([(HIDDEN.to_owned(), inputs.field.clone())]);
     let module =
         head.build(&schema, field, &Scope::new(&params, Arc::new(Plan::default()), Seeds::new(0), DType::F32))?;
     let mut said = task.decode(&module.forward(&Acts::hidden(inputs.test.clone()), &mut Ctx::eval(&[]))?, field)?;
-    if let (Predictions::Class { labels, .. }, Predictions::Class { labels: right, .. }) = (&mut said, labelled) {
-        labels.clone_from(right);
+    match (&mut said, labelled) {
+        (Predictions::Class { labels, .. }, Predictions::Class { labels: right, .. }) => labels.clone_from(right),
+        (Predictions::Number { labels, .. }, Predictions::Number { labels: right, .. }) => labels.clone_from(right),
+        _ => {}
     }
     Ok(said)
+}
+
+/// The labels of these rows.
+fn picked<T: Copy>(labels: &[Option<T>], rows: &[u64]) -> Vec<Option<T>> {
+    rows.iter().map(|row| labels[*row as usize]).collect()
 }

@@ -9,7 +9,7 @@ use transplant_core::{
 use transplant_datasets::{Chain, LoaderOptions, Parts, fit};
 
 use super::hash;
-use super::parts::Components;
+use super::parts::{Components, in_order};
 use crate::at;
 use crate::resolved::{Cell, DatasetSpec};
 
@@ -135,11 +135,23 @@ pub(crate) fn learned(parts: &Parts) -> Train {
     }
 }
 
+/// The classes and numbers among these targets that a step's tasks learn, each once: that of the task that the step
+/// names first before the others.
+pub(crate) fn learned_targets<'c>(cell: &Cell, targets: &Schema, c: &'c Components) -> Vec<&'c str> {
+    let mut out = Vec::new();
+    for (_, task) in in_order(cell, &c.tasks) {
+        let can_be = matches!(targets.get(task.target()), Some(Field::Class { .. } | Field::Number));
+        if can_be && !out.contains(&task.target()) {
+            out.push(task.target());
+        }
+    }
+    out
+}
+
 /// The class target by which rows are drawn and classes balanced: that of the task that the step names first, or of the
 /// first other that has one.
 pub(crate) fn drawn_by<'c>(cell: &Cell, targets: &Schema, c: &'c Components) -> Option<&'c str> {
-    let first = cell.first_task.as_ref().and_then(|name| c.tasks.get(name));
-    let mut by = first.into_iter().chain(c.tasks.values()).map(|task| task.target());
+    let mut by = learned_targets(cell, targets, c).into_iter();
     by.find(|target| matches!(targets.get(*target), Some(Field::Class { .. })))
 }
 
@@ -278,9 +290,11 @@ mod tests {
         let second = Some("second".to_owned());
         assert_eq!(drawn("tasks = [\"b\"]"), (20, None, second.clone()));
         assert_eq!(drawn("tasks = [\"b\", \"a\"]"), (20, None, second));
-        let (rows, note, by) = drawn("tasks = [\"a\", \"b\"]");
+        let (rows, note, by) = drawn("tasks = [\"a\"]");
         assert_eq!((rows, by.as_deref()), (10, Some("first")));
         let told = "10 of the 20 rows that may be learned from have no label `first`, and are not learned from";
         assert_eq!(note.as_deref(), Some(told));
+        // The other half has the second label.
+        assert_eq!(drawn("tasks = [\"a\", \"b\"]"), (20, None, Some("first".to_owned())));
     }
 }

@@ -110,7 +110,7 @@ fn exported(artefact: &Artefact) -> Result<Exported<'_>> {
         }
     }
     let head = match artefact.model.strategy().head() {
-        None => Some(fitted),
+        None => artefact.model.tasks()[task].linear(&fitted)?,
         Some(head) => head.linear(&fitted)?,
     };
     let head = head.filter(|h| h.keys().eq(["bias", "weight"])).ok_or_else(|| {

@@ -140,8 +140,10 @@ fn of_view(run: &Prepared<'_>, ready: &Ready, view: &View<'_>, folder: &Path) ->
         line(&mut out, format!("groups, none of them on two sides: {}", counts.join(", ")));
     }
     for (target, field) in dataset.targets() {
-        if let Field::Class { names } = field {
-            out.push_str(&balance(target, names, &dataset.classes_of(target)?, parts));
+        match field {
+            Field::Class { names } => out.push_str(&balance(target, names, &dataset.classes_of(target)?, parts)),
+            Field::Number => out.push_str(&spread(target, &dataset.numbers_of(target)?, parts)),
+            _ => {}
         }
     }
     let prints = Prints::of(dataset.as_ref(), &all, &Chain::new(view.open.transforms.clone(), Vec::new())?)?;
@@ -194,6 +196,26 @@ fn balance(target: &str, names: &[String], labels: &[Option<u32>], parts: &[(Str
         out.push_str(&format!(
             "  the largest class has {:.1} times the rows of the smallest\n",
             most as f64 / least as f64
+        ));
+    }
+    out
+}
+
+/// A table of a number: how many rows have one in each part, and where these lie.
+fn spread(target: &str, numbers: &[Option<f32>], parts: &[(String, &[u64])]) -> String {
+    let mut out = String::new();
+    for (part, rows) in parts {
+        let known: Vec<f64> = rows.iter().filter_map(|row| numbers[*row as usize]).map(f64::from).collect();
+        let n = known.len();
+        if n == 0 {
+            continue;
+        }
+        let mean = known.iter().sum::<f64>() / n as f64;
+        let deviation = (known.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+        let (least, most) = known.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        let of = format!("{n} of {} {part} rows", rows.len());
+        out.push_str(&format!(
+            "  {target}: {of} have a number, {least} to {most}, mean {mean:.3}, standard deviation {deviation:.3}\n"
         ));
     }
     out

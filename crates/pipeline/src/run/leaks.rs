@@ -269,16 +269,27 @@ fn seen_as(test: &ReadyTest) -> Result<(String, Chain)> {
     Ok((json!(test.spec.transforms).to_string(), chain))
 }
 
-/// Labels of the rows of two data sets, where both have the same classes.
+/// Labels of the rows of two data sets, where both have the same classes or the same number.
 struct Labels(Option<[Vec<Option<u32>>; 2]>);
 
 impl Labels {
     fn new(test: &ReadyTest, by: &Learned<'_>) -> Result<Self> {
-        let (ours, theirs) = (test.open.dataset.targets().get(&test.target), by.dataset.targets().get(by.target));
-        if ours.is_none() || ours != theirs {
-            return Ok(Self(None));
+        let (here, there) = (test.open.dataset.targets(), by.dataset.targets());
+        if let Some(field) = here.get(&test.target) {
+            if there.get(by.target) != Some(field) {
+                return Ok(Self(None));
+            }
+            return Ok(Self(Some([test.open.dataset.classes_of(&test.target)?, by.dataset.classes_of(by.target)?])));
         }
-        Ok(Self(Some([test.open.dataset.classes_of(&test.target)?, by.dataset.classes_of(by.target)?])))
+        let numbers = here.iter().filter(|(_, field)| **field == Field::Number).map(|(name, _)| name);
+        let Some(name) = numbers.into_iter().find(|name| there.get(*name) == Some(&Field::Number)) else {
+            return Ok(Self(None));
+        };
+        // Numbers differ where their bits do.
+        let bits = |dataset: &dyn Dataset| -> Result<Vec<Option<u32>>> {
+            Ok(dataset.numbers_of(name)?.into_iter().map(|n| n.map(f32::to_bits)).collect())
+        };
+        Ok(Self(Some([bits(test.open.dataset.as_ref())?, bits(by.dataset.as_ref())?])))
     }
 
     /// Whether both rows are labelled, and not alike: neither is a copy of the other then.

@@ -139,7 +139,11 @@ fn one_stream(ready: &Ready, shape: &Shape, out: &mut String) -> std::fmt::Resul
     if let Some(domain) = &ready.cell.held_out {
         writeln!(out, "  held out: {domain}")?;
     }
-    let budget = ready.spec().labels_per_class.map_or_else(|| "no limit".to_owned(), |k| format!("{k} a class"));
+    let budget = match ready.main().stream.budget(ready.spec()) {
+        (Some(k), _) => format!("{k} a class"),
+        (None, Some(n)) => format!("{n} in all"),
+        (None, None) => "no limit".to_owned(),
+    };
     writeln!(out, "  label budget: {budget}, {} labels used", parts.labelled_rows().len())
 }
 

@@ -265,7 +265,7 @@ impl Prepared<'_> {
         let schemas = with_labels.iter().map(|name| Ok((*name, self.dataset(name)?.1.dataset.targets())));
         let schemas = schemas.collect::<Result<Vec<_>, Invalid>>().map_err(|e| here(e.into()))?;
         let targets = streams::targets(schemas).map_err(|e| here(e.into()))?;
-        let components = parts::build(cell, &targets, cx).map_err(here)?;
+        let mut components = parts::build(cell, &targets, cx).map_err(here)?;
         let any_random = cell.tests.values().any(|t| self.datasets.get(&t.dataset).is_some_and(|d| d.random));
         if cell.test_views > 0 && !any_random {
             let name = cell.dataset();
@@ -277,6 +277,7 @@ impl Prepared<'_> {
         let upstream = from.map(|i| &self.cells[i]);
         let root = cell.weights.clone().or_else(|| upstream.and_then(|u| u.root.clone()));
         let streams = self.streams(cell, &components, root.as_deref(), cx, known)?;
+        streams::fitted_tasks(&mut components, &streams).map_err(here)?;
         let tests = self.tests(cell, &components, &streams, root.as_deref(), cx, known)?;
         check_streams(cell, &components, &streams).map_err(here)?;
         for stream in streams.iter().filter(|s| s.stream.sampler.is_some()) {

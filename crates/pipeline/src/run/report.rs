@@ -115,11 +115,12 @@ fn card(done: &[Done<'_>]) -> String {
     // Folds differ by a row or two.
     let span = |of: &dyn Fn(&Record) -> usize| span(records.iter().map(|r| of(r)));
     let labels = span(&|r| r.labels);
-    let per_class = |r: &Record| r.dataset().and_then(|d| d.spec.labels_per_class);
-    let budget = |r: &Record| match per_class(r) {
-        Some(k) => format!("{k} a class, {labels} in all"),
-        None if first.cell.streams.len() > 1 => format!("{labels} in all"),
-        None => format!("all {labels} of the pool"),
+    let of_record = |r: &Record| Some(r.cell.streams.get(r.cell.main())?.budget(&r.dataset()?.spec));
+    let budget = |r: &Record| match of_record(r).unwrap_or_default() {
+        (Some(k), _) => format!("{k} a class, {labels} in all"),
+        (None, Some(n)) => format!("{n} in all"),
+        (None, None) if first.cell.streams.len() > 1 => format!("{labels} in all"),
+        (None, None) => format!("all {labels} of the pool"),
     };
     let before = labels::in_words(&records.iter().map(|r| r.labels_before.as_slice()).collect::<Vec<_>>());
     let validation = span(&|r| rows(r, VALIDATION));

@@ -119,8 +119,8 @@ pub(crate) fn shape(
 fn fitted(head: &dyn HeadFit, features: &Schema, tasks: &BTreeMap<String, Field>) -> Result<BTreeMap<String, Tensor>> {
     let mut out = BTreeMap::new();
     for (task, field) in tasks {
-        let (Field::Class { names }, Some(Field::Vector { width })) = (field, features.get(HIDDEN)) else { continue };
-        for (name, shape) in head.shapes(*width, names.len()) {
+        let Some(Field::Vector { width }) = features.get(HIDDEN) else { continue };
+        for (name, shape) in head.shapes(*width, field) {
             out.insert(format!("heads.{task}.{name}"), Tensor::zeros(shape, DType::F32, &Device::Cpu)?);
         }
     }
@@ -173,10 +173,15 @@ pub(crate) fn parts(c: &Components, inputs: &Schema, targets: &Schema, params: P
     }
 }
 
-/// Tasks whose classes are the same in both of two data sets.
+/// Tasks whose labels are the same in both of two data sets: the same classes, or a number of the same name.
 pub(crate) fn same_labels(here: &Components, targets: &Schema, there: &Components, source: &Schema) -> Vec<String> {
     let field = |c: &Components, schema: &Schema, task: &str| {
-        c.tasks.get(task).and_then(|t| schema.get(t.target())).filter(|f| matches!(f, Field::Class { .. })).cloned()
+        let target = c.tasks.get(task)?.target();
+        match schema.get(target)? {
+            Field::Class { names } => Some((String::new(), Some(names.clone()))),
+            Field::Number => Some((target.to_owned(), None)),
+            _ => None,
+        }
     };
     let same = |task: &&String| field(here, targets, task).is_some_and(|f| field(there, source, task) == Some(f));
     here.tasks.keys().filter(same).cloned().collect()

@@ -10,7 +10,7 @@ use transplant_core::{
 use transplant_datasets::samplers::{ClassBalanced, ClassBalancedOptions};
 use transplant_datasets::{Draw, LoaderOptions, Parts, Selection};
 
-use super::data::{Opened, drawn_by};
+use super::data::{Opened, drawn_by, learned_targets};
 use super::parts::Components;
 use crate::at;
 use crate::resolved::{Cell, DatasetSpec, StreamSpec, TestSpec, TrainerSpec};
@@ -30,7 +30,7 @@ pub struct ReadyStream {
     pub pool: usize,
     /// Its rows. Without labels all of them are `unlabelled`.
     pub parts: Arc<Parts>,
-    /// The target by which its rows are drawn; empty where it has no labels.
+    /// The target of classes by which its rows are drawn; empty where there is none, or it has no labels.
     pub target: String,
 }
 
@@ -124,21 +124,44 @@ pub(crate) fn draw(
         };
         return Ok(DrawnStream { parts, target });
     }
-    let target = target.ok_or_else(|| {
-        let tasks: Vec<String> = c.tasks.keys().map(|t| format!("`{t}`")).collect();
-        let message =
-            format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
-        Invalid::new(message).help("numbers alone cannot be learned from a pipeline file yet: add a task of classes")
-    })?;
+    let targets = learned_targets(cell, open.dataset.targets(), c);
+    if targets.is_empty() {
+        let there: Vec<String> = open.dataset.targets().keys().map(|t| format!("`{t}`")).collect();
+        let message = "no task of the step learns a class or a number of this data set".to_owned();
+        return Err(Invalid::new(message).help(format!("its targets are: {}", there.join(", "))).into());
+    }
+    let (labels_per_class, labels_in_all) = stream.budget(spec);
     // Models are chosen by validation rows of the main stream: of others, all labels are learned from.
     let validation = if cell.streams.get(cell.main()) == Some(stream) { spec.validation } else { 0. };
-    let draw = Draw { labels_per_class: spec.labels_per_class, validation, draw: cell.draw };
+    let draw = Draw { labels_per_class, labels_in_all, validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
-    let parts = draw.parts(&dataset, target, Seeds::new(cell.seed)).map_err(at(""))?;
+    let parts = draw.parts_of(&dataset, &targets, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
         return Err(Invalid::new("there is no row to train on").into());
     }
-    Ok(DrawnStream { parts, target: target.to_owned() })
+    Ok(DrawnStream { parts, target: target.unwrap_or_default().to_owned() })
+}
+
+/// The tasks of a cell with what they take from the numbers that its streams learn from.
+///
+/// # Errors
+/// When a task can learn nothing from them.
+pub(crate) fn fitted_tasks(c: &mut Components, streams: &[ReadyStream]) -> Result<()> {
+    for (name, task) in &mut c.tasks {
+        let mut values = Vec::new();
+        for stream in streams.iter().filter(|s| s.stream.labels) {
+            let dataset = &stream.open.dataset;
+            if dataset.targets().get(task.target()) == Some(&Field::Number) {
+                let numbers = dataset.numbers_of(task.target())?;
+                let rows = stream.parts.train.rows().iter();
+                values.extend(rows.filter_map(|row| numbers.get(*row as usize).copied().flatten()));
+            }
+        }
+        if let Some(fitted) = task.fitted(&values).map_err(at(&format!("tasks.{name}")))? {
+            *task = fitted;
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a test.

@@ -89,9 +89,10 @@ impl HeadFit for Knn {
         &self,
         f: &Features,
         target: &Tensor,
-        classes: usize,
+        field: &Field,
         _: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
+        let classes = class_count(field)?;
         let (rows, y) = labelled(f, target, classes)?;
         if self.0.k > y.len() {
             return Err(Invalid::key("k", format!("{} neighbours of {} labelled rows", self.0.k, y.len())).into());

@@ -99,9 +99,10 @@ impl HeadFit for LogisticRegression {
         &self,
         f: &Features,
         target: &Tensor,
-        classes: usize,
+        field: &Field,
         prior: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
+        let classes = class_count(field)?;
         let (rows, y) = labelled(f, target, classes)?;
         let scale = Scale::of(&rows, self.0.scaling);
         let x = scale.apply(&rows);
@@ -131,7 +132,9 @@ impl HeadFit for LogisticRegression {
         })
     }
 
-    fn shapes(&self, width: usize, classes: usize) -> Vec<(&'static str, Vec<usize>)> {
+    fn shapes(&self, width: usize, field: &Field) -> Vec<(&'static str, Vec<usize>)> {
+        let Field::Class { names } = field else { return Vec::new() };
+        let classes = names.len();
         vec![("weight", vec![classes, width]), ("bias", vec![classes])]
     }
 
@@ -234,7 +237,7 @@ fn folds(y: &[usize], classes: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{features, goldens, labels, logits, matrix};
+    use super::super::tests::{class_field, features, goldens, labels, logits, matrix};
     use super::*;
 
     fn head(c: &[f64], scaling: Scaling) -> LogisticRegression {
@@ -364,7 +367,8 @@ mod tests {
             ("weight".to_owned(), weight),
             ("bias".to_owned(), Tensor::zeros(3, DType::F32, &Device::Cpu)?),
         ]);
-        let w = head(&[0.1], Scaling::None).fit(&features(x), &y, 3, &prior)?["weight"].to_vec2::<f32>()?;
+        let w =
+            head(&[0.1], Scaling::None).fit(&features(x), &y, &class_field(3), &prior)?["weight"].to_vec2::<f32>()?;
         assert!((w[2][0] + 5.0).abs() < 0.05, "{w:?}");
         Ok(())
     }
@@ -401,7 +405,7 @@ mod tests {
         for (rows, width, classes, c) in [(1500, 1280, 9, 0.01), (13000, 384, 2, 1.0), (13000, 384, 2, 0.01)] {
             let (x, y) = made(rows, width, classes)?;
             let (head, start) = (head(&[c], Scaling::Standard), std::time::Instant::now());
-            head.fit(&features(x), &y, classes, &BTreeMap::new())?;
+            head.fit(&features(x), &y, &class_field(classes), &BTreeMap::new())?;
             println!("{rows} rows, {width} features, {classes} classes, c = {c}: {:?}", start.elapsed());
         }
         Ok(())

@@ -1,13 +1,14 @@
-//! Heads fitted on frozen features: `logistic_regression`, `knn`, `nearest_prototype`; and on texts:
-//! `tfidf_logistic_regression`.
+//! Heads fitted on frozen features: of classes `logistic_regression`, `knn`, `nearest_prototype`, of numbers `ridge`; and
+//! of classes on texts: `tfidf_logistic_regression`.
 //!
 //! All others work on `f32 [rows, width]` features, in `f64` on the host while they are fitted, and none draws a random number:
 //! the same features give the same head on every machine. Built before anything was fitted, they put out zero logits,
-//! that is the same probability for every class.
+//! that is the same probability for every class; `ridge` puts out 0.
 
 mod knn;
 mod logistic_regression;
 mod nearest_prototype;
+mod ridge;
 mod scale;
 mod softmax;
 mod sparse;
@@ -17,6 +18,7 @@ mod tfidf_logistic_regression;
 pub use knn::{Knn, KnnOptions, KnnWeights};
 pub use logistic_regression::{LogisticRegression, LogisticRegressionOptions};
 pub use nearest_prototype::{NearestPrototype, NearestPrototypeOptions};
+pub use ridge::{Ridge, RidgeOptions};
 pub use scale::Scaling;
 pub use tfidf_logistic_regression::{TfidfLogisticRegression, TfidfLogisticRegressionOptions};
 
@@ -99,11 +101,32 @@ impl Rows {
 pub(crate) fn labelled(f: &Features, target: &Tensor, classes: usize) -> Result<(Rows, Vec<usize>)> {
     let rows = Rows::of(&f.values)?;
     let labels = checked_labels(f, target, classes, rows.len())?;
-    if let Some(i) = rows.values.iter().position(|v| !v.is_finite()) {
-        let row = f.rows.get(i / rows.width).copied();
-        return Err(Error::data("features", row, "a feature is not a finite number"));
-    }
+    check_finite(f, &rows)?;
     Ok((rows, labels))
+}
+
+/// Features and their numbers on the host, checked against each other.
+pub(crate) fn numbered(f: &Features, target: &Tensor) -> Result<(Rows, Vec<f64>)> {
+    let rows = Rows::of(&f.values)?;
+    let values: Vec<f64> = target.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?;
+    if values.is_empty() || values.len() != rows.len() {
+        let message = format!("a head needs a number for each row, got {} for {} rows", values.len(), rows.len());
+        return Err(Error::contract(message));
+    }
+    if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+        return Err(Error::data("labels", f.rows.get(i).copied(), "a label is not a finite number"));
+    }
+    check_finite(f, &rows)?;
+    Ok((rows, values))
+}
+
+fn check_finite(f: &Features, rows: &Rows) -> Result<()> {
+    match rows.values.iter().position(|v| !v.is_finite()) {
+        Some(i) => {
+            Err(Error::data("features", f.rows.get(i / rows.width).copied(), "a feature is not a finite number"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The classes of so many rows.
@@ -125,7 +148,10 @@ pub(crate) fn checked_labels(f: &Features, target: &Tensor, classes: usize, rows
 pub(crate) fn class_count(field: &Field) -> Result<usize> {
     match field {
         Field::Class { names } => Ok(names.len()),
-        other => Err(Invalid::new(format!("this head is for classes, and the target is {other:?}")).into()),
+        other => {
+            let message = format!("this head is for classes, and the target is {}", other.learned_as());
+            Err(Invalid::new(message).into())
+        }
     }
 }
 
@@ -168,6 +194,10 @@ mod tests {
         Features { values, outputs: std::collections::BTreeMap::new(), targets: Targets::new(), rows }
     }
 
+    pub(super) fn class_field(classes: usize) -> Field {
+        Field::Class { names: (0..classes).map(|c| c.to_string()).collect() }
+    }
+
     /// Fits a head, keeps what was fitted as a trainer does, and returns the logits of `queries`.
     pub(super) fn logits(
         head: &dyn HeadFit,
@@ -176,15 +206,15 @@ mod tests {
         queries: &Tensor,
     ) -> Result<Vec<Vec<f32>>> {
         let params = Params::new(&Device::Cpu);
+        let field = class_field(classes);
         if let Some((x, y, prior)) = data {
-            for (name, t) in head.fit(&features(x.clone()), y, classes, prior)? {
+            for (name, t) in head.fit(&features(x.clone()), y, &field, prior)? {
                 let by = head.name().to_owned();
                 params.insert(&format!("heads.t.{name}"), &t, Role::Buffer, Origin::Fitted { by })?;
             }
         }
         let scope = Scope::new(&params, Arc::new(Plan::default()), Seeds::new(0), DType::F32).pp("heads").pp("t");
         let schema = Schema::from([(HIDDEN.to_owned(), Field::Vector { width: queries.dim(1)? })]);
-        let field = Field::Class { names: (0..classes).map(|c| c.to_string()).collect() };
         let module = head.build(&schema, &field, &scope)?;
         let out = module.forward(&Acts::hidden(queries.clone()), &mut Ctx::eval(&[]))?;
         Ok(out.get(LOGITS)?.to_vec2()?)
@@ -210,7 +240,7 @@ mod tests {
             assert_eq!(logits(head.as_ref(), None, 3, &x)?, [[0.0; 3], [0.0; 3]]);
             let fit = |x: &Tensor, y: &[u32]| {
                 let y = Tensor::new(y, &Device::Cpu).unwrap();
-                head.fit(&features(x.clone()), &y, 3, &BTreeMap::new()).unwrap_err().to_string()
+                head.fit(&features(x.clone()), &y, &class_field(3), &BTreeMap::new()).unwrap_err().to_string()
             };
             assert!(fit(&x, &[0, 3]).contains("row 1: label 3 is out of range"));
             assert!(fit(&x, &[0]).contains("1 labels for 2 rows"));

@@ -75,9 +75,10 @@ impl HeadFit for NearestPrototype {
         &self,
         f: &Features,
         target: &Tensor,
-        classes: usize,
+        field: &Field,
         _: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
+        let classes = class_count(field)?;
         let (rows, y) = labelled(f, target, classes)?;
         let mut counts = vec![0f64; classes];
         y.iter().for_each(|c| counts[*c] += 1.0);
@@ -175,7 +176,12 @@ mod tests {
         let g = goldens();
         let (x, y, q) = (matrix(&g["x"]), labels(&g["y"]), matrix(&g["queries"]));
         let (euclidean, none) = (head(Distance::Euclidean), BTreeMap::new());
-        let fitted = euclidean.fit(&super::super::tests::features(x.clone()), &y, 4, &none)?;
+        let fitted = euclidean.fit(
+            &super::super::tests::features(x.clone()),
+            &y,
+            &super::super::tests::class_field(4),
+            &none,
+        )?;
         let linear = euclidean.linear(&fitted)?.expect("a linear layer");
         let ours = q.matmul(&linear["weight"].t()?)?.broadcast_add(&linear["bias"])?.to_vec2::<f32>()?;
         for (ours, wanted) in ours.iter().zip(logits(&euclidean, Some((&x, &y, &none)), 4, &q)?) {

@@ -133,9 +133,10 @@ impl HeadFit for TfidfLogisticRegression {
         &self,
         f: &Features,
         target: &Tensor,
-        classes: usize,
+        field: &Field,
         _: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
+        let classes = class_count(field)?;
         let texts = texts(&f.values, &f.rows)?;
         let labels = checked_labels(f, target, classes, texts.len())?;
         let words: Vec<Words> = parallel::map(texts.len(), &|i| Words::of(&texts[i]));
@@ -212,7 +213,7 @@ impl Module for TextClassifier {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{features, labels, logits, softmax};
+    use super::super::tests::{class_field, features, labels, logits, softmax};
     use super::*;
     use serde_json::{Value, json};
 
@@ -248,7 +249,7 @@ mod tests {
             let (head, y) = (head(case["options"].clone()), labels(&case["labels"]));
             let words: Vec<Words> = texts.iter().map(|t| Words::of(t)).collect();
             let vocabulary = Vocabulary::fit(&words, head.terms(), head.0.min_count)?;
-            let fitted = head.fit(&features(x.clone()), &y, 3, &none)?;
+            let fitted = head.fit(&features(x.clone()), &y, &class_field(3), &none)?;
             let offsets = fitted["offsets"].to_vec1::<u32>()?;
             let bytes = fitted["vocabulary"].to_vec1::<u8>()?;
             let term = |ends: &[u32]| String::from_utf8(bytes[ends[0] as usize..ends[1] as usize].to_vec()).unwrap();
@@ -302,7 +303,9 @@ mod tests {
         let g = goldens();
         let (x, y) = (tensor(&strings(&g["texts"]))?, labels(&g["cases"][0]["labels"]));
         let fit = || {
-            let fitted = TfidfLogisticRegression::default().fit(&features(x.clone()), &y, 3, &BTreeMap::new()).unwrap();
+            let fitted = TfidfLogisticRegression::default()
+                .fit(&features(x.clone()), &y, &class_field(3), &BTreeMap::new())
+                .unwrap();
             fitted["weight"].to_vec2::<f32>().unwrap()
         };
         let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(fit);
@@ -318,7 +321,7 @@ mod tests {
             assert!(e.starts_with(key), "{e}");
         }
         let (h, y) = (TfidfLogisticRegression::default(), Tensor::new(&[0u32, 1], &Device::Cpu)?);
-        let fit = |x: Tensor| h.fit(&features(x), &y, 2, &BTreeMap::new()).unwrap_err().to_string();
+        let fit = |x: Tensor| h.fit(&features(x), &y, &class_field(2), &BTreeMap::new()).unwrap_err().to_string();
         for texts in [[" ", "_"], ["a", "I b"]] {
             let said = fit(tensor(&texts.map(str::to_owned))?);
             assert!(said.contains("none of the 2 labelled ones has a word of two or more letters or digits"), "{said}");

@@ -4,8 +4,16 @@ use super::*;
 use std::path::Path;
 use transplant_core::FindingKind;
 
+static NO_LABELS: BTreeMap<String, LabelColumn> = BTreeMap::new();
+
 const LABEL: Labelling<'static> =
-    Labelling { label: "y", classes: None, group: None, domain: None, split: None, id: None };
+    Labelling { label: Some("y"), labels: &NO_LABELS, classes: None, group: None, domain: None, split: None, id: None };
+
+/// The classes of the only target, and that of each row.
+fn classes(labels: &Labels) -> (Vec<String>, Vec<Option<u32>>) {
+    let (names, labels) = labels.targets.only_class().unwrap();
+    (names.to_vec(), labels.to_vec())
+}
 
 fn tables(contents: &[&str], columns: &[&str]) -> Vec<Table> {
     let folder = tempfile::tempdir().unwrap();
@@ -25,12 +33,13 @@ fn finish(labelling: Labelling<'_>, contents: &[&str]) -> Result<Labels> {
 #[test]
 fn classes_are_sorted_as_numbers_or_as_texts() -> Result<()> {
     let numbers = finish(LABEL, &["y,z\n10,\n9,\n,\n-1.5,\n9,\n"])?;
-    assert_eq!(numbers.classes, ["-1.5", "9", "10"]);
-    assert_eq!(numbers.labels, [Some(2), Some(1), None, Some(0), Some(1)]);
-    assert_eq!(finish(LABEL, &["y\n10\n9\nx\n"])?.classes, ["10", "9", "x"]);
+    assert_eq!(classes(&numbers).0, ["-1.5", "9", "10"]);
+    assert_eq!(classes(&numbers).1, [Some(2), Some(1), None, Some(0), Some(1)]);
+    assert_eq!(classes(&finish(LABEL, &["y\n10\n9\nx\n"])?).0, ["10", "9", "x"]);
     let fixed = vec!["x".to_owned(), "10".to_owned(), "9".to_owned(), "unseen".to_owned()];
     let fixed = finish(Labelling { classes: Some(&fixed), ..LABEL }, &["y\n10\n9\n", "y\nx\n"])?;
-    assert_eq!((fixed.classes.len(), fixed.labels), (4, vec![Some(1), Some(2), Some(0)]));
+    let (names, labels) = classes(&fixed);
+    assert_eq!((names.len(), labels), (4, vec![Some(1), Some(2), Some(0)]));
     Ok(())
 }
 
@@ -53,12 +62,9 @@ fn parts_come_from_a_column_or_a_second_file() -> Result<()> {
 #[test]
 fn files_may_lack_classes_of_each_other() -> Result<()> {
     let rows = finish(LABEL, &["y\nb\nc\n", "y\nc\na\n"])?;
-    assert_eq!(
-        (rows.classes, rows.labels),
-        (["a", "b", "c"].map(str::to_owned).to_vec(), [1, 2, 2, 0].map(Some).to_vec())
-    );
+    assert_eq!(classes(&rows), (["a", "b", "c"].map(str::to_owned).to_vec(), [1, 2, 2, 0].map(Some).to_vec()));
     let rows = finish(LABEL, &["y\n0.0\n1.0\n", "y\n1\n0\n"])?;
-    assert_eq!((rows.classes, rows.labels), (["0", "1"].map(str::to_owned).to_vec(), [0, 1, 1, 0].map(Some).to_vec()));
+    assert_eq!(classes(&rows), (["0", "1"].map(str::to_owned).to_vec(), [0, 1, 1, 0].map(Some).to_vec()));
     assert_eq!(rows.findings[0].kind, FindingKind::MergedNumbers);
     Ok(())
 }
@@ -137,12 +143,50 @@ fn what_cannot_be_is_named_with_its_row() {
 
 #[test]
 fn targets_say_which_are_known() -> Result<()> {
-    let rows = finish(LABEL, &["y,z\na,\nb,\n,\n"])?;
-    let target = &rows.targets_of("t", &[2, 1])?[CLASS];
+    let rows = finish(LABEL, &["y,z\na,\nb,\n,\n"])?.targets;
+    let target = &rows.of("t", &[2, 1])?[CLASS];
     assert_eq!(target.values.to_vec1::<u32>()?, [0, 1]);
     assert_eq!(target.present.as_ref().unwrap().to_vec1::<f32>()?, [0., 1.]);
-    assert!(rows.targets_of("t", &[0])?[CLASS].present.is_none());
-    assert!(rows.targets_of("t", &[3]).unwrap_err().to_string().contains("t, row 3: no such row: there are 3"));
+    assert!(rows.of("t", &[0])?[CLASS].present.is_none());
+    assert!(rows.of("t", &[3]).unwrap_err().to_string().contains("t, row 3: no such row: there are 3"));
     assert!(rows.classes_of("t", "age").unwrap_err().to_string().contains("`age`"));
     Ok(())
+}
+
+/// A column of numbers `n` and one of classes `y`.
+fn two() -> BTreeMap<String, LabelColumn> {
+    let columns = [("kind", LabelColumn::classes("y")), ("size", LabelColumn::numbers("n"))];
+    columns.into_iter().map(|(name, column)| (name.to_owned(), column)).collect()
+}
+
+#[test]
+fn numbers_stand_beside_classes() -> Result<()> {
+    let labels = two();
+    let labelling = Labelling { label: None, labels: &labels, ..LABEL };
+    let rows = finish(labelling, &["y,n\na,1.5\n,2\nb,\nb,-3e1\n"])?;
+    assert_eq!(rows.targets.classes_of("t", "kind")?, [Some(0), None, Some(1), Some(1)]);
+    assert_eq!(rows.targets.numbers_of("t", "size")?, [Some(1.5), Some(2.0), None, Some(-30.0)]);
+    let told: Vec<&str> = rows.findings.iter().map(|f| f.message.as_str()).collect();
+    assert!(told.iter().any(|t| t.starts_with("target `kind`: 1 of 4 rows has no label")), "{told:?}");
+    assert!(told.iter().any(|t| t.starts_with("target `size`: 1 of 4 rows has no label")), "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn wrong_targets_are_named() {
+    let (labels, none) = (two(), Labelling { label: None, ..LABEL });
+    let several = Labelling { labels: &labels, ..none };
+    let said = |content: &str| finish(several, &[content]).unwrap_err().to_string();
+    assert!(said("y,n\na,1\nb,two\n").contains("row 1: line 3: column `n`: `two` is no number"));
+    let missing = said("y,n\na,1\nb,nan\n");
+    assert!(missing.contains("`nan` is no number") && missing.ends_with("add \"nan\" to `missing`"), "{missing}");
+    assert!(said("y,n\na,\nb,\n").contains("column `n`: no row has a number"));
+    let check = |l: Labelling<'_>| l.check(("text", &["n".to_owned()]), None).unwrap_err().to_string();
+    assert!(check(several).starts_with("text: names `n`, which says what is to be found out"));
+    assert!(check(none).starts_with("label: is missing"));
+    assert!(check(Labelling { label: Some("y"), ..several }).starts_with("labels: is given beside `label`"));
+    assert!(check(Labelling { classes: Some(&[]), ..several }).starts_with("classes: belongs to `label`"));
+    let number = LabelColumn { classes: Some(vec!["a".to_owned()]), ..LabelColumn::numbers("n") };
+    let labels = BTreeMap::from([("size".to_owned(), number)]);
+    assert!(check(Labelling { labels: &labels, ..none }).starts_with("labels.size.classes: has no meaning"));
 }

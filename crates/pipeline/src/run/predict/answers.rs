@@ -95,27 +95,28 @@ pub(super) trait Writer {
 }
 
 /// A writer of a format. `classes` names the columns of scores; empty when the tasks' classes differ, or are none.
-/// `ids` says whether there is a column `id`.
+/// `ids` says whether there is a column `id`; `said` is the name of the column of classes or numbers.
 pub(super) fn writer<'a>(
     format: Format,
     classes: &[String],
     ids: bool,
+    said: &'static str,
     out: Box<dyn Write + Send + 'a>,
 ) -> Result<Box<dyn Writer + 'a>> {
     Ok(match format {
         Format::Csv => {
-            let columns = own_columns(ids).into_iter().map(|(name, _)| name.to_owned());
+            let columns = own_columns(ids, said).into_iter().map(|(name, _)| name.to_owned());
             let header = columns.chain(classes.iter().map(|n| format!("score_{n}"))).collect();
             Box::new(Csv { csv: csv::Writer::from_writer(out), header: Some(header), ids, scores: classes.len() })
         }
         Format::Jsonl => Box::new(Jsonl { out, classes: classes.to_vec() }),
-        Format::Parquet => parquet::writer(classes, ids, out)?,
+        Format::Parquet => parquet::writer(classes, ids, said, out)?,
     })
 }
 
 /// The columns before the scores of all classes, and whether they are texts.
-fn own_columns(ids: bool) -> Vec<(&'static str, bool)> {
-    let columns = [("input", true), ("id", true), ("task", true), ("class", true), ("score", false)];
+fn own_columns(ids: bool, said: &'static str) -> Vec<(&'static str, bool)> {
+    let columns = [("input", true), ("id", true), ("task", true), (said, true), ("score", false)];
     columns.into_iter().filter(|(name, _)| ids || *name != "id").collect()
 }
 
@@ -133,9 +134,10 @@ mod parquet {
     pub(super) fn writer<'a>(
         classes: &[String],
         ids: bool,
+        said: &'static str,
         out: Box<dyn Write + Send + 'a>,
     ) -> Result<Box<dyn Writer + 'a>> {
-        let own = own_columns(ids).into_iter().map(|(name, text)| (name.to_owned(), text));
+        let own = own_columns(ids, said).into_iter().map(|(name, text)| (name.to_owned(), text));
         let columns: Vec<_> = own.chain(classes.iter().map(|n| (format!("score_{n}"), false))).collect();
         Ok(Box::new(Parquet { writer: ParquetWriter::new(out, &columns)?, ids, classes: classes.len() }))
     }
@@ -164,7 +166,12 @@ mod parquet {
 mod parquet {
     use super::*;
 
-    pub(super) fn writer<'a>(_: &[String], _: bool, _: Box<dyn Write + Send + 'a>) -> Result<Box<dyn Writer + 'a>> {
+    pub(super) fn writer<'a>(
+        _: &[String],
+        _: bool,
+        _: &str,
+        _: Box<dyn Write + Send + 'a>,
+    ) -> Result<Box<dyn Writer + 'a>> {
         let e = Invalid::new("Parquet needs the cargo feature `parquet`, and this binary was built without it");
         Err(e.help("build it with that feature of `transplant-cli`, as `cargo xtask` does by itself; csv and jsonl need nothing").into())
     }

@@ -85,7 +85,9 @@ pub fn predict(artefact: &Artefact, asked: Asked<'_>) -> Result<Predicted> {
     let Items { items, notes } = Items::find(&takes, asked.inputs)?;
     let fields = artefact.model.info().tasks;
     let with_ids = items.iter().any(|item| item.id.is_some());
-    let mut writer = answers::writer(asked.format, &classes(&fields), with_ids, asked.out)?;
+    let numbers = fields.values().all(|field| *field == Field::Number);
+    let answer = if numbers { "value" } else { "class" };
+    let mut writer = answers::writer(asked.format, &classes(&fields), with_ids, answer, asked.out)?;
     let mut said = Predicted { notes, ..Predicted::default() };
     let chunks: Vec<&[Item]> = items.chunks(CHUNK).collect();
     let (reader, model) =
