@@ -14,7 +14,7 @@ pub use schema::schema;
 use words::{Row, one_line, paragraphs, rows};
 
 /// The kinds and what each is for, in the order of a run.
-const KINDS: [(&str, &str); 11] = [
+const KINDS: [(&str, &str); 12] = [
     ("dataset", "where rows come from"),
     ("transform", "changes of inputs between the data set and the network"),
     ("backbone", "networks as lists of named stages"),
@@ -24,8 +24,9 @@ const KINDS: [(&str, &str); 11] = [
     ("optimiser", "how gradients become updates"),
     ("schedule", "the learning rate's course"),
     ("averaging", "how the weights of many steps become those of one model"),
-    ("policy", "what happens after an epoch, as the validation part says"),
+    ("policy", "what happens after an epoch, as the validation part or a validator says"),
     ("metric", "numbers computed from predictions and labels"),
+    ("validator", "scores of a model on rows without labels, by which it may be chosen"),
 ];
 
 /// All kinds there are, those of the house first.
