@@ -11,3 +11,4 @@ mod prefix;
 mod resume;
 mod streams;
 mod texts;
+mod without_labels;

@@ -1,6 +1,7 @@
 //! Whole pipeline files, each as wide as a part of the design asks for, run through the program.
 
 mod adaptation;
+mod without_labels;
 
 use std::fmt::Write as _;
 

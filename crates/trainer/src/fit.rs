@@ -61,6 +61,7 @@ pub struct Stopped {
 pub fn fit(model: &mut Model, recipe: &Recipe, data: &Data, io: &mut Io<'_>) -> Result<Fit> {
     let strategy = model.strategy().clone();
     data.check(&strategy.needs())?;
+    io.validators.all().try_for_each(|v| data.looked_at(v).map(drop))?;
     let _precision = recipe.precision.enter();
     if recipe.precision != Precision::F32 && model.params().device().is_cpu() && !recipe.precision.has_unit() {
         let text =
