@@ -262,7 +262,7 @@ pub(crate) struct SharedSection {
     pub(crate) labels_per_class: Option<u64>,
     /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class. A
     /// source with a validation part of its own is used with it, and refuses a share, unless `labels_per_class` is
-    /// given.
+    /// given. Of streams other than the main one, the first with labels by name, all labels are learned from.
     pub(crate) validation: f64,
     /// Share of the rows that is tested, above 0 and below 1, for a source without a test part of its own. Which rows is the same for
     /// every seed, draw and budget.

@@ -107,7 +107,9 @@ pub(crate) fn draw(
             format!("rows are drawn by a class, and none of the step's tasks ({}) predicts one", tasks.join(", "));
         Invalid::new(message).help("numbers alone cannot be learned from a pipeline file yet: add a task of classes")
     })?;
-    let draw = Draw { labels_per_class: spec.labels_per_class, validation: spec.validation, draw: cell.draw };
+    // Models are chosen by validation rows of the main stream: of others, all labels are learned from.
+    let validation = if cell.streams.get(cell.main()) == Some(stream) { spec.validation } else { 0. };
+    let draw = Draw { labels_per_class: spec.labels_per_class, validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
     let parts = draw.parts(&dataset, target, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
