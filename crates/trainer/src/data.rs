@@ -139,7 +139,7 @@ impl Data {
             None => format!("`{}` looks at a stream without labels, and there is none", v.name),
         };
         let (name, feed) = found.ok_or_else(|| Invalid::new(message()))?;
-        Ok((name, feed))
+        Ok((name.as_str(), feed))
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn policies(cell: &Cell, cx: &BuildCx<'_>) -> Result<Vec<Box<dyn Poli
 
 /// What scores the models of a cell without labels.
 pub(crate) fn validators(cell: &Cell, cx: &BuildCx<'_>) -> Result<Validators> {
-    let make = |spec: &Spec<dyn Validator>, key: &str| {
+    let make = |spec: &Spec<dyn Validator>, key: &str| -> Result<NamedValidator> {
         Ok(NamedValidator { name: validator_name(spec), validator: cx.make(spec).map_err(at(key))?.into() })
     };
     let told = cell.validators.iter().enumerate().map(|(i, spec)| make(spec, &format!("validators.{i}")));

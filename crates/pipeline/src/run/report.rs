@@ -207,8 +207,9 @@ fn validators(done: &[Done<'_>], test: &str) -> String {
     };
     let chose = |name: &str| records().any(|r| r.selected_by.as_deref() == Some(name));
     let head = names.iter().map(|n| if chose(n) { format!("{n} (chose)") } else { (*n).clone() });
-    let head = std::iter::once("cell".to_owned()).chain(head).chain([format!("{metric} on `{test}`")]).collect();
-    let row = |r: &Record| {
+    let head: Vec<String> =
+        std::iter::once("cell".to_owned()).chain(head).chain([format!("{metric} on `{test}`")]).collect();
+    let row = |r: &Record| -> Vec<String> {
         let of = |value: Option<&f64>| value.map(|v| number(*v)).unwrap_or_default();
         let scores = names.iter().map(|n| of(r.validators.get(*n)));
         let judged = of(r.metrics.get(test).and_then(|m| m.get(metric)));
