@@ -118,6 +118,7 @@ fn card(done: &[Done<'_>]) -> String {
     let labels = span(&|r| r.labels);
     let per_class = |r: &Record| r.dataset().and_then(|d| d.spec.labels_per_class);
     let budget = |r: &Record| match per_class(r) {
+        _ if r.labels == 0 => "none".to_owned(),
         Some(k) => format!("{k} a class, {labels} in all"),
         None => format!("all {labels} of the pool"),
     };
