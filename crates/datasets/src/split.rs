@@ -123,7 +123,11 @@ impl Draw {
             let rows = dataset.roles().pool.len();
             format!("{missing} of the {rows} rows that may be learned from have no label `{target}`, and are not learned from")
         });
-        let note = [note, missing].into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
+        let unused = (self.labels_per_class.is_some() && !official.is_empty()).then(|| {
+            let rows = official.len();
+            format!("the data set's own validation part of {rows} rows is not used: its labels would exceed the budget")
+        });
+        let note = [note, missing, unused].into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
         Ok(Parts {
             train: Train::new(dataset.clone(), train),
             validation: (!validation.is_empty()).then(|| Validation::new(dataset.clone(), validation)),
@@ -407,7 +411,8 @@ mod tests {
         let p = parts(&images, Some(5), 0.4, 0)?;
         assert_eq!(count(&images, p.validation_rows()), [2, 2]);
         assert!(p.validation_rows().iter().all(|r| *r < 20));
-        assert!(parts(&images, Some(5), 0., 0)?.validation.is_none());
+        let p = parts(&images, Some(5), 0., 0)?;
+        assert!(p.validation.is_none() && p.note.unwrap().contains("own validation part of 2 rows is not used"));
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use transplant_core::{
-    Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Schedule, Spec, Strategy,
-    Task, Transform, Validator,
+    Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Sampler, Schedule, Spec,
+    Strategy, Task, Transform, Validator,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
@@ -256,7 +256,7 @@ pub const TARGET: &str = "target";
 pub const TEST: &str = "test";
 
 /// What a step learns from under one name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamSpec {
     /// Name of the data set.
     pub dataset: String,
@@ -271,6 +271,9 @@ pub struct StreamSpec {
     /// Rows in a batch; `None`: the trainer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
+    /// Which rows an epoch shows; `None`: each once, or as `trainer.class_balance` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<Spec<dyn Sampler>>,
 }
 
 /// What a finished model is tested on under one name.

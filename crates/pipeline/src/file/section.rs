@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use transplant_core::{Architecture, Dataset, Kind, Metric, Spec, Strategy, Task, Transform, Validator};
+use transplant_core::{Architecture, Dataset, Kind, Metric, Sampler, Spec, Strategy, Task, Transform, Validator};
 
 use crate::resolved::{CacheSpec, Divide, TrainerSpec, WeightsSpec};
 
@@ -130,6 +130,8 @@ pub(crate) struct StreamTable {
     pub(crate) labels: bool,
     /// Rows in a batch, at least 1; left out: `trainer.batch_size`.
     pub(crate) batch_size: Option<usize>,
+    /// Which rows an epoch shows; left out: each once, or as `trainer.class_balance` says.
+    pub(crate) sampler: Option<Spec<dyn Sampler>>,
 }
 
 /// What a finished model is tested on: the name of a data set, or this table.
@@ -158,7 +160,7 @@ pub(crate) trait OfDataset: Sized {
 
 impl OfDataset for StreamTable {
     fn of_dataset(name: &str) -> Self {
-        Self { dataset: name.to_owned(), part: None, domain: None, labels: true, batch_size: None }
+        Self { dataset: name.to_owned(), part: None, domain: None, labels: true, batch_size: None, sampler: None }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use transplant_core::Invalid;
+use transplant_core::{Invalid, Sampler, Spec};
 
-use super::check::{Sections, fit_name, under, unknown};
+use super::check::{Sections, component, fit_name, under, unknown};
 use super::section::{NameOr, OfDataset, StepSection, StreamTable, TestTable};
+use super::steps::spelled;
 use crate::resolved::{StreamSpec, TARGET, TestSpec};
 
 /// What a step learns from; at least one stream.
@@ -19,7 +20,7 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
             return Err(e.help("leave one of them out"));
         }
         let table = StreamTable::of_dataset(name);
-        out.insert(TARGET.to_owned(), stream(&table));
+        out.insert(TARGET.to_owned(), stream(&table, None));
     }
     for (name, NameOr(table)) in &step.streams {
         let wrong = |key: &str, e| under("streams")(under(name)(under(key)(e)));
@@ -36,7 +37,8 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
             );
             return Err(wrong("part", e.help(help)));
         }
-        out.insert(name.clone(), stream(table));
+        let sampler = table.sampler.as_ref().map(|s| component(sections.plugins, s, &[])).transpose();
+        out.insert(name.clone(), stream(table, sampler.map_err(|e| wrong("sampler", e))?));
     }
     if out.is_empty() {
         return Err(Invalid::new("missing key `dataset`").help("or name what the step learns from under `streams`"));
@@ -44,13 +46,14 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
     Ok(out)
 }
 
-fn stream(table: &StreamTable) -> StreamSpec {
+fn stream(table: &StreamTable, sampler: Option<Spec<dyn Sampler>>) -> StreamSpec {
     StreamSpec {
         dataset: table.dataset.clone(),
         part: table.part.clone(),
         domains: table.domain.as_ref().map(|words| words.0.clone()),
         labels: table.labels,
         batch_size: table.batch_size,
+        sampler,
     }
 }
 
@@ -86,7 +89,10 @@ fn known_dataset(name: &str, sections: &Sections<'_>) -> Result<(), Invalid> {
 /// The streams of a step as they could have been written, without the one that `dataset` stands for.
 pub(super) fn streams_full(step: &StepSection, streams: &BTreeMap<String, StreamSpec>) -> Value {
     let written = streams.iter().filter(|(name, _)| step.streams.contains_key(*name));
-    let full = |s: &StreamSpec| json!({"dataset": s.dataset, "part": s.part, "domain": s.domains, "labels": s.labels, "batch_size": s.batch_size});
+    let full = |s: &StreamSpec| {
+        json!({"dataset": s.dataset, "part": s.part, "domain": s.domains, "labels": s.labels,
+               "batch_size": s.batch_size, "sampler": s.sampler.as_ref().map(spelled)})
+    };
     some_table(written.map(|(name, s)| (name.clone(), full(s))).collect())
 }
 
