@@ -218,7 +218,8 @@ fn pretrained_classifiers_predict_and_are_exported_without_a_run() {
 #[ignore = "fetches 120 MB"]
 fn pretrained_configs_are_valid() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs");
-    for (name, stages) in [("emoji_probe", "blocks.6"), ("emoji_finetune", "blocks.6"), ("reviews_minilm", "layer5")] {
+    let emoji = ["emoji_probe", "emoji_finetune", "emoji_adaptation"].map(|name| (name, "blocks.6"));
+    for (name, stages) in emoji.into_iter().chain([("reviews_minilm", "layer5")]) {
         let mut command = super::transplant();
         command.env("TRANSPLANT_ASSETS", Store::default_folder().unwrap());
         let said = super::succeeded(&command.arg("check").arg(folder.join(format!("{name}.toml"))).output().unwrap());

@@ -15,8 +15,8 @@ use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
     Acts, Architecture, Backbone, Batch, BuildCx, Component, Ctx, Dataset, Event, Fed, Field, HIDDEN, Kind, Labels,
-    Params, Plugins, Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, StreamNeed, Target, Targets,
-    Task, Test, Train, Unlabelled,
+    Params, Plugins, Result, Roles, Schema, Scope, Seeds, Spec, Stage, Strategy, Stream, StreamNeed, Supervise, Target,
+    Targets, Task, Test, Train, Unlabelled, Update,
 };
 use transplant_datasets::{Loader, LoaderOptions};
 use transplant_trainer::{Data, Fit, Io, Model, Parts, Precision, Recipe, evaluate, fit, metrics_of};
@@ -232,6 +232,9 @@ pub fn data_for(strategy: &dyn Strategy, rows: &Arc<Memory>, options: &LoaderOpt
                 data.unlabelled.insert(name, Loader::unlabelled(&rows.unlabelled(), options.clone()).unwrap());
             }
         }
+    }
+    if data.labelled.is_empty() && strategy.supervises(&Update::default()) == Supervise::Labelled {
+        data.labelled.insert("labelled".into(), Loader::train(&rows.train(), options.clone()).unwrap());
     }
     data
 }

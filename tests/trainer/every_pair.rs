@@ -8,8 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use transplant_core::{
     Acts, Architecture, Boundary, CombineCx, Field, Finish, Gradients, HIDDEN, HeadFit, MASK, Mixed, ModelInfo,
-    Modules, Needs, Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, TOKENS,
-    Term, TermInfo, Until, Update, Use, Weighting, sum_of,
+    Modules, Needs, Origin, Params, Pass, Phase, Result, Role, Schema, Scope, Seeds, Spec, Step, Strategy, Supervise,
+    TOKENS, Term, TermInfo, Until, Update, Use, Weighting, sum_of,
 };
 use transplant_datasets::Loader;
 use transplant_tests::{Memory, classify, data_for, loader, make, normal, recipe, train};
@@ -71,6 +71,9 @@ impl Strategy for Spy {
     }
     fn terms(&self, u: &Update, s: &mut dyn Step) -> Result<Vec<Term>> {
         self.inner.terms(u, s)
+    }
+    fn supervises(&self, u: &Update) -> Supervise {
+        self.inner.supervises(u)
     }
     fn weighting(&self) -> Option<Arc<dyn Weighting>> {
         Some(Arc::new(Looks { own: self.inner.weighting(), seen: self.seen.clone() }))

@@ -13,3 +13,4 @@ mod sam;
 mod several_tasks;
 mod streams;
 mod texts;
+mod without_labels;

@@ -3,6 +3,7 @@
 mod adaptation;
 mod several;
 mod tasks;
+mod without_labels;
 
 use std::fmt::Write as _;
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Architecture, Averaging, Dataset, Error, HeadFit, Invalid, InvalidKind, Metric, Optimiser, Policy, Result, Sampler,
-    Schedule, Seeds, Spec, Strategy, Task, Transform, nearest, read_options,
+    Schedule, Seeds, Spec, Strategy, Task, Transform, Validator, nearest, read_options,
 };
 
 /// A kind of component: a trait whose implementations can be named in a file.
@@ -27,7 +27,7 @@ macro_rules! kinds {
 kinds! {
     "dataset" => Dataset, "transform" => Transform, "backbone" => Architecture, "task" => Task, "strategy" => Strategy,
     "head" => HeadFit, "optimiser" => Optimiser, "schedule" => Schedule, "averaging" => Averaging,
-    "policy" => Policy, "metric" => Metric, "sampler" => Sampler,
+    "policy" => Policy, "metric" => Metric, "sampler" => Sampler, "validator" => Validator,
 }
 
 /// One implementation of a kind: its tag, options and how it is built.

@@ -49,6 +49,7 @@ mod strategy_example;
 mod tape;
 mod task;
 mod transform;
+mod validator;
 mod weighting;
 mod weights;
 mod words;
@@ -94,6 +95,7 @@ pub use strategy::{
 pub use tape::{Recording, is_recording};
 pub use task::{Classes, Task};
 pub use transform::{Carried, TextLimit, Transform, TransformCx, Vocabulary};
+pub use validator::{Outputs, Seen, Validator};
 pub use weighting::{CombineCx, Supervise, TermInfo, Weighting, sum_of};
 pub use weights::{
     SafetensorsFile, load_safetensors, read_metadata, read_safetensors, save_safetensors, write_atomically,

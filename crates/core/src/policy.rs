@@ -16,10 +16,14 @@ pub struct Report {
     pub phase: String,
     /// Mean training loss of the epoch.
     pub train_loss: f64,
-    /// The chosen validation metric, turned so that larger is better; `None` without a validation part.
+    /// What models are chosen by, turned so that larger is better: the step's validator where it names one, otherwise the
+    /// chosen validation metric; `None` without a validator or validation part.
     pub score: Option<f64>,
     /// All validation metrics.
     pub validation: BTreeMap<String, f64>,
+    /// Scores of the step's validators, by name; larger is better.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub validators: BTreeMap<String, f64>,
 }
 
 /// What a policy asks for.
@@ -63,7 +67,7 @@ pub trait Policy: Send {
     /// Called after each epoch.
     fn decide(&mut self, report: &Report) -> Vec<Action>;
 
-    /// Whether it can do nothing without a validation part.
+    /// Whether it can do nothing without a score: without a validation part and a validator.
     fn needs_validation(&self) -> bool {
         true
     }

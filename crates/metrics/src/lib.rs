@@ -1,9 +1,11 @@
-//! Metrics, one file each, and the statistics of comparing runs.
+//! Metrics and validators, one file each, and the statistics of comparing runs.
 //!
 //! A metric maps [`Predictions`](transplant_core::Predictions) to a number; where scikit-learn has the metric, the value is
 //! scikit-learn's. Rows without a label do not count, and with no row at all every metric is NaN. The predicted class of a
 //! row is the one with the highest score, the first of them when several are equally high. A label that is no class, or a
 //! score or number that is not finite, is an error that names the row. Classes and numbers have metrics of their own.
+//!
+//! [`validators`] score a model on rows without labels.
 //!
 //! [`bootstrap`] and [`paired_bootstrap`] give intervals over source seeds, draws and test rows or groups together,
 //! [`corrected_paired_t`] tests a difference over resampled runs, and [`holm`] corrects for several such tests.
@@ -42,6 +44,7 @@ mod roc_auc;
 mod rows;
 mod stats;
 mod top_k;
+pub mod validators;
 
 pub use accuracy::{Accuracy, AccuracyOptions};
 pub use average_precision::{AveragePrecision, AveragePrecisionOptions};
@@ -62,7 +65,7 @@ pub use top_k::{Options as TopKOptions, TopK};
 
 use transplant_core::{Metric, Plugins};
 
-/// Adds the metrics of this crate.
+/// Adds the metrics and validators of this crate.
 pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Metric, Accuracy>();
     p.add::<dyn Metric, AveragePrecision>();
@@ -75,4 +78,5 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Metric, Rmse>();
     p.add::<dyn Metric, RocAuc>();
     p.add::<dyn Metric, TopK>();
+    validators::plugin(p);
 }

@@ -14,7 +14,7 @@ pub use schema::schema;
 use words::{Row, one_line, paragraphs, rows};
 
 /// The kinds and what each is for, in the order of a run.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("dataset", "where rows come from"),
     ("sampler", "which rows of a stream an epoch shows, and how often"),
     ("transform", "changes of inputs between the data set and the network"),
@@ -25,8 +25,9 @@ const KINDS: [(&str, &str); 12] = [
     ("optimiser", "how gradients become updates"),
     ("schedule", "the learning rate's course"),
     ("averaging", "how the weights of many steps become those of one model"),
-    ("policy", "what happens after an epoch, as the validation part says"),
+    ("policy", "what happens after an epoch, as the validation part or a validator says"),
     ("metric", "numbers computed from predictions and labels"),
+    ("validator", "scores of a model on rows without labels, by which it may be chosen"),
 ];
 
 /// All kinds there are, those of the house first.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use transplant_core::{
     Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Sampler, Schedule, Spec,
-    Strategy, Task, Transform,
+    Strategy, Task, Transform, Validator,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
@@ -343,6 +343,12 @@ pub struct Cell {
     pub trainer: TrainerSpec,
     /// Metrics beside the tasks' own.
     pub metrics: Vec<Spec<dyn Metric>>,
+    /// The validator that gives policies their score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<Spec<dyn Validator>>,
+    /// Validators that are told and never acted on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validators: Vec<Spec<dyn Validator>>,
     /// The cell whose network this one starts from.
     pub from: Option<String>,
     /// The name of the pretrained weights it starts from.
@@ -350,6 +356,14 @@ pub struct Cell {
     /// Views of each row that random transforms make when the finished model is tested or predicts.
     #[serde(default)]
     pub test_views: u64,
+}
+
+/// The name of a validator in reports: its tag, and the stream that it looks at where the file says which.
+pub fn validator_name(spec: &Spec<dyn Validator>) -> String {
+    match spec.options.get("on").and_then(|on| on.as_str()) {
+        Some(stream) => format!("{} on {stream}", spec.tag),
+        None => spec.tag.clone(),
+    }
 }
 
 impl Cell {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use transplant_core::{
     Averaging, Fed, Feed, Invalid, Labels, Listener, Needs, Optimiser, Policy, Result, Schedule, StreamNeed, Train,
-    Unlabelled, Validation,
+    Unlabelled, Validation, Validator,
 };
 use transplant_ops::Precision;
 
@@ -42,7 +42,7 @@ pub struct Data {
     pub labelled: BTreeMap<String, Fed<Train>>,
     /// Unlabelled streams by name.
     pub unlabelled: BTreeMap<String, Fed<Unlabelled>>,
-    /// What policies may look at.
+    /// Labelled rows that policies may look at.
     pub validation: Option<Fed<Validation>>,
 }
 
@@ -96,6 +96,53 @@ impl Data {
     }
 }
 
+/// A validator with the name that it has in reports.
+#[derive(Clone)]
+pub struct NamedValidator {
+    /// Its name.
+    pub name: String,
+    /// What scores.
+    pub validator: Arc<dyn Validator>,
+}
+
+/// What scores the model on rows without labels.
+#[derive(Clone, Default)]
+pub struct Validators {
+    /// The one that gives policies their score; `None`: the validation part does.
+    pub select: Option<NamedValidator>,
+    /// Those that are told and never acted on.
+    pub told: Vec<NamedValidator>,
+}
+
+impl Validators {
+    /// All of them, the one that chooses first; each name once.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &NamedValidator> {
+        let chosen = self.select.as_ref().map(|v| v.name.as_str());
+        self.select.iter().chain(self.told.iter().filter(move |v| Some(v.name.as_str()) != chosen))
+    }
+}
+
+impl Data {
+    /// The stream without labels that a validator looks at.
+    ///
+    /// # Errors
+    /// When there is none, or none of the name that it asks for.
+    pub(crate) fn looked_at(&self, v: &NamedValidator) -> Result<(&str, &Fed<Unlabelled>)> {
+        let found = match v.validator.on() {
+            Some(name) => self.unlabelled.get_key_value(name),
+            None => self.unlabelled.first_key_value(),
+        };
+        let message = || match v.validator.on() {
+            Some(name) => {
+                format!("`{}` looks at the stream `{name}`, and no stream without labels has this name", v.name)
+            }
+            None => format!("`{}` looks at a stream without labels, and there is none", v.name),
+        };
+        let (name, feed) = found.ok_or_else(|| Invalid::new(message()))?;
+        Ok((name.as_str(), feed))
+    }
+}
+
 /// What surrounds a fit: who listens, where state is kept, who may stop it.
 pub struct Io<'a> {
     /// Observes events.
@@ -108,13 +155,16 @@ pub struct Io<'a> {
     pub stop: &'a AtomicBool,
     /// Early stopping and kin.
     pub policies: Vec<Box<dyn Policy>>,
+    /// Scores without labels.
+    pub validators: Validators,
     /// Where outputs of frozen stages are kept.
     pub cache: Cache,
 }
 
 impl<'a> Io<'a> {
-    /// No checkpoints, no policies, a cache in memory.
+    /// No checkpoints, no policies, no validators, a cache in memory.
     pub fn new(listener: &'a mut dyn Listener, stop: &'a AtomicBool) -> Self {
-        Self { listener, checkpoints: None, resume: false, stop, policies: Vec::new(), cache: Cache::default() }
+        let (policies, validators, cache) = Default::default();
+        Self { listener, checkpoints: None, resume: false, stop, policies, validators, cache }
     }
 }

@@ -21,6 +21,7 @@ use crate::model::Model;
 use crate::pass::BoundaryPass;
 use crate::phase_run::PhaseRun;
 use crate::update::OptimiserState;
+use crate::validate::scores;
 
 /// What a fit did.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,13 +61,15 @@ pub struct Stopped {
 pub fn fit(model: &mut Model, recipe: &Recipe, data: &Data, io: &mut Io<'_>) -> Result<Fit> {
     let strategy = model.strategy().clone();
     data.check(&strategy.needs())?;
+    io.validators.all().try_for_each(|v| data.looked_at(v).map(drop))?;
     let _precision = recipe.precision.enter();
     if recipe.precision != Precision::F32 && model.params().device().is_cpu() && !recipe.precision.has_unit() {
         let text =
             format!("this processor has no matrix unit for `{}`: training takes as long as in `f32`", recipe.precision);
         io.listener.on(&Event::Note { text });
     }
-    if data.validation.is_none() && io.policies.iter().any(|p| p.needs_validation()) {
+    let chosen_by_labels = io.validators.select.is_none() && io.policies.iter().any(|p| p.needs_validation());
+    if data.validation.is_none() && chosen_by_labels {
         return Err(Invalid::key("policies", "these policies look at a validation part, and there is none").into());
     }
     model.plan(recipe.epochs)?;
@@ -218,11 +221,19 @@ impl<'r, 'io> Run<'r, 'io> {
         let present = self.average.swap(self.model.params())?;
         let (epoch, name) = (self.at.total_epochs, phase.phase.name.clone());
         let mut report = Report { epoch, phase: name, train_loss, ..Report::default() };
-        if let Some(feed) = &self.data.validation {
-            let evaluation = evaluate_kept(self.model, &**feed, phase.kept.validation.as_ref())?;
-            report.validation = metrics_of(self.model, &evaluation)?;
-            report.score = self.score(score_of(self.model, &evaluation)?)?;
+        let evaluated = self.data.validation.as_ref();
+        let evaluated = evaluated.map(|feed| evaluate_kept(self.model, &**feed, phase.kept.validation.as_ref()));
+        let evaluated = evaluated.transpose()?;
+        if let Some(evaluation) = &evaluated {
+            report.validation = metrics_of(self.model, evaluation)?;
         }
+        let source = evaluated.as_ref().map(|e| &e.predictions);
+        report.validators = scores(self.model, self.data, &self.io.validators, &phase.kept.judged, source)?;
+        report.score = match (&self.io.validators.select, &evaluated) {
+            (Some(v), _) => report.validators.get(&v.name).copied(),
+            (None, Some(evaluation)) => self.score(score_of(self.model, evaluation)?)?,
+            (None, None) => None,
+        };
         let actions: Vec<Action> = self.io.policies.iter_mut().flat_map(|p| p.decide(&report)).collect();
         let waited: f64 = phase.ahead.values().map(|a| a.waited().as_secs_f64()).sum();
         let waiting = (waited / seconds.max(f64::MIN_POSITIVE)).min(1.0);

@@ -19,7 +19,7 @@ use crate::model::{Model, Network, on_device};
 use crate::prefix::{TILE, Tiles, joined};
 
 /// Keeps the output of the first `prefix` stages for all streams of a phase, in the epochs that `shown` tells of them, and for
-/// the validation part.
+/// the validation part and the streams that validators look at.
 ///
 /// # Errors
 /// [`Error::Interrupted`] when `io.stop` was set; what is in a file by then stays there.
@@ -41,6 +41,13 @@ pub(crate) fn keep(
     }
     if let Some(feed) = &data.validation {
         all.validation = keeper.keep("validation", &**feed, 0..1, &model.eval_tiles(prefix))?;
+    }
+    for v in io.validators.all() {
+        let (name, feed) = data.looked_at(v)?;
+        if !all.judged.contains_key(name) {
+            let kept = keeper.keep(&format!("validators/{name}"), &**feed, 0..1, &model.eval_tiles(prefix))?;
+            all.judged.extend(kept.map(|kept| (name.to_owned(), kept)));
+        }
     }
     // Others may use the file from now on.
     keeper.store.iter().flatten().for_each(|s| s.borrow_mut().settle());

@@ -47,6 +47,8 @@ pub(crate) struct AllKept {
     /// By stream.
     pub(crate) streams: BTreeMap<String, Kept>,
     pub(crate) validation: Option<Kept>,
+    /// Of streams that validators look at, as an evaluation shows their rows.
+    pub(crate) judged: BTreeMap<String, Kept>,
 }
 
 impl AllKept {
@@ -56,7 +58,7 @@ impl AllKept {
             Place::Memory(_) => Vec::new(),
             Place::File { store, .. } => store.borrow_mut().told(),
         };
-        self.streams.values().chain(&self.validation).flat_map(store).collect()
+        self.streams.values().chain(&self.validation).chain(self.judged.values()).flat_map(store).collect()
     }
 }
 

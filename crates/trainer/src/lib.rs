@@ -28,15 +28,17 @@ mod prefix;
 pub mod schedules;
 mod step;
 mod update;
+mod validate;
 
 pub use cache::{Cache, CacheEntry, CacheFiles, Cleared, clear_cache, list_cache};
-pub use data::{Data, Io, Recipe};
+pub use data::{Data, Io, NamedValidator, Recipe, Validators};
 pub use evaluate::{Evaluation, evaluate, evaluate_in, evaluate_views, metrics_of};
 pub use fit::{Fit, Stopped, fit};
 pub use ledger::LedgerRow;
 pub use model::{Model, Parts};
 pub use prefix::frozen_stages;
 pub use transplant_ops::Precision;
+pub use validate::validate;
 
 use transplant_core::Plugins;
 

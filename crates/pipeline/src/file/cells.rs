@@ -103,6 +103,8 @@ fn cell(step: &Step, draft: &Draft, swept: Vec<(String, String)>, sections: &Sec
         strategies: draft.strategies.clone(),
         trainer: draft.trainer.clone(),
         metrics: draft.metrics.clone(),
+        select: draft.select.clone(),
+        validators: draft.validators.clone(),
         from: None,
         weights: draft.weights.clone(),
         test_views: draft.test_views,

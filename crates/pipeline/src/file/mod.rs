@@ -10,6 +10,7 @@ mod steps;
 mod streams;
 mod sweep;
 mod toml;
+mod validators;
 
 #[cfg(test)]
 mod errors;

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use transplant_core::{Architecture, Dataset, Kind, Metric, Sampler, Spec, Strategy, Task, Transform};
+use transplant_core::{Architecture, Dataset, Kind, Metric, Sampler, Spec, Strategy, Task, Transform, Validator};
 
 use crate::resolved::{CacheSpec, Divide, TrainerSpec, WeightsSpec};
 
@@ -100,6 +100,12 @@ pub(crate) struct StepSection {
     /// Metrics beside the tasks' own.
     #[serde(default)]
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
+    /// The validator that gives policies their score, in place of the validation part: it looks at a stream without
+    /// labels. Left out: the validation part's first metric does.
+    pub(crate) select: Option<Spec<dyn Validator>>,
+    /// Validators that are computed after each epoch and for the finished model, told and never acted on.
+    #[serde(default)]
+    pub(crate) validators: Vec<Spec<dyn Validator>>,
     /// Whether the test part is read at the end; left out: when no other step starts from this one.
     pub(crate) test: Option<bool>,
     /// Views of each row that the random transforms of the data set make when the finished model is tested or predicts, from

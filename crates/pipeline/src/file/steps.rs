@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use transplant_core::{Architecture, Invalid, Kind, Metric, Spec, Strategy, read_options};
+use transplant_core::{Architecture, Invalid, Kind, Metric, Spec, Strategy, Validator, read_options};
 
 use super::check::{Sections, component, components, some, trainer, under, unknown};
 use super::section::StepSection;
 use super::streams::{streams, streams_full, tests, tests_full};
 use super::sweep::{Sweep, in_step, value_at};
+use super::validators::validators;
 use crate::resolved::{StreamSpec, TestSpec, TrainerSpec, WeightsSpec};
 
 /// A key path.
@@ -54,6 +55,8 @@ pub(crate) struct Draft {
     pub(crate) fold: Option<u64>,
     pub(crate) trainer: TrainerSpec,
     pub(crate) metrics: Vec<Spec<dyn Metric>>,
+    pub(crate) select: Option<Spec<dyn Validator>>,
+    pub(crate) validators: Vec<Spec<dyn Validator>>,
     pub(crate) test: Option<bool>,
     pub(crate) test_views: u64,
     /// The pretrained weights it starts from.
@@ -215,11 +218,13 @@ fn draft(
     let (names, strategies, strategy_full) = strategies(step, sections, place, &mut origins)?;
     let trainer = trainer(&step.trainer, sections.plugins).map_err(under("trainer"))?;
     let metrics = components(sections.plugins, &step.metrics).map_err(under("metrics"))?;
+    let (select, validators) = validators(step, sections)?;
     let metrics_full: Vec<Value> = metrics.iter().map(spelled).collect();
     let full = json!({
         "type": step.kind, "dataset": step.dataset, "streams": streams_full(step, &streams), "tests": tests_full(step),
         "held_out": step.held_out, "from": step.from, "backbone": backbone_full, "tasks": tasks,
         "strategy": strategy_full, "draw": draw, "fold": fold, "metrics": metrics_full, "test": step.test,
+        "select": select.as_ref().map(spelled), "validators": validators.iter().map(spelled).collect::<Vec<_>>(),
         "test_views": step.test_views,
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "optimiser": spelled(&trainer.optimiser),
@@ -248,6 +253,8 @@ fn draft(
         fold,
         trainer,
         metrics,
+        select,
+        validators,
         test,
         test_views,
         weights,

@@ -11,7 +11,7 @@ use transplant_core::{
     BuildCx, Error, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, Within, load_safetensors,
 };
 use transplant_datasets::{Loader, LoaderOptions};
-use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit};
+use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit, validate};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::baselines::{self, Baselines};
@@ -28,7 +28,7 @@ use super::streams::{ReadyStream, ReadyTest};
 use super::usage::peak_rss_mb;
 use super::vectors::Shared;
 use super::{cache, hash, labels, leaks, parts, shape};
-use crate::resolved::{Cell, TEST};
+use crate::resolved::{Cell, TEST, validator_name};
 
 /// The validation part in records and predictions.
 pub(super) const VALIDATION: &str = "validation";
@@ -120,7 +120,8 @@ impl Session<'_> {
         let data = self.data(ready)?;
         let cx = BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(cell.seed) };
         let mut policies = parts::policies(cell, &cx)?;
-        if data.validation.is_none() {
+        let validators = parts::validators(cell, &cx)?;
+        if data.validation.is_none() && validators.select.is_none() {
             policies.retain(|p| !p.needs_validation());
         }
         for text in ready.streams.iter().filter_map(|s| s.parts.note.clone()) {
@@ -138,7 +139,7 @@ impl Session<'_> {
         }
         let checkpoints = Some(folder.checkpoints());
         let cache = cache::settings(self.run, cell)?;
-        let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies, cache };
+        let mut io = Io { listener, checkpoints, resume, stop: self.stop, policies, validators, cache };
         let outcome = fit(&mut model, &ready.components.recipe, &data, &mut io)?;
 
         let mut predictions = CellPredictions::new();
@@ -146,6 +147,8 @@ impl Session<'_> {
             let of = (VALIDATION, &**ready.open(), feed);
             predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, of, &mut io)?);
         }
+        let source = predictions.get(VALIDATION).map(|p| &p.tasks);
+        let scores = validate(&model, &data, &io.validators, source)?;
         for test in &ready.tests {
             let trainer = &ready.cell.trainer;
             let options = test.open.loader(trainer.batch_size, seeds(&ready.cell));
@@ -164,7 +167,7 @@ impl Session<'_> {
         if !baselines.predictions.is_empty() {
             predictions::save(&folder.named(BASELINES), &baselines.predictions)?;
         }
-        let record = self.record(ready, outcome, leak, (&predictions, &baselines), started)?;
+        let record = self.record(ready, outcome, leak, scores, (&predictions, &baselines), started)?;
         self.folder.end(&record)?;
         Ok(Finished { record, predictions, baselines: baselines.predictions })
     }
@@ -308,6 +311,7 @@ impl Session<'_> {
         ready: &Ready,
         fit: Fit,
         leak: Leak,
+        validators: Metrics,
         (p, baselines): (&CellPredictions, &Baselines),
         started: Instant,
     ) -> Result<Record> {
@@ -358,7 +362,9 @@ impl Session<'_> {
             baselines: measured(&baselines.predictions)?,
             baselines_not_fitted: baselines.not_fitted.clone(),
             // Where no step is made there is nothing to choose among.
-            chosen_by: tags.filter(|_| validation > 0 && fit.steps > 0).collect(),
+            chosen_by: tags.filter(|_| (validation > 0 || cell.select.is_some()) && fit.steps > 0).collect(),
+            selected_by: cell.select.as_ref().filter(|_| fit.steps > 0).map(validator_name),
+            validators,
             main_metric: ready.components.main_metric.clone(),
             leak,
             labels_before: labels::before(self.run, ready),
@@ -399,6 +405,8 @@ fn difference(record: &Record, ready: &Ready) -> String {
         ("strategy", was.strategies == is.strategies),
         ("trainer", trainer == is.trainer),
         ("metrics", was.metrics == is.metrics),
+        ("select", was.select == is.select),
+        ("validators", was.validators == is.validators),
         ("tests", was.tests == is.tests && was.held_out == is.held_out && was.test_views == is.test_views),
         ("streams", was.streams == is.streams && specs(&record.data) == specs(&data)),
     ];

@@ -89,7 +89,7 @@ pub(crate) fn of_split(ready: &Ready, stream: &ReadyStream) -> Result<Vec<Findin
 }
 
 /// Keys of a step that are read only while steps of training are made.
-const OF_TRAINING: [&str; 11] = [
+const OF_TRAINING: [&str; 12] = [
     "trainer.epochs",
     "trainer.batch_size",
     "trainer.optimiser",
@@ -101,6 +101,7 @@ const OF_TRAINING: [&str; 11] = [
     "trainer.class_balance",
     "trainer.precision",
     "trainer.policies",
+    "select",
 ];
 
 /// Findings about options that have no effect because no step of training is made: the head is fitted at once. Options

@@ -7,6 +7,7 @@ pub mod assets;
 mod baselines;
 mod cache;
 mod cells;
+mod choosing;
 mod compare;
 mod data;
 mod description;

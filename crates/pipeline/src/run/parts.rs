@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use transplant_core::{
-    Architecture, BuildCx, Field, Invalid, Metric, Policy, Predictions, Result, Schema, Strategy, Task,
+    Architecture, BuildCx, Field, Invalid, Metric, Policy, Predictions, Result, Schema, Spec, Strategy, Task, Validator,
 };
-use transplant_trainer::Recipe;
+use transplant_trainer::{NamedValidator, Recipe, Validators};
 
 use super::compare::Measure;
 use crate::at;
-use crate::resolved::Cell;
+use crate::resolved::{Cell, validator_name};
 
 /// A cell's components.
 #[derive(Clone)]
@@ -74,6 +74,16 @@ pub(crate) fn build(cell: &Cell, targets: &Schema, cx: &BuildCx<'_>) -> Result<C
 pub(crate) fn policies(cell: &Cell, cx: &BuildCx<'_>) -> Result<Vec<Box<dyn Policy>>> {
     let make = |(i, spec)| cx.make(spec).map_err(at(&format!("trainer.policies.{i}")));
     cell.trainer.policies.iter().enumerate().map(make).collect()
+}
+
+/// What scores the models of a cell without labels.
+pub(crate) fn validators(cell: &Cell, cx: &BuildCx<'_>) -> Result<Validators> {
+    let make = |spec: &Spec<dyn Validator>, key: &str| -> Result<NamedValidator> {
+        Ok(NamedValidator { name: validator_name(spec), validator: cx.make(spec).map_err(at(key))?.into() })
+    };
+    let told = cell.validators.iter().enumerate().map(|(i, spec)| make(spec, &format!("validators.{i}")));
+    let select = cell.select.as_ref().map(|spec| make(spec, "select")).transpose()?;
+    Ok(Validators { select, told: told.collect::<Result<_>>()? })
 }
 
 fn strategy(cell: &Cell, cx: &BuildCx<'_>) -> Result<Arc<dyn Strategy>> {

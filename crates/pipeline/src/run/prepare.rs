@@ -15,6 +15,7 @@ use transplant_core::{
 use transplant_datasets::{Loader, Parts};
 
 use super::cells::VALIDATION;
+use super::choosing;
 use super::data::{self, Opened};
 use super::device;
 use super::findings::{self, PipelineFinding, Subject};
@@ -321,7 +322,8 @@ impl Prepared<'_> {
                 self.shapes.len() - 1
             }
         };
-        check_policies(cell, &streams[0], &self.shapes[shape], cx).map_err(here)?;
+        choosing::check_policies(cell, &streams[0], &self.shapes[shape], cx).map_err(here)?;
+        choosing::check_validators(cell, &components, cx).map_err(here)?;
         let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
         let of_weights = weights.map(|w| w.key().map_err(|e| here(e.under("from")))).transpose()?;
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
@@ -595,6 +597,7 @@ impl Prepared<'_> {
             "seed": cell.seed, "draw": cell.draw, "fold": cell.fold, "streams": streams, "tests": tests, "held_out": cell.held_out,
             "backbone": cell.backbone, "tasks": cell.tasks, "strategies": cell.strategies, "trainer": trainer,
             "first_task": cell.first_task, "metrics": cell.metrics,
+            "select": cell.select, "validators": cell.validators,
             "test_views": cell.test_views, "from": upstream,
         });
         hash::of_value(&all)
@@ -722,18 +725,6 @@ fn check_tested(tests: &[ReadyTest]) -> Result<()> {
             test.dataset
         );
         return Err(e.help(help).into());
-    }
-    Ok(())
-}
-
-/// Policies that choose have a validation part to choose by, where there is anything to choose.
-fn check_policies(cell: &Cell, main: &ReadyStream, shape: &Shape, cx: &BuildCx<'_>) -> Result<()> {
-    if main.parts.validation.is_none() && main.spec.validation == 0.0 && !shape.fits_at_once() {
-        let choosing = parts::policies(cell, cx)?.iter().position(|p| p.needs_validation());
-        if let Some(i) = choosing {
-            let e = Invalid::key(&format!("trainer.policies.{i}"), "chooses by a validation part, and there is none");
-            return Err(e.help(format!("set `datasets.{}.validation` to a share of the rows", main.dataset())).into());
-        }
     }
     Ok(())
 }

@@ -75,9 +75,15 @@ pub struct Record {
     /// Baselines that could not be fitted, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub baselines_not_fitted: BTreeMap<String, String>,
-    /// The policies that chose on the validation part (early stopping, the best checkpoint or the like); empty where no
-    /// step of training was made.
+    /// The policies that chose by the validation part or by a validator (early stopping, the best checkpoint or the like);
+    /// empty where no step of training was made.
     pub chosen_by: Vec<String>,
+    /// The validator that they chose by; `None`: the validation part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected_by: Option<String>,
+    /// Scores of the finished model by its validators, without labels of the rows that they look at; larger is better.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub validators: Metrics,
     /// The metric by which the cell is judged: the first of the task that its step names first, or of the next that has
     /// one.
     pub main_metric: Option<String>,

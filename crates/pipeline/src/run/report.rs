@@ -32,6 +32,7 @@ pub(crate) fn report(summary: &Summary, tables: &[Table], done: &[Done<'_>]) -> 
         // What is said of the step's data stands under its first table.
         if tables.iter().take(i).all(|t| t.step != table.step) {
             out.push_str(&card(&of_step));
+            out.push_str(&validators(&of_step, &table.test));
         }
         out.push_str(&confusions(&of_step, &table.test)?);
     }
@@ -117,6 +118,7 @@ fn card(done: &[Done<'_>]) -> String {
     let labels = span(&|r| r.labels);
     let of_record = |r: &Record| Some(r.cell.streams.get(r.cell.main())?.budget(&r.dataset()?.spec));
     let budget = |r: &Record| match of_record(r).unwrap_or_default() {
+        _ if r.labels == 0 => "none".to_owned(),
         (Some(k), _) => format!("{k} a class, {labels} in all"),
         (None, Some(n)) => format!("{n} in all"),
         (None, None) if first.cell.streams.len() > 1 => format!("{labels} in all"),
@@ -133,6 +135,13 @@ fn card(done: &[Done<'_>]) -> String {
             (0, _) => format!("none by validation rows: the head is fitted at once, to training rows alone{unused}"),
             (_, []) if unused.is_empty() => "none, a fixed recipe to its last step".to_owned(),
             (_, []) => format!("none{unused}"),
+            (_, by) if r.selected_by.is_some() => {
+                let validator = r.selected_by.as_deref().unwrap_or_default();
+                format!(
+                    "{} by the validator `{validator}` on rows without labels: no label was used{unused}",
+                    by.join(", ")
+                )
+            }
             (_, by) => format!("{} on {validation} validation rows, which count as labels used", by.join(", ")),
         }
     };
@@ -200,6 +209,28 @@ fn card(done: &[Done<'_>]) -> String {
     ];
     let lines: String = lines.into_iter().map(|(k, v)| format!("| {k} | {} |\n", in_cell(&v))).collect();
     format!("\n### Protocol card\n\n| | |\n|---|---|\n{lines}")
+}
+
+/// What the validators of a step's cells said of the finished models, beside the metric by which they are judged.
+fn validators(done: &[Done<'_>], test: &str) -> String {
+    let records = || done.iter().map(|d| d.record);
+    let names: BTreeSet<&String> = records().flat_map(|r| r.validators.keys()).collect();
+    let Some(metric) = records().find_map(|r| r.main_metric.as_ref()).filter(|_| !names.is_empty()) else {
+        return String::new();
+    };
+    let chose = |name: &str| records().any(|r| r.selected_by.as_deref() == Some(name));
+    let head = names.iter().map(|n| if chose(n) { format!("{n} (chose)") } else { (*n).clone() });
+    let head: Vec<String> =
+        std::iter::once("cell".to_owned()).chain(head).chain([format!("{metric} on `{test}`")]).collect();
+    let row = |r: &Record| -> Vec<String> {
+        let of = |value: Option<&f64>| value.map(|v| number(*v)).unwrap_or_default();
+        let scores = names.iter().map(|n| of(r.validators.get(*n)));
+        let judged = of(r.metrics.get(test).and_then(|m| m.get(metric)));
+        std::iter::once(r.cell.id.clone()).chain(scores).chain([judged]).collect()
+    };
+    let rows = std::iter::once(head).chain(records().map(row)).collect();
+    let table = Table { rows, ..Table::default() }.markdown();
+    format!("\n### Validators, which see no label of their rows; larger is better\n\n{table}")
 }
 
 /// What `text` says of the cells; where it is not the same of all, the strategies that each sentence is about in front.

@@ -90,6 +90,12 @@ pub struct StepSummary {
     pub stopped: Vec<Stopped>,
     /// Metrics by split.
     pub metrics: BTreeMap<String, Metrics>,
+    /// The validator by which policies chose; missing where the validation part did, or nothing was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected_by: Option<String>,
+    /// Scores of the finished model by its validators, without labels of the rows that they look at; larger is better.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub validators: Metrics,
 }
 
 impl Summary {
@@ -198,6 +204,8 @@ impl StepSummary {
             trainable_parameters: r.trainable_parameters,
             stopped: r.stopped.clone(),
             metrics: r.metrics.clone(),
+            selected_by: r.selected_by.clone(),
+            validators: r.validators.clone(),
         }
     }
 }
