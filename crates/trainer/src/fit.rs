@@ -7,8 +7,8 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use transplant_core::{
-    Action, Boundary, Error, Event, Invalid, Origin, Params, Phase, Report, Result, Role, Strategy, Until, Use, Within,
-    epochs_of,
+    Action, Boundary, Error, Event, Invalid, Origin, Param, Params, Phase, Report, Result, Role, Strategy, Until, Use,
+    Within, epochs_of,
 };
 use transplant_ops::Precision;
 
@@ -83,8 +83,11 @@ pub fn fit(model: &mut Model, recipe: &Recipe, data: &Data, io: &mut Io<'_>) -> 
         run.phase(&*strategy, (i, phase, epochs), fresh)?;
         run.at = Position { phase: i + 1, epoch: 0, step_in_epoch: 0, ..run.at.clone() };
     }
-    let trainable = run.trainable(phases.last());
+    let trained = run.trained(phases.last());
     let merged = run.model.finish()?;
+    // What the strategy has removed is no part of the model.
+    let stays = |name: &str| !run.model.removed.iter().any(|p| p.matches(name));
+    let trainable = trained.iter().filter(|(name, _)| stays(name)).map(|(_, n)| n).sum();
     run.summary(phases.last(), trainable, &merged)
 }
 
@@ -310,16 +313,13 @@ impl<'r, 'io> Run<'r, 'io> {
         Ok(())
     }
 
-    /// Numbers in weights that the last phase trained, adapters among them but for what the strategy removes at the end,
-    /// and in what was fitted.
-    fn trainable(&self, last: Option<&Phase>) -> usize {
-        let params = self.model.params();
-        let remove = self.model.strategy().finish().remove;
-        let stays = |n: &str| !remove.iter().any(|p| p.matches(n));
-        let trained =
-            |n: &str| stays(n) && last.is_some_and(|p| p.until != Until::Now && p.plan.use_of(n) != Use::Frozen);
-        let fitted = params.all().into_iter().filter(|(_, p)| matches!(p.origin, Origin::Fitted { .. }));
-        count(params, trained) + fitted.map(|(_, p)| p.var().elem_count()).sum::<usize>()
+    /// Weights that the last phase trained, adapters among them, and what was fitted, each with its count of numbers.
+    fn trained(&self, last: Option<&Phase>) -> Vec<(String, usize)> {
+        let trained = |n: &str| last.is_some_and(|p| p.until != Until::Now && p.plan.use_of(n) != Use::Frozen);
+        let is_trained =
+            |n: &str, p: &Param| p.role.learned() && trained(n) || matches!(p.origin, Origin::Fitted { .. });
+        let all = self.model.params().all().into_iter().filter(|(n, p)| is_trained(n, p));
+        all.map(|(n, p)| (n, p.var().elem_count())).collect()
     }
 
     fn summary(self, last: Option<&Phase>, trainable: usize, merged: &BTreeSet<String>) -> Result<Fit> {
