@@ -66,9 +66,17 @@ fn each_domain_is_left_out_in_turn() {
     let bench = bench(include_str!("c_held_out.toml"), &points(|_, _| false));
     let run = bench.run("run", &[]);
     let of = summary(&run);
-    assert_eq!(of["steps"].as_array().unwrap().len(), 2, "{of}");
+    assert_eq!(of["steps"].as_array().unwrap().len(), 3, "{of}");
     let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
     assert!(table.lines().count() > 150);
+    let classes = [
+        "--set",
+        "steps.balanced.streams.all.labels=false",
+        "--set",
+        "steps.balanced.streams.all.sampler=class_balanced",
+    ];
+    let told = bench.command("no", &classes).output().unwrap();
+    assert!(!told.status.success(), "{told:?}");
     let e = bench.command("no", &["--set", "steps.general.sweep.held_out=[\"nowhere\"]"]).output().unwrap();
     let told = String::from_utf8_lossy(&e.stderr).into_owned();
     assert!(!e.status.success() && told.contains("has no domain `nowhere`") && told.contains("held_out"), "{told}");

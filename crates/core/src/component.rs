@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, InvalidKind, Metric, Optimiser, Policy, Result,
+    Architecture, Averaging, Dataset, Error, HeadFit, Invalid, InvalidKind, Metric, Optimiser, Policy, Result, Sampler,
     Schedule, Seeds, Spec, Strategy, Task, Transform, nearest, read_options,
 };
 
@@ -27,7 +27,7 @@ macro_rules! kinds {
 kinds! {
     "dataset" => Dataset, "transform" => Transform, "backbone" => Architecture, "task" => Task, "strategy" => Strategy,
     "head" => HeadFit, "optimiser" => Optimiser, "schedule" => Schedule, "averaging" => Averaging,
-    "policy" => Policy, "metric" => Metric,
+    "policy" => Policy, "metric" => Metric, "sampler" => Sampler,
 }
 
 /// One implementation of a kind: its tag, options and how it is built.

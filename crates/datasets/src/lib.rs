@@ -51,6 +51,7 @@ mod fitted;
 mod loader;
 mod picture;
 mod prints;
+pub mod samplers;
 mod selection;
 mod sides;
 mod sources;
@@ -95,6 +96,8 @@ pub fn plugin(p: &mut Plugins) {
     p.add::<dyn Dataset, Optdigits>();
     p.add::<dyn Dataset, TextTable>();
     p.add::<dyn Dataset, VectorTable>();
+
+    samplers::plugin(p);
 
     p.add::<dyn Transform, transforms::Affine>();
     p.add::<dyn Transform, transforms::ColourJitter>();

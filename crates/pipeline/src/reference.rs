@@ -14,8 +14,9 @@ pub use schema::schema;
 use words::{Row, one_line, paragraphs, rows};
 
 /// The kinds and what each is for, in the order of a run.
-const KINDS: [(&str, &str); 11] = [
+const KINDS: [(&str, &str); 12] = [
     ("dataset", "where rows come from"),
+    ("sampler", "which rows of a stream an epoch shows, and how often"),
     ("transform", "changes of inputs between the data set and the network"),
     ("backbone", "networks as lists of named stages"),
     ("task", "what is to be predicted: head, loss, decoding, metrics"),

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use transplant_core::{
-    Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Schedule, Spec, Strategy,
-    Task, Transform,
+    Architecture, Averaging, Dataset, Error, Invalid, Metric, Optimiser, Plugins, Policy, Sampler, Schedule, Spec,
+    Strategy, Task, Transform,
 };
 use transplant_datasets::Division;
 use transplant_trainer::Precision;
@@ -259,7 +259,7 @@ pub const TARGET: &str = "target";
 pub const TEST: &str = "test";
 
 /// What a step learns from under one name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamSpec {
     /// Name of the data set.
     pub dataset: String,
@@ -280,6 +280,9 @@ pub struct StreamSpec {
     /// Rows in a batch; `None`: the trainer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
+    /// Which rows an epoch shows; `None`: each once, or as `trainer.class_balance` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<Spec<dyn Sampler>>,
 }
 
 impl StreamSpec {

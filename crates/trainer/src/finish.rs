@@ -36,19 +36,21 @@ impl Model {
         let below = |name: &str| stay.iter().any(|s| name.strip_prefix(&s.name).is_some_and(|n| n.starts_with('.')));
         let adapters: BTreeSet<String> =
             self.params().all().into_iter().filter(|(_, p)| p.role == Role::Adapter).map(|(n, _)| n).collect();
-        self.params().remove_where(|n| adapters.contains(n) && !below(n) || finish.remove.iter().any(|p| p.matches(n)));
-        self.adapters.merged = finish.merge;
+        self.params().remove_where(|n| adapters.contains(n) && !below(n));
+        (self.adapters.merged, self.removed) = (finish.merge, finish.remove);
         self.rebuild()?;
         Ok(merged)
     }
 
-    /// Attaches the adapters with which a fit left a planned model whose tensors were put back since.
+    /// Brings a model whose tensors were put back to the state in which a fit left it; where adapters are among them, it
+    /// has to be planned before.
     ///
     /// # Errors
     /// When a parameter has the wrong shape.
     pub fn attach_finished(&mut self) -> Result<()> {
         self.resume_phase(self.phases().len().saturating_sub(1))?;
-        self.adapters.merged = self.strategy().finish().merge;
+        let finish = self.strategy().finish();
+        (self.adapters.merged, self.removed) = (finish.merge, finish.remove);
         self.rebuild()
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use transplant_core::{
     Acts, Architecture, Backbone, Batch, Ctx, Error, Feed, Field, Forward, Invalid, Load, Mode, ModelInfo, Module,
-    Modules, Origin, ParamInfo, Params, Phase, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task, Within,
-    rows_in_words,
+    Modules, Origin, ParamInfo, Params, Pattern, Phase, Plan, Result, Role, Schema, Scope, Seeds, Strategy, Task,
+    Within, rows_in_words,
 };
 
 use crate::kept::Kept;
@@ -74,6 +74,8 @@ pub struct Model {
     phase: usize,
     /// The adapters that stand beside its layers now.
     pub(crate) adapters: Plan,
+    /// What the strategy has removed at the end of a fit, and so is not there.
+    pub(crate) removed: Vec<Pattern>,
 }
 
 impl Model {
@@ -90,7 +92,17 @@ impl Model {
         network_at(&root, &parts, &info, &|key, e| e.under(key))?;
         let eval = network(&parts, &info, Arc::new(untracked(&parts.params, &Plan::default())))?;
         let (kept_heads, phases, adapters) = Default::default();
-        Ok(Self { parts, eval, kept_heads, has_source: false, epochs: 0, phases, phase: 0, adapters })
+        Ok(Self {
+            parts,
+            eval,
+            kept_heads,
+            has_source: false,
+            epochs: 0,
+            phases,
+            phase: 0,
+            adapters,
+            removed: Vec::new(),
+        })
     }
 
     /// The store of all its tensors.
@@ -138,6 +150,7 @@ impl Model {
     pub fn plan(&mut self, epochs: u64) -> Result<()> {
         self.epochs = epochs;
         (self.phases, self.phase) = (self.parts.strategy.phases(&self.info())?, 0);
+        self.removed.clear();
         self.adapters = Plan::default();
         self.rebuild()
     }
@@ -256,6 +269,8 @@ impl Model {
     /// When a parameter has the wrong shape.
     pub fn rebuild(&mut self) -> Result<()> {
         self.eval = self.network(untracked(self.params(), &self.adapters))?;
+        // Building the network has made the strategy's modules again.
+        self.params().remove_where(|n| self.removed.iter().any(|p| p.matches(n)));
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rand::seq::SliceRandom;
 use sha2::{Digest, Sha256};
 use transplant_core::{
-    Batch, Dataset, Error, Fed, Feed, Field, Fingerprint, Invalid, Known, Result, RowRole, Schema, Seeds, Target, Test,
-    Train, Transform, Unlabelled, Validation,
+    Batch, Dataset, Error, Fed, Feed, Field, Fingerprint, Invalid, Known, Result, RowRole, Sampler, SamplerCx, Schema,
+    Seeds, Target, Test, Train, Transform, Unlabelled, Validation,
 };
 
 use crate::Chain;
@@ -23,11 +23,10 @@ pub struct LoaderOptions {
     pub augment: Vec<Arc<dyn Transform>>,
     /// Views of each row that random transforms make, at least 1; `None`: another in every epoch.
     pub views: Option<u64>,
-    /// How far classes are brought to the same number of rows in an epoch, from 0 (each row once) to 1 (each class alike):
-    /// a class of n rows is drawn from in proportion to n to the power of 1 less this.
-    pub class_balance: f64,
-    /// The target whose classes are balanced; `None`: the only one of the data set that is a class.
-    pub balance_by: Option<String>,
+    /// Which rows an epoch shows; `None`: each once.
+    pub sampler: Option<Arc<dyn Sampler>>,
+    /// The target whose classes a sampler may go by; `None`: the only one of the data set that is a class.
+    pub classes_of: Option<String>,
     /// What tells these deterministic transforms from others: rows that the data set knows the fingerprint of need not be read
     /// to find what was made of them before. `None`: they always are.
     pub identity: Option<String>,
@@ -43,8 +42,8 @@ impl LoaderOptions {
             transforms: Vec::new(),
             augment: Vec::new(),
             views: None,
-            class_balance: 0.,
-            balance_by: None,
+            sampler: None,
+            classes_of: None,
             identity: None,
             seeds: Seeds::new(0),
         }
@@ -68,8 +67,10 @@ pub struct Loader {
     seeds: Seeds,
     /// The labels of every row, by target, once they were asked for.
     labels: OnceLock<BTreeMap<String, RowLabels>>,
-    /// Where classes are balanced: the rows of each, and how often one of them is drawn in an epoch.
-    classes: Vec<(Vec<u64>, usize)>,
+    /// Which rows an epoch shows; `None`: each once.
+    sampler: Option<Arc<dyn Sampler>>,
+    /// The class of every row of the data set, where a sampler may go by it.
+    classes: Option<Vec<Option<u32>>>,
     /// The order of the epoch that was asked for last.
     order: Mutex<Option<(u64, Arc<[u64]>)>>,
 }
@@ -124,13 +125,13 @@ impl Loader {
             return Err(Invalid::new("a loader needs at least one row, and this part of the data set is empty").into());
         }
         let chain = Chain::new(o.transforms, o.augment)?;
-        let classes = match o.class_balance {
-            // Rows without labels are not told apart by them.
-            balance if balance == 0. || !labelled => Vec::new(),
-            balance if (0. ..=1.).contains(&balance) => balanced(&**dataset, o.balance_by.as_deref(), rows, balance)?,
-            other => return Err(Invalid::key("class_balance", format!("must be from 0 to 1, not {other}")).into()),
+        // Rows without labels are not told apart by them.
+        let classes = match &o.sampler {
+            Some(_) if labelled => classes_of(&**dataset, o.classes_of.as_deref())?,
+            _ => None,
         };
         let loader = Self {
+            sampler: o.sampler,
             classes,
             rows: rows.to_vec(),
             targets: if labelled { dataset.targets().clone() } else { Schema::new() },
@@ -144,6 +145,9 @@ impl Loader {
             order: Mutex::new(None),
             dataset: dataset.clone(),
         };
+        if let Some(sampler) = &loader.sampler {
+            loader.with_facts(|cx| sampler.check(cx)).map_err(|e| e.under("sampler"))?;
+        }
         Fed::new(split, Arc::new(loader))
     }
 
@@ -154,23 +158,25 @@ impl Loader {
             Some((e, order)) if *e == epoch => order.clone(),
             _ => {
                 let mut stream = self.seeds.stream("shuffle", &[epoch]);
-                let mut rows = if self.classes.is_empty() { self.rows.clone() } else { Vec::new() };
-                for (of_class, times) in &self.classes {
-                    // Whole rounds, in each of which every row comes once.
-                    let mut round = of_class.clone();
-                    let mut left = *times;
-                    while left > 0 {
-                        round.shuffle(&mut stream);
-                        rows.extend(&round[..left.min(round.len())]);
-                        left = left.saturating_sub(round.len());
+                let rows = match &self.sampler {
+                    Some(sampler) => self.with_facts(|cx| sampler.epoch(cx, &mut stream)),
+                    None => {
+                        let mut rows = self.rows.clone();
+                        rows.shuffle(&mut stream);
+                        rows
                     }
-                }
-                rows.shuffle(&mut stream);
+                };
                 let order: Arc<[u64]> = rows.into();
                 *last = Some((epoch, order.clone()));
                 order
             }
         }
+    }
+
+    /// Calls a sampler with what it may know.
+    fn with_facts<T>(&self, of: impl FnOnce(&SamplerCx<'_>) -> T) -> T {
+        let fact = |name: &str| self.dataset.fact(name);
+        of(&SamplerCx { rows: &self.rows, classes: self.classes.as_deref(), fact: &fact })
     }
 
     fn read(&self, rows: &[u64]) -> Result<Batch> {
@@ -180,40 +186,22 @@ impl Loader {
     }
 }
 
-/// The rows of each class, and how often one of them is drawn in an epoch: as many in all as there are rows.
-fn balanced(dataset: &dyn Dataset, by: Option<&str>, rows: &[u64], balance: f64) -> Result<Vec<(Vec<u64>, usize)>> {
+/// The class of every row, by this target or the only one that is a class; `None`: the data have no classes.
+fn classes_of(dataset: &dyn Dataset, by: Option<&str>) -> Result<Option<Vec<Option<u32>>>> {
     let classes = dataset.targets().iter().filter(|(_, field)| matches!(field, Field::Class { .. }));
     let classes: Vec<&str> = classes.map(|(name, _)| name.as_str()).collect();
     let target = match (by, classes.as_slice()) {
         (Some(by), _) if classes.contains(&by) => by,
         (None, [only]) => *only,
-        (None, []) => {
-            return Err(Invalid::key("class_balance", "the data have no classes that could be balanced").into());
-        }
+        (None, []) => return Ok(None),
         (by, _) => {
             let message = by.map_or("several targets are classes; one of them has to be named".to_owned(), |by| {
                 format!("`{by}` is no target that is a class")
             });
-            return Err(Invalid::key("balance_by", message).help(format!("there are: {}", classes.join(", "))).into());
+            return Err(Invalid::key("classes_of", message).help(format!("there are: {}", classes.join(", "))).into());
         }
     };
-    let labels = dataset.classes_of(target)?;
-    let mut of_class = BTreeMap::<Option<u32>, Vec<u64>>::new();
-    for row in rows {
-        of_class.entry(labels.get(*row as usize).copied().flatten()).or_default().push(*row);
-    }
-    let weight = |n: usize| (n as f64).powf(1. - balance);
-    let sum: f64 = of_class.values().map(|rows| weight(rows.len())).sum();
-    // Rounded so that all of them together are the rows: each takes what the sum up to it has grown by.
-    let (mut so_far, mut given, all) = (0., 0, rows.len());
-    let share = |rows: Vec<u64>| {
-        so_far += weight(rows.len());
-        let upto = (so_far / sum * all as f64).round() as usize;
-        let times = upto - given;
-        given = upto;
-        (rows, times)
-    };
-    Ok(of_class.into_values().map(share).collect())
+    dataset.classes_of(target).map(Some)
 }
 
 impl Feed for Loader {

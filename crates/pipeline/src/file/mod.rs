@@ -23,7 +23,7 @@ use transplant_core::{Invalid, Plugins, read_options};
 
 pub use layers::Overrides;
 pub use place::{FileError, FilePlace, Place};
-pub(crate) use section::{FileSection, SharedSection, StepSection};
+pub(crate) use section::{FileSection, SharedSection, StepSection, StreamTable, TestTable};
 
 use crate::resolved::{Cell, DeviceChoice, Pipeline};
 use cells::Origins;

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use transplant_core::{Architecture, Dataset, Kind, Metric, Spec, Strategy, Task, Transform};
+use transplant_core::{Architecture, Dataset, Kind, Metric, Sampler, Spec, Strategy, Task, Transform};
 
 use crate::resolved::{CacheSpec, Divide, TrainerSpec, WeightsSpec};
 
@@ -128,6 +128,8 @@ pub(crate) struct StreamTable {
     pub(crate) labels_in_all: Option<usize>,
     /// Rows in a batch, at least 1; left out: `trainer.batch_size`.
     pub(crate) batch_size: Option<usize>,
+    /// Which rows an epoch shows; left out: each once, or as `trainer.class_balance` says.
+    pub(crate) sampler: Option<Spec<dyn Sampler>>,
 }
 
 /// What a finished model is tested on: the name of a data set, or this table.
@@ -164,6 +166,7 @@ impl OfDataset for StreamTable {
             labels_per_class: None,
             labels_in_all: None,
             batch_size: None,
+            sampler: None,
         }
     }
 }
@@ -271,7 +274,8 @@ pub(crate) struct SharedSection {
     pub(crate) labels_in_all: Option<u64>,
     /// Share of the usable rows that is set apart for choosing, from 0 to below 1; ignored below 5 labels a class. A
     /// source with a validation part of its own is used with it, and refuses a share, unless `labels_per_class` or
-    /// `labels_in_all` is given.
+    /// `labels_in_all` is given. Of streams other than the main one, the first with labels by name, all labels are learned
+    /// from.
     pub(crate) validation: f64,
     /// Share of the rows that is tested, above 0 and below 1, for a source without a test part of its own. Which rows is the same for
     /// every seed, draw and budget.

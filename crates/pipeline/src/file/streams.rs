@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use transplant_core::Invalid;
+use transplant_core::{Invalid, Sampler, Spec};
 use transplant_datasets::Draw;
 
-use super::check::{Sections, fit_name, under, unknown};
+use super::check::{Sections, component, fit_name, under, unknown};
 use super::section::{NameOr, OfDataset, StepSection, StreamTable, TestTable};
+use super::steps::spelled;
 use crate::resolved::{StreamSpec, TARGET, TestSpec};
 
 /// What a step learns from; at least one stream.
@@ -20,7 +21,7 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
             return Err(e.help("leave one of them out"));
         }
         let table = StreamTable::of_dataset(name);
-        out.insert(TARGET.to_owned(), stream(&table));
+        out.insert(TARGET.to_owned(), stream(&table, None));
     }
     for (name, NameOr(table)) in &step.streams {
         let wrong = |key: &str, e| under("streams")(under(name)(under(key)(e)));
@@ -44,7 +45,8 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
             );
             return Err(wrong("part", e.help(help)));
         }
-        out.insert(name.clone(), stream(table));
+        let sampler = table.sampler.as_ref().map(|s| component(sections.plugins, s, &[])).transpose();
+        out.insert(name.clone(), stream(table, sampler.map_err(|e| wrong("sampler", e))?));
     }
     if out.is_empty() {
         return Err(Invalid::new("missing key `dataset`").help("or name what the step learns from under `streams`"));
@@ -52,7 +54,7 @@ pub(super) fn streams(step: &StepSection, sections: &Sections<'_>) -> Result<BTr
     Ok(out)
 }
 
-fn stream(table: &StreamTable) -> StreamSpec {
+fn stream(table: &StreamTable, sampler: Option<Spec<dyn Sampler>>) -> StreamSpec {
     StreamSpec {
         dataset: table.dataset.clone(),
         part: table.part.clone(),
@@ -61,6 +63,7 @@ fn stream(table: &StreamTable) -> StreamSpec {
         labels_per_class: table.labels_per_class,
         labels_in_all: table.labels_in_all,
         batch_size: table.batch_size,
+        sampler,
     }
 }
 
@@ -98,7 +101,8 @@ pub(super) fn streams_full(step: &StepSection, streams: &BTreeMap<String, Stream
     let written = streams.iter().filter(|(name, _)| step.streams.contains_key(*name));
     let full = |s: &StreamSpec| {
         json!({"dataset": s.dataset, "part": s.part, "domain": s.domains, "labels": s.labels,
-        "labels_per_class": s.labels_per_class, "labels_in_all": s.labels_in_all, "batch_size": s.batch_size})
+               "labels_per_class": s.labels_per_class, "labels_in_all": s.labels_in_all,
+               "batch_size": s.batch_size, "sampler": s.sampler.as_ref().map(spelled)})
     };
     some_table(written.map(|(name, s)| (name.clone(), full(s))).collect())
 }

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use transplant_core::{Entry, Plugins};
 
-use crate::file::{FileSection, SharedSection, StepSection};
+use crate::file::{FileSection, SharedSection, StepSection, StreamTable, TestTable};
 use crate::resolved::{CacheSpec, TrainerSpec, WeightsSpec};
 
 fn generator() -> SchemaGenerator {
@@ -19,13 +19,15 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The sections of a pipeline file with their titles, for a page.
-pub(super) fn sections() -> [(&'static str, Value); 6] {
+pub(super) fn sections() -> [(&'static str, Value); 8] {
     [
         ("The whole file", schema_of::<FileSection>()),
         ("`cache`", schema_of::<CacheSpec>()),
         ("`datasets.NAME`, beside the options of its `type`", schema_of::<SharedSection>()),
         ("`weights.NAME`", schema_of::<WeightsSpec>()),
         ("`steps.NAME`", schema_of::<StepSection>()),
+        ("`steps.NAME.streams.NAME`", schema_of::<StreamTable>()),
+        ("`steps.NAME.tests.NAME`", schema_of::<TestTable>()),
         ("`steps.NAME.trainer`", schema_of::<TrainerSpec>()),
     ]
 }

@@ -198,11 +198,7 @@ fn rebuild(m: &Manifest, tensors: &BTreeMap<String, Tensor>, device: &Device, cx
         let (role, origin) = m.tensors.get(name).cloned().unwrap_or((Role::Buffer, Origin::Fresh));
         params.insert(name, value, role, origin)?;
     }
-    if adapted {
-        model.attach_finished()?
-    } else {
-        model.rebuild()?
-    }
+    model.attach_finished()?;
     Ok(model)
 }
 

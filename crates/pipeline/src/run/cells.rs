@@ -147,7 +147,9 @@ impl Session<'_> {
             predictions.insert(VALIDATION.into(), self.evaluated(ready, &model, of, &mut io)?);
         }
         for test in &ready.tests {
-            let feed = Loader::test(&test.rows, self.loader(ready, ready.main(), &test.open))?;
+            let trainer = &ready.cell.trainer;
+            let options = test.open.loader(trainer.batch_size, seeds(&ready.cell));
+            let feed = Loader::test(&test.rows, LoaderOptions { views: trainer.views, ..options })?;
             let feed = match ready.judged().is_some_and(|judged| judged.name == test.name) {
                 true => baselines::observed(ready, test, feed, &self.vectors(ready))?,
                 false => feed,
@@ -189,36 +191,39 @@ impl Session<'_> {
         Ok(model)
     }
 
-    /// How batches of a stream are made, or of a test as of that stream.
-    fn loader(&self, ready: &Ready, stream: &ReadyStream, open: &Opened) -> LoaderOptions {
-        let trainer = &ready.cell.trainer;
-        let batch_size = stream.stream.batch_size.unwrap_or(trainer.batch_size);
-        // Streams with as many rows as another are not shuffled alike. The main one has the seeds of the cell.
+    /// What builds components of a cell.
+    fn build_cx(&self, ready: &Ready) -> BuildCx<'_> {
+        BuildCx { plugins: self.run.plugins, base: &self.run.base, seeds: Seeds::new(ready.cell.seed) }
+    }
+
+    /// How batches of a stream are made. Streams with as many rows as another are not shuffled alike: the main one has
+    /// the seeds of the cell.
+    fn loader(&self, ready: &Ready, stream: &ReadyStream) -> Result<LoaderOptions> {
         let seeds = match stream.name == ready.main().name {
             true => seeds(&ready.cell),
             false => seeds(&ready.cell).child(&format!("stream/{}", stream.name)),
         };
-        let options = open.loader(batch_size, seeds);
-        let balance_by = Some(stream.target.clone()).filter(|target| !target.is_empty());
-        LoaderOptions { views: trainer.views, class_balance: trainer.class_balance, balance_by, ..options }
+        stream.loader(&ready.cell.trainer, seeds, &self.build_cx(ready))
     }
 
     fn data(&self, ready: &Ready) -> Result<Data> {
         let mut data = Data::default();
         for stream in ready.labelled() {
-            let options = self.loader(ready, stream, &stream.open);
+            let options = self.loader(ready, stream)?;
             data.labelled.insert(stream.name.clone(), Loader::train(&stream.parts.train, options)?);
         }
         for stream in ready.unlabelled() {
-            let options = self.loader(ready, stream, &stream.open);
+            let options = self.loader(ready, stream)?;
             data.unlabelled.insert(stream.name.clone(), Loader::unlabelled(&stream.parts.unlabelled, options)?);
         }
         let main = ready.main();
-        let options = self.loader(ready, main, &main.open);
-        data.validation = main.parts.validation.as_ref().map(|v| Loader::validation(v, options)).transpose()?;
+        if let Some(validation) = &main.parts.validation {
+            let options = LoaderOptions { sampler: None, ..self.loader(ready, main)? };
+            data.validation = Some(Loader::validation(validation, options)?);
+        }
         for name in ready.not_named() {
             let stream = ReadyStream { name: name.clone(), ..main.clone() };
-            let options = self.loader(ready, &stream, &main.open);
+            let options = LoaderOptions { sampler: None, ..self.loader(ready, &stream)? };
             data.unlabelled.insert(name, Loader::unlabelled(&main.parts.unlabelled, options)?);
         }
         Ok(data)

@@ -12,7 +12,7 @@ use transplant_core::{
     BuildCx, Error, Finding, FindingKind, Invalid, Labels, Load, Plugins, Result, Schema, Seeds, Severity, Spec,
     StreamNeed, Transform,
 };
-use transplant_datasets::Parts;
+use transplant_datasets::{Loader, Parts};
 
 use super::cells::VALIDATION;
 use super::data::{self, Opened};
@@ -273,6 +273,9 @@ impl Prepared<'_> {
         streams::fitted_tasks(&mut components, &streams).map_err(here)?;
         let tests = self.tests(cell, &components, &streams, root.as_deref(), cx, known)?;
         check_streams(cell, &components, &streams).map_err(here)?;
+        for stream in streams.iter().filter(|s| s.stream.sampler.is_some()) {
+            check_sampler(cell, stream, cx).map_err(|e| here(e.under(&format!("streams.{}", stream.name))))?;
+        }
         check_inputs(&streams, &tests).map_err(here)?;
         check_tested(&tests).map_err(here)?;
         let open = streams[0].open.clone();
@@ -610,6 +613,15 @@ fn check_streams(cell: &Cell, components: &Components, streams: &[ReadyStream]) 
     match learns {
         true => Err(Invalid::key("streams", "none has labels, and the strategy learns from labels").into()),
         false => Ok(()),
+    }
+}
+
+/// The sampler of a stream suits its rows.
+fn check_sampler(cell: &Cell, stream: &ReadyStream, cx: &BuildCx<'_>) -> Result<()> {
+    let options = stream.loader(&cell.trainer, Seeds::new(0), cx)?;
+    match stream.stream.labels {
+        true => Loader::train(&stream.parts.train, options).map(drop),
+        false => Loader::unlabelled(&stream.parts.unlabelled, options).map(drop),
     }
 }
 

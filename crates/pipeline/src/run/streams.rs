@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use transplant_core::{
-    Dataset, Error, Field, Finding, FindingKind, Invalid, Result, Schema, Seeds, Test, Train, Unlabelled,
+    BuildCx, Dataset, Error, Field, Finding, FindingKind, Invalid, Result, Sampler, Schema, Seeds, Test, Train,
+    Unlabelled,
 };
-use transplant_datasets::{Draw, Parts, Selection};
+use transplant_datasets::samplers::{ClassBalanced, ClassBalancedOptions};
+use transplant_datasets::{Draw, LoaderOptions, Parts, Selection};
 
 use super::data::{Opened, drawn_by, learned_targets};
 use super::parts::Components;
 use crate::at;
-use crate::resolved::{Cell, DatasetSpec, StreamSpec, TestSpec};
+use crate::resolved::{Cell, DatasetSpec, StreamSpec, TestSpec, TrainerSpec};
 
 /// A stream of a cell.
 #[derive(Clone)]
@@ -36,6 +38,24 @@ impl ReadyStream {
     /// Name of its data set.
     pub fn dataset(&self) -> &str {
         &self.stream.dataset
+    }
+
+    /// How its batches are made, with all random numbers from `seeds`.
+    ///
+    /// # Errors
+    /// When its sampler cannot be made.
+    pub(crate) fn loader(&self, trainer: &TrainerSpec, seeds: Seeds, cx: &BuildCx<'_>) -> Result<LoaderOptions> {
+        let sampler = match &self.stream.sampler {
+            Some(spec) => Some(cx.make(spec).map_err(at("sampler"))?.into()),
+            None if trainer.class_balance == 0. || !self.stream.labels => None,
+            None => {
+                let balance = trainer.class_balance;
+                Some(Arc::new(ClassBalanced(ClassBalancedOptions { balance })) as Arc<dyn Sampler>)
+            }
+        };
+        let options = self.open.loader(self.stream.batch_size.unwrap_or(trainer.batch_size), seeds);
+        let classes_of = Some(self.target.clone()).filter(|target| !target.is_empty());
+        Ok(LoaderOptions { views: trainer.views, sampler, classes_of, ..options })
     }
 }
 
@@ -108,7 +128,9 @@ pub(crate) fn draw(
         return Err(Invalid::new(message).help(format!("its targets are: {}", there.join(", "))).into());
     }
     let (labels_per_class, labels_in_all) = stream.budget(spec);
-    let draw = Draw { labels_per_class, labels_in_all, validation: spec.validation, draw: cell.draw };
+    // Models are chosen by validation rows of the main stream: of others, all labels are learned from.
+    let validation = if cell.streams.get(cell.main()) == Some(stream) { spec.validation } else { 0. };
+    let draw = Draw { labels_per_class, labels_in_all, validation, draw: cell.draw };
     // The seed decides the rows too: runs under other seeds then differ in all that chance decides.
     let parts = draw.parts_of(&dataset, &targets, Seeds::new(cell.seed)).map_err(at(""))?;
     if parts.train.rows().is_empty() {
