@@ -26,7 +26,7 @@ fn homes() -> String {
         let (first, second) = (normal(&mut rng), 100.0 * normal(&mut rng));
         let bent = if first > 0.5 { 30_000.0 } else { 0.0 };
         let price = 200_000.0 + 40_000.0 * first + 200.0 * sign * second + bent + 8_000.0 * normal(&mut rng);
-        // Every twentieth price is not known.
+        // Every tenth price is not known.
         let price = if id % 20 < 2 { String::new() } else { format!("{price:.0}") };
         let _ = writeln!(csv, "{id},{region},{first},{second},{price}");
     }
@@ -38,7 +38,7 @@ fn numbers_are_learned_across_domains() {
     let bench = Bench::new(include_str!("j_regression.toml"));
     std::fs::write(bench.file().with_file_name("homes.csv"), homes()).unwrap();
     let checked = succeeded(&bench.command_of("check", &[]).output().unwrap());
-    for line in ["targets: price: a number", "200 labels used", "100 of 2000 rows have no label"] {
+    for line in ["targets: price (a number)", "200 labels used", "200 of 2000 rows have no label"] {
         assert!(checked.contains(line), "{line}: {checked}");
     }
     let data = succeeded(&bench.command_of("data", &[]).output().unwrap());
@@ -53,7 +53,7 @@ fn numbers_are_learned_across_domains() {
     assert!(target > 0.8 && moved > 0.8 && ridge > source && pooled > source, "{target} {moved} {ridge} {pooled}");
     // 8000 is the deviation of the noise, 6400 its mean distance.
     let mae = metric(&of, "moved", "parameter", "target", "mae");
-    assert!((5_000.0..14_000.0).contains(&mae), "{mae}");
+    assert!((5_000.0..16_000.0).contains(&mae), "{mae}");
     let report = std::fs::read_to_string(run.join("report.md")).unwrap();
     for says in [
         "## moved: r2 on test `target`",

@@ -384,7 +384,9 @@ impl Prepared<'_> {
                 _ => in_section(e),
             };
             let (spec, plain) = self.dataset(dataset).map_err(|e| in_section(e.into()))?;
-            let rows = json!([stream, cell.held_out, cell.seed, cell.draw, cell.fold, tasks]).to_string();
+            // Of the main stream alone, rows are set apart for validation.
+            let is_main = cell.streams.get(cell.main()) == Some(stream);
+            let rows = json!([stream, is_main, cell.held_out, cell.seed, cell.draw, cell.fold, tasks]).to_string();
             let drawn = match known.drawn.get(&rows) {
                 Some(drawn) => drawn.clone(),
                 None => Arc::new(streams::draw(cell, stream, spec, plain, c).map_err(at_stream)?),
