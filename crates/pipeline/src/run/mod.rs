@@ -34,6 +34,7 @@ mod predictions;
 mod prepare;
 mod pretrained;
 mod record;
+mod repeats;
 mod report;
 mod shape;
 mod source;
@@ -42,6 +43,7 @@ mod summary;
 mod table;
 mod usage;
 mod vectors;
+mod whole;
 
 pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
 pub use cache::{clear as clear_cache, default_folder as default_cache, list as list_cache};
