@@ -203,7 +203,8 @@ impl Marks<'_> {
             true => Naming::Words,
             false => Naming::Values,
         };
-        let mut findings: Vec<Finding> = classes.finding().into_iter().collect();
+        let mut findings: Vec<Finding> = self.tables.iter().filter_map(Table::rows_in_quotes).collect();
+        findings.extend(classes.finding());
         findings.extend(class_findings(&classes.names, &labels, naming));
         findings.extend(groups.as_ref().and_then(|groups| similar_groups(&group_names, groups)));
         if let (Some(column), Some(ids)) = (self.labelling.id, &ids) {

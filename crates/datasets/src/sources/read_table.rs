@@ -8,7 +8,7 @@ use super::labelling::{Labels, Marks};
 use super::new_rows::number_of;
 use super::table::Fill;
 use super::tables::Records;
-use crate::findings::{contradictions, means_missing};
+use crate::findings::{contradictions, label_copy, means_missing, too_fine};
 use crate::table::{Cell, Table};
 
 /// What was read, which nothing is fitted to.
@@ -87,25 +87,34 @@ fn help_for_missing(cell: &Cell, table: &Table, fill: Option<Fill>) -> String {
     format!("; if it means that the number is missing, {say}{fill}")
 }
 
-/// Tells of rows with the same cells and different labels.
-pub(super) fn contradicting(
+/// Tells of rows with the same cells and different labels, of columns that say the label, and of numbers too fine for
+/// single precision.
+pub(super) fn column_findings(
     (numbers, categories): (&[String], &[String]),
     marks: &Marks<'_>,
-) -> Result<Option<Finding>> {
-    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
-        let mut cells = Vec::new();
-        for name in numbers {
-            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
-        }
-        for name in categories {
-            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
-        }
-        Ok(cells)
-    };
-    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
-    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+) -> Result<Vec<Finding>> {
     let (classes, labels) = marks.classes()?;
-    Ok(contradictions(keys, &labels, &classes.names, &|row| names[row].clone()))
+    let mut keys: Vec<Vec<Option<String>>> = vec![Vec::new(); marks.len()];
+    let (mut fine, mut copies) = (Vec::new(), Vec::new());
+    for name in numbers {
+        let number = |(table, row): (&Table, usize)| Ok(table.column(name)?[row].as_ref().and_then(Cell::number));
+        let read: Vec<Option<f64>> = marks.places().map(number).collect::<Result<_>>()?;
+        keys.iter_mut().zip(&read).for_each(|(key, number)| key.push(number.map(|n| n.to_string())));
+        let bits: Vec<Option<u64>> = read.iter().map(|number| number.map(|n| (n + 0.).to_bits())).collect();
+        copies.extend(label_copy(name, &bits, &labels));
+        fine.extend(too_fine(name, &read));
+    }
+    for name in categories {
+        let word = |(table, row): (&Table, usize)| {
+            Ok(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())))
+        };
+        let read: Vec<Option<String>> = marks.places().map(word).collect::<Result<_>>()?;
+        copies.extend(label_copy(name, &read, &labels));
+        keys.iter_mut().zip(read).for_each(|(key, word)| key.push(word));
+    }
+    let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
+    let contradicting = contradictions(keys.into_iter().map(Some), &labels, &classes.names, &|row| names[row].clone());
+    Ok(contradicting.into_iter().chain(copies).chain(fine).collect())
 }
 
 #[cfg(test)]
