@@ -10,15 +10,18 @@ mod exports;
 mod help;
 mod hub;
 mod outside;
+mod overview;
 mod pictures;
 mod predicting;
 mod pretrained;
+mod repeats;
 mod resume;
 mod run;
 mod run_folder;
 mod same_bytes;
 mod sources;
 mod streams;
+mod table_findings;
 mod test_rows;
 mod weights;
 

@@ -58,6 +58,16 @@ pub enum FindingKind {
     TruncatedTexts,
     /// Levels of a category that are equal but for case or white space.
     SimilarCategories,
+    /// Levels of a category whose name means that the value is missing, such as `nan`.
+    MissingValueAsLevel,
+    /// A category most of whose rows have a level of their own.
+    LevelForEachRow,
+    /// A column of inputs that determines the label, each of its values one class.
+    ColumnSaysLabel,
+    /// A column of numbers that differ by less than single precision holds.
+    NumbersTooFine,
+    /// Quoted fields over several lines that look like rows of the file.
+    RowsInQuotes,
     /// A column of numbers of which no training row has one.
     ColumnWithoutNumbers,
     /// Columns of numbers on scales far apart.
@@ -70,6 +80,8 @@ pub enum FindingKind {
     TextsWithoutWords,
     /// The columns that the network a step starts from learned from, in another order.
     OtherColumnOrder,
+    /// The classes of the step that a step starts from, in another order.
+    OtherClassOrder,
     /// Other columns, or other levels of a category, where that network had its own.
     OtherColumns,
     /// Tokens whose numbers stand for other pieces than in that network's embedding.

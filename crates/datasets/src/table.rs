@@ -6,9 +6,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use transplant_codecs::table::{self, Format};
-use transplant_core::{Error, Fingerprint, Invalid, Result};
+use transplant_core::{Error, Finding, FindingKind, Fingerprint, Invalid, Result};
 
 use crate::codec::{error, unsupported};
+use crate::findings::counted;
 
 pub use transplant_codecs::table::Cell;
 #[cfg(feature = "parquet")]
@@ -107,6 +108,24 @@ impl Table {
             Ok(hash.finalize().into())
         };
         read().map_err(|e| Error::io(self.file(), e))
+    }
+
+    /// Tells of rows that stand in quoted fields, as a stray quote puts them there.
+    pub(crate) fn rows_in_quotes(&self) -> Option<Finding> {
+        let found = self.0.rows_in_quotes()?;
+        let fields = match found.fields {
+            1 => "1 quoted field goes".to_owned(),
+            n => format!("{n} quoted fields go"),
+        };
+        let message = format!(
+            "{fields} over {} that look like rows of `{}`, from line {} on, and {} were read: a quote at the start of a field reaches \
+             to the next quote; where it is a character of the text, put the field in quotes and write it twice",
+            counted(found.lines, "further line"),
+            self.file().file_name().unwrap_or_default().to_string_lossy(),
+            found.first_line,
+            counted(self.rows(), "row")
+        );
+        Some(Finding::new(FindingKind::RowsInQuotes, message))
     }
 
     /// An error about a row, with its line where the file has lines.

@@ -35,7 +35,7 @@ pub use data::{Data, Io, NamedValidator, Recipe, Validators};
 pub use evaluate::{Evaluation, evaluate, evaluate_in, evaluate_views, metrics_of};
 pub use fit::{Fit, Stopped, fit};
 pub use ledger::LedgerRow;
-pub use model::{Model, Parts};
+pub use model::{Model, Parts, SourceLabels};
 pub use prefix::frozen_stages;
 pub use transplant_ops::Precision;
 pub use validate::validate;

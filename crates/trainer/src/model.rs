@@ -78,6 +78,15 @@ pub struct Model {
     pub(crate) removed: Vec<Pattern>,
 }
 
+/// What the classes of a source are to those of a model that starts from it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SourceLabels<'a> {
+    /// Tasks whose classes are the same there, in the same order.
+    pub same: &'a [String],
+    /// Tasks whose classes are the same there, in another order: a head is not taken for them.
+    pub reordered: &'a [String],
+}
+
 impl Model {
     /// Builds the network once, so that every parameter exists.
     ///
@@ -191,6 +200,19 @@ impl Model {
     /// # Errors
     /// When a backbone tensor is missing in the source or has another shape.
     pub fn load_source(&mut self, source: &BTreeMap<String, Tensor>, from: &str, same_labels: &[String]) -> Result<()> {
+        self.load_source_with(source, from, SourceLabels { same: same_labels, reordered: &[] })
+    }
+
+    /// [`load_source`](Self::load_source), where it is known which tasks have the same classes in another order, too.
+    ///
+    /// # Errors
+    /// As [`load_source`](Self::load_source).
+    pub fn load_source_with(
+        &mut self,
+        source: &BTreeMap<String, Tensor>,
+        from: &str,
+        labels: SourceLabels<'_>,
+    ) -> Result<()> {
         let load = self.parts.strategy.needs().load;
         self.has_source = true;
         if load == Load::Nothing {
@@ -214,8 +236,19 @@ impl Model {
                 .into());
         }
         for task in self.parts.tasks.keys() {
-            let same = same_labels.contains(task);
-            if self.load_head(&format!("heads.{task}."), source, from, same && load == Load::BackboneAndHeads, same)? {
+            let same = labels.same.contains(task);
+            let differ = match (same, labels.reordered.contains(task)) {
+                (true, _) => None,
+                (false, true) => Some("the classes stand in another order"),
+                (false, false) => Some("the labels differ"),
+            };
+            if self.load_head(
+                &format!("heads.{task}."),
+                source,
+                from,
+                same && load == Load::BackboneAndHeads,
+                differ,
+            )? {
                 self.kept_heads.push(task.clone());
             }
         }
@@ -223,14 +256,15 @@ impl Model {
     }
 
     /// Takes the tensors of one head, or notes why not. A head that was fitted in another form than this model's is not
-    /// taken; one that will be fitted anew sees the source's as its starting point. Returns whether it was taken whole.
+    /// taken; one that will be fitted anew sees the source's as its starting point. `labels_differ` says how its labels
+    /// are others than the source's. Returns whether it was taken whole.
     fn load_head(
         &self,
         prefix: &str,
         source: &BTreeMap<String, Tensor>,
         from: &str,
         keep: bool,
-        same_labels: bool,
+        labels_differ: Option<&str>,
     ) -> Result<bool> {
         let theirs: Vec<_> = source.iter().filter(|(n, _)| n.starts_with(prefix)).collect();
         let ours: Vec<String> = self.params().names().into_iter().filter(|n| n.starts_with(prefix)).collect();
@@ -240,11 +274,11 @@ impl Model {
         };
         let fitted = self.parts.strategy.head().is_some();
         let keep = keep && !theirs.is_empty() && (fitted || ours.iter().all(fits));
-        let why = match (theirs.is_empty(), same_labels, keep) {
+        let why = match (theirs.is_empty(), labels_differ, keep) {
             (_, _, true) => "",
             (true, ..) => "the source has no head whose labels are known",
-            (_, false, _) => "the labels differ",
-            (_, true, false) => "the strategy resets it, or it was fitted in another form",
+            (_, Some(how), _) => how,
+            (_, None, false) => "the strategy resets it, or it was fitted in another form",
         };
         for name in ours.iter().filter(|_| !keep) {
             self.params().set_origin(name, Origin::Reset { why: why.into() });

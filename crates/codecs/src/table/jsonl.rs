@@ -37,7 +37,7 @@ pub(super) fn read(file: &Path, reader: &mut dyn BufRead, wanted: &Names) -> Res
     if let Some(name) = names[..wanted.required].iter().find(|name| !lines.is_empty() && !seen.contains(*name)) {
         return Err(absent(file, name, &seen.iter().map(String::as_str).collect::<Vec<_>>()));
     }
-    Ok(Read { columns, lines: Some(lines) })
+    Ok(Read { columns, lines: Some(lines), rows_in_quotes: None })
 }
 
 /// What serde_json says, which counts the lines of what it is given: always 1 here.

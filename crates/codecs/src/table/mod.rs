@@ -10,6 +10,7 @@ mod parquet;
 #[cfg(feature = "parquet")]
 mod parquet_out;
 mod separated;
+mod stray_quotes;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -20,6 +21,7 @@ use crate::{Error, Result, Unsupported};
 pub use cell::Cell;
 #[cfg(feature = "parquet")]
 pub use parquet_out::{ParquetWriter, Values};
+pub use stray_quotes::RowsInQuotes;
 
 /// The values of one column, a row each.
 type Column = Vec<Option<Cell>>;
@@ -33,6 +35,7 @@ pub struct Table {
     rows: usize,
     /// The line on which each row begins, counted from 1, in kinds of files that have lines.
     lines: Option<Vec<u64>>,
+    rows_in_quotes: Option<RowsInQuotes>,
 }
 
 /// The names of the columns to read, each once.
@@ -60,6 +63,7 @@ impl Names {
 struct Read {
     columns: Vec<Column>,
     lines: Option<Vec<u64>>,
+    rows_in_quotes: Option<RowsInQuotes>,
 }
 
 /// The kinds of files, known by the end of their name.
@@ -167,13 +171,13 @@ impl Table {
         Self::new(file, names, read)
     }
 
-    fn new(file: &Path, names: Names, Read { columns, lines }: Read) -> Result<Self> {
+    fn new(file: &Path, names: Names, Read { columns, lines, rows_in_quotes }: Read) -> Result<Self> {
         let names = names.all;
         let rows = columns.first().map_or(0, Vec::len);
         if rows == 0 {
             return Err(Error::data(file, "has no rows"));
         }
-        Ok(Self { file: file.to_owned(), names, columns, rows, lines })
+        Ok(Self { file: file.to_owned(), names, columns, rows, lines, rows_in_quotes })
     }
 
     /// The file.
@@ -200,6 +204,11 @@ impl Table {
         self.lines.as_ref().and_then(|lines| lines.get(row)).copied()
     }
 
+    /// Quoted fields over several lines that look like rows, in columns that are not read as well; `None` without one.
+    pub fn rows_in_quotes(&self) -> Option<RowsInQuotes> {
+        self.rows_in_quotes
+    }
+
     /// An error about a row, with its line where the file has lines.
     pub fn fault(&self, row: usize, message: &str) -> Error {
         let line = self.line(row).map(|line| format!("line {line}: ")).unwrap_or_default();
@@ -209,7 +218,7 @@ impl Table {
 
 #[cfg(feature = "parquet")]
 fn parquet_columns(file: &Path, names: &Names) -> Result<Read> {
-    Ok(Read { columns: parquet::read(file, names)?, lines: None })
+    Ok(Read { columns: parquet::read(file, names)?, lines: None, rows_in_quotes: None })
 }
 
 #[cfg(not(feature = "parquet"))]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::stray_quotes::Found;
 use super::{Cell, Column, Names, Read, places};
 use crate::text::utf8;
 use crate::{Error, Result};
@@ -24,9 +25,12 @@ pub(super) fn read(file: &Path, content: &[u8], delimiter: u8, names: &Names, mi
     let mut columns: Vec<Column> = vec![Vec::new(); places.len()];
     let mut lines = Vec::new();
     let mut record = ByteRecord::new();
+    let mut found = Found::new(delimiter);
     while reader.read_byte_record(&mut record).map_err(|e| fault(file, &e, &mut at))? {
         let line = at.advance(record.position());
         lines.push(line);
+        let end = (reader.position().byte() as usize).clamp(at.byte, content.len());
+        found.add(&record, &content[at.byte..end], line);
         for (column, place) in columns.iter_mut().zip(&places) {
             let Some(place) = place else {
                 column.push(None);
@@ -40,7 +44,7 @@ pub(super) fn read(file: &Path, content: &[u8], delimiter: u8, names: &Names, mi
     if is_open(&content[at.byte..], delimiter) {
         return Err(not_closed(file, at.line));
     }
-    Ok(Read { columns, lines: Some(lines) })
+    Ok(Read { columns, lines: Some(lines), rows_in_quotes: found.rows_in_quotes() })
 }
 
 /// Where the reader is. Its own count of lines is that of the end of the record before, which may be some lines up.

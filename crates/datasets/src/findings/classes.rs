@@ -54,7 +54,7 @@ const SPLITS: [&str; 9] = ["train", "training", "validation", "valid", "val", "d
 const MANY_NUMBERS: usize = 10;
 
 /// Whether a word usually means that a value is missing.
-fn means_missing(word: &str) -> bool {
+pub(crate) fn means_missing(word: &str) -> bool {
     MISSING.contains(&word.trim().to_lowercase().as_str())
 }
 

@@ -1,12 +1,14 @@
 //! What there is to tell about a data set before anything is trained on it: [`Finding`](transplant_core::Finding)s about classes, about
-//! names of groups and rows, about equal rows, and about a split.
+//! columns, names of groups and rows, about equal rows, and about a split.
 
 mod classes;
+mod columns;
 mod equal_rows;
 mod names;
 mod split;
 
-pub(crate) use classes::{Naming, class_findings, help_for_missing, unlabelled_rows};
+pub(crate) use classes::{Naming, class_findings, help_for_missing, means_missing, unlabelled_rows};
+pub(crate) use columns::{label_copy, level_a_row, missing_levels, too_fine};
 pub(crate) use equal_rows::contradictions;
 pub(crate) use names::{repeated_ids, similar_groups};
 pub use split::split_findings;

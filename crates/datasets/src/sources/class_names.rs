@@ -88,7 +88,7 @@ fn is_plain(number: &str) -> bool {
 
 /// A number as it is written, exactly, of any length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Decimal {
+pub(super) struct Decimal {
     negative: bool,
     /// Digits before the point; below 0 for zeros after it.
     point: i64,
@@ -97,7 +97,8 @@ struct Decimal {
 }
 
 impl Decimal {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads one; `None` where the text is none.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let exponent: i32 = exponent.parse().ok()?;
         let unsigned = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);

@@ -316,7 +316,7 @@ impl<'a> Marks<'a> {
             true => Naming::Words,
             false => Naming::Values,
         };
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = self.tables.iter().filter_map(Table::rows_in_quotes).collect();
         let mut targets = RowTargets::new(self.rows.len());
         for t in classes {
             let of_names = t.classes.finding().into_iter();

@@ -8,7 +8,7 @@ use super::labelling::{Labels, Marks};
 use super::new_rows::number_of;
 use super::table::Fill;
 use super::tables::Records;
-use crate::findings::{contradictions, help_for_missing};
+use crate::findings::{contradictions, help_for_missing, label_copy, too_fine};
 use crate::table::{Cell, Table};
 
 /// What was read, which nothing is fitted to.
@@ -81,21 +81,35 @@ pub(super) fn numbers(name: &str, fill: Option<Fill>, marks: &Marks<'_>) -> Resu
     Ok(read)
 }
 
-/// Tells of rows with the same cells and different labels.
-pub(super) fn contradicting((numbers, categories): (&[String], &[String]), marks: &Marks<'_>) -> Result<Vec<Finding>> {
-    let key = |(table, row): (&Table, usize)| -> Result<Vec<Option<String>>> {
-        let mut cells = Vec::new();
-        for name in numbers {
-            cells.push(table.column(name)?[row].as_ref().and_then(Cell::number).map(|n| n.to_string()));
-        }
-        for name in categories {
-            cells.push(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())));
-        }
-        Ok(cells)
-    };
-    let keys = marks.places().map(|place| key(place).map(Some)).collect::<Result<Vec<_>>>()?;
+/// Tells of rows with the same cells and different labels, of columns that say the label, and of numbers too fine for
+/// single precision.
+pub(super) fn column_findings(
+    (numbers, categories): (&[String], &[String]),
+    marks: &Marks<'_>,
+) -> Result<Vec<Finding>> {
+    let mut keys: Vec<Vec<Option<String>>> = vec![Vec::new(); marks.len()];
+    let (mut fine, mut copies) = (Vec::new(), Vec::new());
+    for name in numbers {
+        let number = |(table, row): (&Table, usize)| Ok(table.column(name)?[row].as_ref().and_then(Cell::number));
+        let read: Vec<Option<f64>> = marks.places().map(number).collect::<Result<_>>()?;
+        keys.iter_mut().zip(&read).for_each(|(key, number)| key.push(number.map(|n| n.to_string())));
+        let bits: Vec<Option<u64>> = read.iter().map(|number| number.map(|n| (n + 0.).to_bits())).collect();
+        copies.extend(marks.find(|labels, _| label_copy(name, &bits, labels))?);
+        fine.extend(too_fine(name, &read));
+    }
+    for name in categories {
+        let word = |(table, row): (&Table, usize)| {
+            Ok(table.column(name)?[row].as_ref().and_then(|c| Some(c.word()?.into_owned())))
+        };
+        let read: Vec<Option<String>> = marks.places().map(word).collect::<Result<_>>()?;
+        copies.extend(marks.find(|labels, _| label_copy(name, &read, labels))?);
+        keys.iter_mut().zip(read).for_each(|(key, word)| key.push(word));
+    }
     let names: Vec<String> = marks.places().map(|(table, row)| table.row_name(row)).collect();
-    marks.find(|labels, classes| contradictions(keys.iter().cloned(), labels, classes, &|row| names[row].clone()))
+    let contradicting = marks.find(|labels, classes| {
+        contradictions(keys.iter().cloned().map(Some), labels, classes, &|row| names[row].clone())
+    })?;
+    Ok(contradicting.into_iter().chain(copies).chain(fine).collect())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::domain_column::DomainColumn;
 use super::images::hex;
 use super::label_columns::LabelColumn;
 use super::labelling::Labelling;
-use super::read_table::{Read, contradicting, numbers};
+use super::read_table::{Read, column_findings, numbers};
 use super::tables::{Origin, Records, empty_is_missing};
 
 /// Rows of numbers and categories with labels, classes or numbers, from a file of CSV, TSV, JSONL or Parquet.
@@ -168,10 +168,10 @@ impl VectorTable {
         let categories: Vec<_> =
             o.categories.iter().map(|name| Categories::read(name, &marks)).collect::<Result<_>>()?;
         let records = Records::new(&tables, &marks)?;
-        let contradicting = contradicting((&o.numbers, &o.categories), &marks)?;
+        let of_columns = column_findings((&o.numbers, &o.categories), &marks)?;
         let mut labelled = marks.finish()?;
-        labelled.findings.extend(contradicting);
-        labelled.findings.extend(categories.iter().filter_map(Categories::finding));
+        labelled.findings.extend(of_columns);
+        labelled.findings.extend(categories.iter().flat_map(Categories::findings));
         let mut hash = Sha256::new();
         labelled.add_to(&mut hash);
         hash.update(format!("{:?}", (o.fill, &o.numbers, &o.categories)));

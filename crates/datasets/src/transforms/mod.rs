@@ -26,6 +26,8 @@ use candle_core::Tensor;
 use transplant_core::{Acts, Field, HIDDEN, Invalid, Result, Schema};
 use transplant_kernels::parallel;
 
+use crate::findings::counted;
+
 pub use affine::Affine;
 pub use colour_jitter::ColourJitter;
 pub use flip::Flip;
@@ -46,7 +48,12 @@ pub use trivial_augment::TrivialAugment;
 /// The schema with its image changed by `f`, which maps channels, height and width.
 fn image_schema(inputs: &Schema, f: impl FnOnce([usize; 3]) -> Result<[usize; 3], Invalid>) -> Result<Schema> {
     let Some(Field::Image { channels, height, width }) = inputs.get(HIDDEN) else {
-        return Err(Invalid::new("needs images, and the data set's input is none").into());
+        let rows = match inputs.get(HIDDEN) {
+            Some(Field::Vector { width }) => format!("rows of {}", counted(*width, "number")),
+            Some(Field::Sequence { .. }) => "sequences".to_owned(),
+            _ => "no images".to_owned(),
+        };
+        return Err(Invalid::new(format!("needs images, and the data set has {rows}")).into());
     };
     let [channels, height, width] = f([*channels, *height, *width])?;
     let mut out = inputs.clone();
@@ -239,7 +246,9 @@ mod testing {
     #[test]
     fn other_inputs_than_images_are_refused() {
         let schema = Schema::from([(HIDDEN.to_owned(), Field::Vector { width: 3 })]);
-        assert!(image_schema(&schema, Ok).unwrap_err().to_string().contains("needs images"));
+        let said = |schema: &Schema| image_schema(schema, Ok).unwrap_err().to_string();
+        assert_eq!(said(&schema), "needs images, and the data set has rows of 3 numbers");
+        assert_eq!(said(&Schema::new()), "needs images, and the data set has no images");
     }
 
     #[test]

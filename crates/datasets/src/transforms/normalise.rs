@@ -31,13 +31,15 @@ pub struct Options {
 pub struct Normalise {
     mean: Vec<f32>,
     std: Vec<f32>,
+    /// As they stand in the file.
+    written: Options,
 }
 
 impl Normalise {
     /// Normalises by these numbers.
     ///
     /// # Errors
-    /// When they are none, differ in number, are on the scale of bytes, or a deviation is not above 0.
+    /// When they are none, differ in number, or a deviation is not above 0.
     pub fn new(o: Options) -> Result<Self, Invalid> {
         if o.mean.is_empty() || o.mean.iter().any(|m| !m.is_finite()) {
             return Err(Invalid::key("mean", "must be one number, or one a channel"));
@@ -45,15 +47,21 @@ impl Normalise {
         if o.std.len() != o.mean.len() || o.std.iter().any(|s| !s.is_finite() || *s <= 0.) {
             return Err(Invalid::key("std", format!("must be {} numbers above 0, as `mean` has", o.mean.len())));
         }
-        for (key, numbers) in [("mean", &o.mean), ("std", &o.std)] {
+        let narrow = |v: &[f64]| v.iter().map(|x| *x as f32).collect();
+        Ok(Self { mean: narrow(&o.mean), std: narrow(&o.std), written: o })
+    }
+
+    /// Refuses numbers on the scale of bytes. What is no image has another scale, and is refused for that.
+    fn check_scale(&self) -> Result<(), Invalid> {
+        let Options { mean, std } = &self.written;
+        for (key, numbers) in [("mean", mean), ("std", std)] {
             if let Some(number) = numbers.iter().find(|n| n.abs() > FARTHEST) {
                 let message = format!("{number} is on the scale of 0 to 255, and pixels are from 0 to 1");
-                let [mean, std] = [&o.mean, &o.std].map(|numbers| divided(numbers));
+                let [mean, std] = [mean, std].map(|numbers| divided(numbers));
                 return Err(Invalid::key(key, message).help(format!("divided by 255: mean = {mean}, std = {std}")));
             }
         }
-        let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
-        Ok(Self { mean: narrow(o.mean), std: narrow(o.std) })
+        Ok(())
     }
 }
 
@@ -68,8 +76,7 @@ fn divided(numbers: &[f64]) -> String {
 impl Transform for Normalise {
     fn schema(&self, inputs: &Schema) -> Result<Schema> {
         image_schema(inputs, |size| match self.mean.len() {
-            1 => Ok(size),
-            n if n == size[0] => Ok(size),
+            n if n == 1 || n == size[0] => self.check_scale().map(|()| size),
             n => Err(Invalid::key("mean", format!("has {n} numbers for images of {} channels", size[0]))),
         })
     }
@@ -123,14 +130,23 @@ mod tests {
 
     #[test]
     fn numbers_of_bytes_are_refused() {
-        let said = fault::<Normalise>(json!({"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}));
+        let image = Field::Image { channels: 3, height: 1, width: 1 };
+        let schema = |field: Field| Schema::from([(HIDDEN.to_owned(), field)]);
+        let fault = |options| match build::<Normalise>(options).and_then(|t| t.schema(&schema(image.clone()))) {
+            Ok(_) => String::new(),
+            Err(e) => e.to_string(),
+        };
+        let said = fault(json!({"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}));
         assert!(said.starts_with("mean: 123.675 is on the scale of 0 to 255, and pixels are from 0 to 1"), "{said}");
         assert!(said.contains("mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]"), "{said}");
-        let said = fault::<Normalise>(json!({"mean": [0], "std": [255]}));
+        let said = fault(json!({"mean": [0], "std": [255]}));
         assert!(said.starts_with("std: 255 is on the scale") && said.contains("mean = [0], std = [1]"), "{said}");
-        let said = fault::<Normalise>(json!({"mean": [104], "std": [1]}));
+        let said = fault(json!({"mean": [104], "std": [1]}));
         assert!(said.contains("mean = [0.407843], std = [0.003922]"), "{said}");
-        assert_eq!(fault::<Normalise>(json!({"mean": [2.1], "std": [0.004]})), "");
+        assert_eq!(fault(json!({"mean": [2.1], "std": [0.004]})), "");
+        let of_bytes = build::<Normalise>(json!({"mean": [120], "std": [60]})).unwrap();
+        let said = of_bytes.schema(&schema(Field::Vector { width: 2 })).unwrap_err().to_string();
+        assert_eq!(said, "needs images, and the data set has rows of 2 numbers");
     }
 
     #[test]

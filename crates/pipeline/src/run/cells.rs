@@ -11,7 +11,7 @@ use transplant_core::{
     BuildCx, Error, Event, Fed, Listener, Params, Predictions, Result, RowRole, Seeds, Within, load_safetensors,
 };
 use transplant_datasets::{Loader, LoaderOptions};
-use transplant_trainer::{Data, Fit, Io, Model, evaluate_in, fit, validate};
+use transplant_trainer::{Data, Fit, Io, Model, SourceLabels, evaluate_in, fit, validate};
 
 use super::artefact::{self, Manifest, SourceNote};
 use super::baselines::{self, Baselines};
@@ -185,8 +185,8 @@ impl Session<'_> {
         if let Some(upstream) = ready.from.map(|i| &self.run.cells[i].cell) {
             let weights = self.folder.cell(&upstream.id).model().weights();
             let (tensors, _) = load_safetensors(&weights, &self.run.device)?;
-            let (step, same_labels) = (upstream.step.as_str(), ready.same_labels.as_slice());
-            let source = Source::Cell { step, tensors: Cow::Owned(tensors), same_labels };
+            let labels = SourceLabels { same: &ready.same_labels, reordered: &ready.reordered };
+            let source = Source::Cell { step: &upstream.step, tensors: Cow::Owned(tensors), labels };
             source.for_model(&model)?.load(&mut model)?;
         } else if let Some(source) = self.run.weights_of(&ready.cell) {
             source.for_model(&model)?.load(&mut model)?;

@@ -1,19 +1,18 @@
 //! Comparing strategies over seeds and draws: intervals by the hierarchical bootstrap, pairs by the corrected resampled
 //! t test, several pairs by Holm.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use transplant_core::{Metric, Predictions, Result, Seeds};
-use transplant_metrics::{
-    Cell as Run, FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, bootstrap, corrected_paired_t, holm, paired_bootstrap,
-};
+use transplant_metrics::{Cell as Run, FEWEST_FOR_INTERVAL, FEWEST_TO_TRUST, bootstrap, holm, paired_bootstrap};
 
-use super::predictions::{CellPredictions, SplitPredictions};
+use super::predictions::CellPredictions;
 use super::record::{Metrics, Record, nan_for_null, nans_for_nulls};
+use super::repeats::{distinct, p_value};
+use super::whole::{At, OfCell, Whole, as_runs, whole};
 use crate::counted;
 
 /// Bootstrap replicates: enough for an interval's ends to be steady in the third digit.
@@ -76,6 +75,12 @@ pub struct Comparison {
     pub rows: usize,
     /// Number of runs.
     pub runs: usize,
+    /// Number of its repetitions: pairs of a seed and a draw, the folds of which are one.
+    #[serde(default)]
+    pub repetitions: usize,
+    /// How many of them predict exactly what an earlier one does, and so are no further evidence.
+    #[serde(default)]
+    pub repeated: usize,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
     /// Test rows that the network had learned from, those of all folds together; of the seed and draw that have most of
@@ -123,6 +128,15 @@ impl Comparison {
             _ => None,
         }
     }
+
+    /// That some of its repetitions predict exactly the same; `None` when all differ.
+    pub(crate) fn repeats(&self) -> Option<String> {
+        match (self.repetitions, self.repeated) {
+            (_, 0) => None,
+            (all, repeated) if repeated + 1 == all => Some("all runs alike".to_owned()),
+            (all, repeated) => Some(format!("{repeated} of {all} repetitions equal another")),
+        }
+    }
 }
 
 /// The difference to the reference over the runs that both have.
@@ -140,8 +154,9 @@ pub struct Paired {
     pub ci95: [f64; 2],
     /// Number of pairs.
     pub runs: usize,
-    /// Two-sided p of the corrected resampled t test (Nadeau and Bengio); none for a single pair. The ratio in its
-    /// correction is test rows to the rows that training rows were drawn from.
+    /// Two-sided p of the corrected resampled t test (Nadeau and Bengio) over the pairs that repeat no other; none for a
+    /// single one, and where all differences are equal. The ratio in its correction is test rows to the rows that
+    /// training rows were drawn from.
     pub p: Option<f64>,
     /// The same, corrected by Holm for the number of strategies compared.
     pub p_holm: Option<f64>,
@@ -295,6 +310,8 @@ impl Group<'_> {
             groups: runs.first().filter(|run| !run.groups.is_empty()).map(Run::resampled),
             rows: runs.first().map_or(0, |run| Run { groups: &[], ..*run }.resampled()),
             runs: self.runs.len(),
+            repetitions: runs.len(),
+            repeated: runs.len() - distinct(&runs.iter().map(|run| run.predictions).collect::<Vec<_>>()).len(),
             higher_is_better: measure.metric.higher_is_better(),
             leaked: self.leaked(),
             paired,
@@ -345,15 +362,13 @@ impl Group<'_> {
         let (first, second) = (self.whole(&measure.task, shared)?, reference.whole(&measure.task, shared)?);
         let interval = paired_bootstrap(&*measure.metric, &as_runs(&first), &as_runs(&second), REPLICATES, seeds())?;
         let value = |p: &Predictions| measure.metric.compute(p);
-        let differences = a
-            .iter()
-            .zip(&b)
-            .map(|(a, b)| Ok(value(a.predictions)? - value(b.predictions)?))
-            .collect::<Result<Vec<_>>>()?;
+        // A pair that repeats another one, as runs without chance do for each seed, is the same evidence.
+        let pairs: Vec<_> = a.iter().zip(&b).map(|(a, b)| (a.at.2, a.predictions, b.predictions)).collect();
+        let different = distinct(&pairs).into_iter().map(|pair| pairs[pair]);
+        let differences = different.map(|(_, a, b)| Ok(value(a)? - value(b)?)).collect::<Result<Vec<_>>>()?;
         let rows = |name: &str| self.runs[0].record.rows.get(name).copied().unwrap_or_default();
         let tested = self.runs[0].predictions[&self.key.test].rows.len();
-        let testable = a.len() > 1 && rows("pool") > 0 && differences.iter().all(|d| d.is_finite());
-        let p = testable.then(|| corrected_paired_t(&differences, rows("pool"), tested).map(|t| t.p)).transpose()?;
+        let p = p_value(&differences, rows("pool"), tested)?;
         let control = reference.runs[0].control;
         Ok(Some(Paired {
             against: reference.runs[0].label(),
@@ -399,54 +414,9 @@ impl Group<'_> {
     }
 }
 
-/// What a cell predicted for a task.
-struct OfCell<'p> {
-    at: At,
-    predictions: &'p Predictions,
-    /// The group of each row; empty when every row stands alone.
-    groups: &'p [u64],
-}
-
-impl<'p> OfCell<'p> {
-    fn new(at: At, split: &'p SplitPredictions, task: &str) -> Option<Self> {
-        Some(Self { at, predictions: split.tasks.get(task)?, groups: &split.groups })
-    }
-}
-
-/// The predictions for all folds together, which are about every row once.
-struct Whole<'p> {
-    seed: u64,
-    draw: u64,
-    predictions: Cow<'p, Predictions>,
-    groups: Cow<'p, [u64]>,
-}
-
-/// Predictions by seed and draw, of cells in order.
-fn whole<'p>(cells: impl Iterator<Item = OfCell<'p>>) -> Result<Vec<Whole<'p>>> {
-    let mut out: Vec<Whole<'_>> = Vec::new();
-    for OfCell { at: (seed, draw, _), predictions, groups } in cells {
-        match out.last_mut() {
-            Some(so_far) if (so_far.seed, so_far.draw) == (seed, draw) => {
-                so_far.predictions.to_mut().extend(predictions.clone())?;
-                so_far.groups.to_mut().extend(groups);
-            }
-            _ => {
-                let (predictions, groups) = (Cow::Borrowed(predictions), Cow::Borrowed(groups));
-                out.push(Whole { seed, draw, predictions, groups });
-            }
-        }
-    }
-    Ok(out)
-}
-
 /// Whether all of an interval of differences is on the side that is worse.
 fn worse(metric: &dyn Metric, [low, high]: [f64; 2]) -> bool {
     if metric.higher_is_better() { high < 0.0 } else { low > 0.0 }
-}
-
-fn as_runs<'p>(whole: &'p [Whole<'_>]) -> Vec<Run<'p>> {
-    let run = |w: &'p Whole<'_>| Run { seed: w.seed, draw: w.draw, predictions: &w.predictions, groups: &w.groups };
-    whole.iter().map(run).collect()
 }
 
 impl Done<'_> {
@@ -462,9 +432,6 @@ pub(crate) fn label(strategy: &str, swept: &BTreeMap<String, Value>) -> String {
     let swept = swept.iter().map(|(k, v)| format!(", {k} = {}", value(v)));
     strategy.to_owned() + &swept.collect::<String>()
 }
-
-/// Seed, draw and fold.
-type At = (u64, u64, u64);
 
 fn at(d: &Done<'_>) -> At {
     let cell = &d.record.cell;

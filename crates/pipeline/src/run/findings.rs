@@ -2,7 +2,7 @@
 //! report and `summary.json` show the same sentences.
 
 use serde::{Deserialize, Serialize};
-use transplant_core::{Event, Finding, FindingKind, Result, Severity};
+use transplant_core::{Event, Finding, FindingKind, Load, Result, Severity};
 use transplant_datasets::{Chain, split_findings};
 
 use super::data::Opened;
@@ -67,6 +67,21 @@ impl PipelineFinding {
 /// When a row cannot be read.
 pub(crate) fn of_transforms(open: &Opened) -> Result<Vec<Finding>> {
     Chain::new(open.transforms.clone(), Vec::new())?.findings(open.dataset.as_ref())
+}
+
+/// That a step cannot take the head of the step `source` that it asks for: the classes stand in another order there.
+pub(crate) fn of_class_order(ready: &Ready, source: &str) -> Option<Finding> {
+    let strategy = &ready.components.strategy;
+    if ready.reordered.is_empty() || strategy.needs().load != Load::BackboneAndHeads || strategy.head().is_some() {
+        return None;
+    }
+    let tasks: Vec<_> = ready.reordered.iter().map(|task| format!("`{task}`")).collect();
+    let message = format!(
+        "the classes of {} are those of step `{source}` in another order, so its head begins afresh: give both data sets the same \
+         `classes` to take the head as well",
+        tasks.join(", ")
+    );
+    Some(Finding::new(FindingKind::OtherClassOrder, message))
 }
 
 /// Findings about how the rows of a cell's stream are split; where there are folds they are told apart.

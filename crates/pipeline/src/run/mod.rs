@@ -35,6 +35,7 @@ mod predictions;
 mod prepare;
 mod pretrained;
 mod record;
+mod repeats;
 mod report;
 mod shape;
 mod source;
@@ -43,6 +44,7 @@ mod summary;
 mod table;
 mod usage;
 mod vectors;
+mod whole;
 
 pub use artefact::{Artefact, Manifest, SourceNote, load as load_artefact};
 pub use cache::{clear as clear_cache, default_folder as default_cache, list as list_cache};

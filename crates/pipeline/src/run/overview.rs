@@ -10,8 +10,8 @@ use super::leaks::{Because, Leak, Leaks};
 use super::prepare::{Prepared, Ready};
 use super::shape::Shape;
 use super::{cache, labels, leaks};
-use crate::counted;
 use crate::resolved::{Cell, StreamSpec, TEST};
+use crate::{counted, span};
 
 /// Describes a prepared pipeline.
 ///
@@ -85,7 +85,7 @@ fn one_kind(
     writeln!(out, "  seed/draw{}: {}", if folds { "/fold" } else { "" }, seeds.join(" "))?;
     let several = first.streams.len() > 1 || first.tests.iter().any(|t| t.name != TEST);
     match several {
-        false => one_stream(first, shape, out)?,
+        false => one_stream(&alike.iter().map(|(c, _)| *c).collect::<Vec<_>>(), shape, out)?,
         true => several_streams(first, shape, out)?,
     }
     let before: Vec<_> = alike.iter().map(|(c, _)| labels::before(run, c)).collect();
@@ -123,28 +123,29 @@ fn one_kind(
     Ok(())
 }
 
-/// The rows of a step with one stream and the test part of its data set.
-fn one_stream(ready: &Ready, shape: &Shape, out: &mut String) -> std::fmt::Result {
-    let parts = ready.parts();
-    let tested = ready.tests.first().map_or(0, |t| t.rows.rows().len());
+/// The rows of a step with one stream and the test part of its data set, over cells that differ in seed, draw and fold.
+fn one_stream(cells: &[&Ready], shape: &Shape, out: &mut String) -> std::fmt::Result {
+    let first = cells[0];
+    let rows = |of: &dyn Fn(&Ready) -> usize| span(cells.iter().map(|c| of(c)));
     writeln!(
         out,
-        "  data set {}: {} train, {} validation, {} unlabelled, {tested} test rows; stream {}",
-        ready.cell.dataset(),
-        parts.train.rows().len(),
-        parts.validation_rows().len(),
-        parts.unlabelled.rows().len(),
+        "  data set {}: {} train, {} validation, {} unlabelled, {} test rows; stream {}",
+        first.cell.dataset(),
+        rows(&|c| c.parts().train.rows().len()),
+        rows(&|c| c.parts().validation_rows().len()),
+        rows(&|c| c.parts().unlabelled.rows().len()),
+        rows(&|c| c.tests.first().map_or(0, |t| t.rows.rows().len())),
         shape.streams.join(", ")
     )?;
-    if let Some(domain) = &ready.cell.held_out {
+    if let Some(domain) = &first.cell.held_out {
         writeln!(out, "  held out: {domain}")?;
     }
-    let budget = match ready.main().stream.budget(ready.spec()) {
+    let budget = match first.main().stream.budget(first.spec()) {
         (Some(k), _) => format!("{k} a class"),
         (None, Some(n)) => format!("{n} in all"),
         (None, None) => "no limit".to_owned(),
     };
-    writeln!(out, "  label budget: {budget}, {} labels used", parts.labelled_rows().len())
+    writeln!(out, "  label budget: {budget}, {} labels used", rows(&|c| c.parts().labelled_rows().len()))
 }
 
 /// The rows of each stream and test.

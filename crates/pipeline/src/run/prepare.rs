@@ -13,6 +13,7 @@ use transplant_core::{
     Severity, Spec, StreamNeed, Transform,
 };
 use transplant_datasets::{Loader, Parts};
+use transplant_trainer::SourceLabels;
 
 use super::cells::VALIDATION;
 use super::choosing;
@@ -81,6 +82,8 @@ pub struct Ready {
     pub from: Option<usize>,
     /// Tasks whose classes are the same in that cell.
     pub same_labels: Vec<String>,
+    /// Tasks whose classes are the same in that cell, in another order.
+    pub reordered: Vec<String>,
     /// Its components.
     pub components: Components,
     /// The number of its shape.
@@ -141,6 +144,7 @@ pub fn prepare<'a>(
         }
         prepared.find_held_out(&ready);
         prepared.compare_with_source(&ready, &mut known).map_err(|e| pipeline.locate_in(cell, e))?;
+        prepared.compare_classes(&ready);
         prepared.cells.push(ready);
     }
     let cells: Vec<_> = prepared.cells.iter().map(|ready| (&ready.cell, &prepared.shapes[ready.shape])).collect();
@@ -287,6 +291,8 @@ impl Prepared<'_> {
         check_inputs(&streams, &tests).map_err(here)?;
         check_tested(&tests).map_err(here)?;
         let open = streams[0].open.clone();
+        let reordered = upstream.map(|u| shape::reordered_labels(&components, &targets, &u.components, &u.targets));
+        let reordered = reordered.unwrap_or_default();
         let same_labels = upstream.map(|u| shape::same_labels(&components, &targets, &u.components, &u.targets));
         let same_labels = same_labels.unwrap_or_else(|| {
             let weights = cell.weights.as_ref().and_then(|name| self.weights.get(name));
@@ -313,7 +319,8 @@ impl Prepared<'_> {
                 }
                 let of_cell = upstream.map(|u| {
                     let (step, tensors) = (u.cell.step.as_str(), Cow::Borrowed(&self.shapes[u.shape].tensors));
-                    Source::Cell { step, tensors, same_labels: &same_labels }
+                    let labels = SourceLabels { same: &same_labels, reordered: &reordered };
+                    Source::Cell { step, tensors, labels }
                 });
                 let source = of_cell.or_else(|| self.weights_of(cell));
                 let shape = shape::shape(cell, &components, &open.inputs, &targets, source).map_err(here)?;
@@ -329,7 +336,7 @@ impl Prepared<'_> {
         let started_from = upstream.map(|u| u.key.clone()).or(of_weights);
         let key = self.key(cell, &streams, &tests, started_from.as_deref()).map_err(here)?;
         let cell = cell.clone();
-        Ok(Ready { cell, streams, tests, targets, root, key, from, same_labels, components, shape })
+        Ok(Ready { cell, streams, tests, targets, root, key, from, same_labels, reordered, components, shape })
     }
 
     /// A data set of the file, as it is written and open.
@@ -523,6 +530,13 @@ impl Prepared<'_> {
         Ok(())
     }
 
+    /// Adds that a head begins afresh since the classes stand in another order than where it comes from.
+    fn compare_classes(&mut self, ready: &Ready) {
+        if let Some(finding) = ready.from.and_then(|i| findings::of_class_order(ready, &self.cells[i].cell.step)) {
+            self.tell_of(Subject::Step(ready.cell.step.clone()), finding);
+        }
+    }
+
     /// Adds a finding where a step before a cell has learned from the domain that the cell holds out.
     fn find_held_out(&mut self, ready: &Ready) {
         let Some(domain) = &ready.cell.held_out else { return };
@@ -541,16 +555,17 @@ impl Prepared<'_> {
                 before.join(", ")
             );
             let finding = Finding::new(FindingKind::HeldOutWasLearned, message);
-            let found = PipelineFinding::new(Subject::Step(ready.cell.step.clone()), finding);
-            if !self.findings.contains(&found) {
-                self.findings.push(found);
-            }
+            self.tell_of(Subject::Step(ready.cell.step.clone()), finding);
         }
     }
 
     /// Adds a finding about a data set, once.
     fn tell(&mut self, dataset: &str, finding: Finding) {
-        let found = PipelineFinding::new(Subject::Dataset(dataset.to_owned()), finding);
+        self.tell_of(Subject::Dataset(dataset.to_owned()), finding);
+    }
+
+    fn tell_of(&mut self, subject: Subject, finding: Finding) {
+        let found = PipelineFinding::new(subject, finding);
         if !self.findings.contains(&found) {
             self.findings.push(found);
         }

@@ -62,6 +62,13 @@ fn how_to_read(comparison: &[&Comparison]) -> String {
              and Miller 2008); fewer than {FEWEST_FOR_INTERVAL} groups or rows have none."
         ));
     }
+    if comparison.iter().any(|c| c.repeated > 0) {
+        text.push_str(
+            " `all runs alike`, `equal another`: repetitions that predict exactly the same, since neither seed nor draw changes \
+             what they learn from or how. They count once in p, and there is no p over a single pair, or where all pairs differ by \
+             the same amount; a budget of labels, or a strategy that begins at random, makes repetitions differ.",
+        );
+    }
     if let Some(p) = paired {
         let against = &p.against;
         let pairs = if p.runs == 1 { "1 pair".to_owned() } else { format!("{} pairs", p.runs) };

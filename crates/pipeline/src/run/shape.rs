@@ -1,7 +1,7 @@
 //! The shape of a cell: its network built once without training, so that whatever does not fit is found at the door,
 //! and so that `check` can tell what will be trained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -185,6 +185,29 @@ pub(crate) fn same_labels(here: &Components, targets: &Schema, there: &Component
     };
     let same = |task: &&String| field(here, targets, task).is_some_and(|f| field(there, source, task) == Some(f));
     here.tasks.keys().filter(same).cloned().collect()
+}
+
+/// Tasks whose classes are the same in both of two data sets, in another order.
+pub(crate) fn reordered_labels(
+    here: &Components,
+    targets: &Schema,
+    there: &Components,
+    source: &Schema,
+) -> Vec<String> {
+    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+    let reordered = |task: &&String| match (classes(here, targets, task), classes(there, source, task)) {
+        (Some(ours), Some(theirs)) => ours != theirs && sorted(ours) == sorted(theirs),
+        _ => false,
+    };
+    here.tasks.keys().filter(reordered).cloned().collect()
+}
+
+/// The classes of a task, where it has some.
+fn classes<'a>(c: &Components, targets: &'a Schema, task: &str) -> Option<&'a [String]> {
+    match targets.get(c.tasks.get(task)?.target())? {
+        Field::Class { names } => Some(names),
+        _ => None,
+    }
 }
 
 /// Where an error of the composed strategy stands: with one strategy, at that one.

@@ -12,7 +12,7 @@ use transplant_core::{
     Architecture, Error, Field, HIDDEN, Invalid, Load, Origin, Plugins, Result, Role as TensorRole, Schema, Spec, TEXT,
     Transform, read_metadata,
 };
-use transplant_trainer::Model;
+use transplant_trainer::{Model, SourceLabels};
 
 use super::artefact::Manifest;
 use super::description::{Description, MANIFEST, NORMALISE, Pixels, normalise};
@@ -252,7 +252,7 @@ pub(crate) enum Source<'a> {
         /// Its tensors.
         tensors: Cow<'a, BTreeMap<String, Tensor>>,
         /// Tasks whose classes are the same there.
-        same_labels: &'a [String],
+        labels: SourceLabels<'a>,
     },
     /// Weights from a file.
     Weights {
@@ -270,6 +270,7 @@ pub(crate) struct Named<'a> {
     from: &'a str,
     tensors: Cow<'a, BTreeMap<String, Tensor>>,
     same_labels: Cow<'a, [String]>,
+    reordered: &'a [String],
     changed: BTreeMap<String, String>,
     /// What to tell of the file as a whole.
     pub(crate) notes: Vec<String>,
@@ -287,10 +288,10 @@ impl<'a> Source<'a> {
     /// When the weights were made for another network.
     pub(crate) fn for_model(self, model: &Model) -> Result<Named<'a>> {
         let (from, open, network) = match self {
-            Self::Cell { step, tensors, same_labels } => {
+            Self::Cell { step, tensors, labels: SourceLabels { same, reordered } } => {
                 let (changed, notes, fresh, head, classes) = Default::default();
-                let same_labels = Cow::Borrowed(same_labels);
-                return Ok(Named { from: step, tensors, same_labels, changed, notes, fresh, head, classes });
+                let same_labels = Cow::Borrowed(same);
+                return Ok(Named { from: step, tensors, same_labels, reordered, changed, notes, fresh, head, classes });
             }
             Self::Weights { name, open, network } => (name, open, network),
         };
@@ -325,7 +326,8 @@ impl<'a> Source<'a> {
         }
         let notes = fitted.notes.iter().map(|note| format!("weights {from}: {note}")).collect();
         let (changed, fresh, head, same_labels) = (fitted.changed, fitted.fresh, fitted.head, Cow::Owned(same_labels));
-        Ok(Named { from, tensors: Cow::Owned(tensors), same_labels, changed, notes, fresh, head, classes })
+        let (tensors, reordered) = (Cow::Owned(tensors), &[][..]);
+        Ok(Named { from, tensors, same_labels, reordered, changed, notes, fresh, head, classes })
     }
 }
 
@@ -333,9 +335,10 @@ impl Named<'_> {
     /// Takes what the model's strategy asks for.
     ///
     /// # Errors
-    /// Those of [`Model::load_source`].
+    /// Those of [`Model::load_source_with`].
     pub(crate) fn load(&self, model: &mut Model) -> Result<()> {
-        model.load_source(&self.tensors, self.from, &self.same_labels)?;
+        let labels = SourceLabels { same: &self.same_labels, reordered: self.reordered };
+        model.load_source_with(&self.tensors, self.from, labels)?;
         for (name, how) in &self.changed {
             let name = format!("{BACKBONE}{name}");
             if matches!(model.params().find(&name).map(|p| p.origin), Some(Origin::Loaded { .. })) {

@@ -100,7 +100,7 @@ fn table(
 }
 
 /// What there is to say against a strategy: it has learned from what it is tested on, or does worse than a control or
-/// than a baseline without a network, as far as the interval of the difference says so; or against its interval.
+/// than a baseline without a network, as far as the interval of the difference says so; or against its interval or its runs.
 fn flags(c: &Comparison) -> String {
     let leaks = (c.leaked > 0).then(|| format!("had learned {} test rows", c.leaked));
     let negative = c.paired.as_ref().is_some_and(|p| p.negative).then(|| "negative transfer".to_owned());
@@ -108,7 +108,7 @@ fn flags(c: &Comparison) -> String {
         let point = if p.ci95.is_none() { " (point estimate)" } else { "" };
         format!("below {}{point}", p.baseline)
     });
-    leaks.into_iter().chain(negative).chain(below).chain(c.few()).collect::<Vec<_>>().join(", ")
+    leaks.into_iter().chain(negative).chain(below).chain(c.few()).chain(c.repeats()).collect::<Vec<_>>().join(", ")
 }
 
 impl Table {
@@ -212,6 +212,8 @@ mod tests {
             groups: None,
             rows: 1000,
             runs: 9,
+            repetitions: 9,
+            repeated: 0,
             higher_is_better: true,
             leaked: 0,
             paired,
@@ -309,6 +311,12 @@ mod tests {
         let text = few(7, [0.4, 0.6]);
         assert!(text.contains("[0.400, 0.600]     9  interval over 7 test groups alone\n"), "{text}");
         assert!(!few(20, [0.4, 0.6]).contains("test groups"));
+        let repeated = |repeated| {
+            let c = Comparison { repeated, ..line("feature", 0.5, None) };
+            super::tables(&[c], &main, &baselines(&[]), &none)[0].plain()
+        };
+        assert!(repeated(8).contains("     9  all runs alike\n"), "{}", repeated(8));
+        assert!(repeated(6).contains("     9  6 of 9 repetitions equal another\n"), "{}", repeated(6));
         let markdown = tables[0].markdown();
         assert!(
             markdown.contains("| structure | 0.550 | [0.530, 0.570] | 9 |  |  |  | below 1-NN on inputs |"),
