@@ -402,7 +402,7 @@ impl<'a> Marks<'a> {
     }
 
     /// The targets of numbers, and the number of every row that is left.
-    fn number_targets(&self) -> Result<Vec<(&'a str, Vec<Option<f32>>)>> {
+    fn number_targets(&self) -> Result<Vec<NumberTarget<'a>>> {
         let numbers = self.targets.iter().enumerate().filter(|(_, t)| t.kind == LabelKind::Number);
         let one = |(i, t): (usize, &TargetColumn<'a>)| {
             let of_row = |mark: &Mark| mark.labels[i].as_ref().and_then(Label::number);
@@ -415,6 +415,9 @@ impl<'a> Marks<'a> {
         numbers.map(one).collect()
     }
 }
+
+/// A target's name, and the number of every row that has one.
+type NumberTarget<'a> = (&'a str, Vec<Option<f32>>);
 
 /// Targets, roles and groups of a data set's rows.
 #[derive(Debug, Clone)]

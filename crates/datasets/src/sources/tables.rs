@@ -42,7 +42,7 @@ impl Origin<'_> {
             }
             (None, Some(name)) => file_of(name).map(|_| ()),
             (Some(_), Some(_)) => Err(Invalid::key("asset", "is given beside `path`; one of them is the table")),
-            (None, None) => Err(Invalid::key("path", "is missing: the table is a `path` or an `asset`")),
+            (None, None) => Err(Invalid::key("path", "is missing").help("the table is a `path` or an `asset`")),
         }
     }
 

@@ -10,7 +10,7 @@ use transplant_core::{BuildCx, Plugins};
 fn table(grouped: bool) -> Arc<dyn Dataset> {
     let row = |i: usize| {
         let n = if i < 36 { i.to_string() } else { String::new() };
-        let y = if i < 20 && i % 2 == 0 { ["a", "b"][i / 2 % 2] } else { "" };
+        let y = if i < 20 && i.is_multiple_of(2) { ["a", "b"][i / 2 % 2] } else { "" };
         format!("{i},{n},{y},{}\n", i / 2)
     };
     let content = format!("x,n,y,g\n{}", (0..40).map(row).collect::<String>());

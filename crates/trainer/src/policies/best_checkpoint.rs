@@ -8,10 +8,9 @@ use super::{captured, restored};
 
 const NAME: &str = "best";
 
-/// Puts the weights of the epoch with the best score back at the end of training: that of the validation part, or of the step's
-/// validator (`select`).
+/// Puts the weights of the epoch with the best score back at the end of training.
 ///
-/// Of equal epochs the earliest counts. Put it beside `early_stopping`. Where a strategy trains in several phases, each
+/// The score is that of the validation part, or of the step's validator (`select`). Of equal epochs the earliest counts. Put it beside `early_stopping`. Where a strategy trains in several phases, each
 /// ends with its own best weights, and the next starts from them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
