@@ -147,3 +147,19 @@ pub(crate) fn results(run: &Path) -> (Vec<(PathBuf, Vec<u8>)>, serde_json::Value
 pub(crate) fn summary(run: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap()
 }
+
+/// Copies the program under test to `to`.
+///
+/// A child process does it: were the copy written here, a process that another test starts meanwhile would hold it open
+/// for writing, and it could not be run ("text file busy").
+#[cfg(unix)]
+pub(crate) fn copy_of_program(to: &Path) {
+    let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_transplant-under-test")).arg(to).status();
+    assert!(status.unwrap().success());
+}
+
+/// Copies the program under test to `to`.
+#[cfg(not(unix))]
+pub(crate) fn copy_of_program(to: &Path) {
+    std::fs::copy(env!("CARGO_BIN_EXE_transplant-under-test"), to).unwrap();
+}

@@ -7,7 +7,7 @@ use std::time::Instant;
 use image::RgbImage;
 use serde_json::Value;
 
-use super::{Bench, succeeded, summary, transplant};
+use super::{Bench, copy_of_program, succeeded, summary, transplant};
 
 const FILE: &str = r#"schema = 1
 name = "colours"
@@ -112,7 +112,7 @@ fn what_may_not_be_read_or_written_is_named() {
     let bench = bench(FILE);
     let allow = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let program = bench.out("program");
-    std::fs::copy(env!("CARGO_BIN_EXE_transplant-under-test"), &program).unwrap();
+    copy_of_program(&program);
     allow(&program, 0o755);
     allow(bench.dir.path(), 0o755);
     let run = |code: i32| {

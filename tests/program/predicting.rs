@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use super::{Bench, SMALL, succeeded, summary, transplant};
+use super::{Bench, SMALL, copy_of_program, succeeded, summary, transplant};
 
 const TABLE: &str = r#"schema = 1
 name = "table"
@@ -343,7 +343,7 @@ fn set_replaces_a_table_of_the_file() {
 fn a_runner_of_ones_own_says_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("own_runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_transplant-under-test"), &program).unwrap();
+    copy_of_program(&program);
     let say = |args: &[&str]| succeeded(&Command::new(&program).args(args).output().unwrap());
     let help = say(&["--help"]);
     assert!(help.contains("Usage: own_runner <VERB>") && help.contains("  own_runner check my.toml"), "{help}");

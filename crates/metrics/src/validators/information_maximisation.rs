@@ -8,10 +8,11 @@ use transplant_core::{BuildCx, Component, Result, Seen, Validator};
 
 use super::{entropy_of, mean_entropy, over_tasks};
 
-/// Entropy of the mean of rows without labels less their mean entropy: from 0 to the logarithm of the number of classes.
+/// Entropy of the mean prediction of rows without labels, less their mean entropy.
 ///
-/// It is high where rows are sure and all classes are said equally often, so that it suits targets whose classes are about
-/// equally frequent. `shot` maximises it, and is flattered by it beside other strategies. Musgrave, Belongie & Lim 2022.
+/// From 0 to the logarithm of the number of classes. It is high where rows are sure and all classes are said equally
+/// often, so that it suits targets whose classes are about equally frequent. `shot` maximises it, and is flattered by it
+/// beside other strategies. Musgrave, Belongie & Lim 2022.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InformationMaximisationOptions {

@@ -11,7 +11,7 @@ use transplant_core::{BuildCx, Component, Invalid, Plugins, Result, Seen, Valida
 
 use super::{entropy_of, over_tasks};
 
-/// Soft neighbourhood density: how many equally near neighbours a row without a label has, by what the model says of them.
+/// Soft neighbourhood density: entropy of the similarities between predictions of rows without labels.
 ///
 /// From 0 to the logarithm of the number of other rows. A model that says the same of all rows has the best score: compare
 /// it among models that were trained alike, such as those of one sweep. Its time grows with the square of the rows. Saito
